@@ -1,0 +1,20 @@
+"""Questions to the service over HTTP."""
+
+from runbook.api.active_alerts import active_alerts
+from runbook.api.circuit_breakers import circuit_breakers
+from runbook.api.liveness import liveness
+from runbook.api.rate_limits import rate_limits
+from runbook.api.readiness import readiness
+from runbook.api.user_request import user_request
+
+questions = (liveness, readiness, user_request, circuit_breakers, active_alerts, rate_limits)
+
+__all__ = [
+    "active_alerts",
+    "circuit_breakers",
+    "liveness",
+    "questions",
+    "rate_limits",
+    "readiness",
+    "user_request",
+]

@@ -1,0 +1,55 @@
+"""Does the service call itself ready to work?"""
+
+import pandas as pd
+
+from runbook.api.answers import ask_once, missing_key
+from runbook.api.explanations import EXPLAINED_BY_SILENCE
+from runbook.connections import ApiConnection
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
+
+
+def probe(asking: Asking) -> pd.DataFrame:
+    """Return a row for the whole (part "ready") and one for each service inside it: part, ready (bool), status, ms.
+
+    A critical circuit breaker that is open is a part too, not ready. 503 is an answer: the service says why.
+    """
+    row, response = ask_once(asking.connection(ApiConnection), "/ready")
+    if response is None:
+        raise CouldNotFindOut(row["reason"])
+    if row["status"] not in (200, 503):
+        return pd.DataFrame([{"part": "ready", "ready": False, "status": row["status"], "ms": row["ms"]}])
+    body = response.mapping()
+    # FastAPI wraps the reason for a 503 in "detail".
+    told = body["detail"] if isinstance(body.get("detail"), dict) else body
+    if "ready" not in told and row["status"] == 200:
+        raise missing_key("/ready", "ready", told)
+    parts = {"ready": row["status"] == 200 and told.get("ready") is True}
+    services, breakers = told.get("services"), told.get("critical_breakers_open")
+    parts |= {str(k): v is True for k, v in services.items()} if isinstance(services, dict) else {}
+    parts |= {f"breaker {name}": False for name in breakers} if isinstance(breakers, list) else {}
+    return pd.DataFrame([{"part": k, "ready": v, "status": row["status"], "ms": row["ms"]} for k, v in parts.items()])
+
+
+def check(frame: pd.DataFrame) -> list[Finding]:
+    """Judge the whole, and name each part that is not ready."""
+    whole = frame[frame["part"] == "ready"].iloc[0]
+    inside = frame[frame["part"] != "ready"]
+    missing = list(inside[~inside["ready"].astype(bool)]["part"])
+    if whole["ready"] and not missing:
+        message = f"/ready answered {whole['status']}; all {len(inside)} services inside are ready"
+        return [Finding(object="service", status=Status.OK, message=message, value=int(whole["status"]))]
+    parts = f"; not ready: {', '.join(missing)}" if missing else ""
+    message = f"/ready answered {whole['status']}{parts}"
+    return [Finding(object="service", status=Status.CRITICAL, message=message, value=int(whole["status"]))]
+
+
+readiness = Question(
+    name="api.readiness",
+    title="Is the service ready to work?",
+    probe=probe,
+    check=check,
+    source="curl -sS -i {api}/ready",
+    needs=(ApiConnection,),
+    next="look at what is named as not ready; an open breaker closes by itself when its back end answers again",
+    explained_by=EXPLAINED_BY_SILENCE,
+)

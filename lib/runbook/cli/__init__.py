@@ -1,0 +1,5 @@
+"""The command ``runbook``."""
+
+from runbook.cli.main import main
+
+__all__ = ["main"]

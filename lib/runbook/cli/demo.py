@@ -1,0 +1,65 @@
+"""The command ``demo``: every read-only notebook on a practice stack that is there for the demo only."""
+
+import os
+import signal
+import sys
+import time
+from types import FrameType
+from typing import NoReturn
+
+from runbook.cli.report import Report
+from runbook.cli.run import exit_status, run_all
+from runbook.model import RunFailed
+from runbook.runner.collection import all_notebooks
+from runbook.target import load_target
+
+
+def run() -> int:
+    """Run the demo and return the exit status of its runs; the stack is taken down again whatever happens."""
+    try:
+        from runbook_sandbox import stack
+        from runbook_sandbox.place import Place, SandboxError, all_places
+        from runbook_sandbox.servers import NoServerError
+    except ImportError as error:
+        raise RunFailed(f"the demo needs the extra `sandbox` (pip install 'lib[sandbox]'): {error}") from error
+    signal.signal(signal.SIGTERM, _interrupt)
+    for place in all_places():
+        if place.name.startswith("demo-") and not _runs(place.name.removeprefix("demo-")):
+            stack.down(place)  # of a demo that was killed
+    name = f"demo-{os.getpid()}"
+    began = time.monotonic()
+    sys.stdout.write("starting PostgreSQL, Redis and a stand-in for the service\n")
+    sys.stdout.flush()
+    place = Place(name)
+    try:
+        # In the stack's own folder: a demo leaves nothing in the user's configuration.
+        targets = place.folder / "targets"
+        stack.up(name, targets=targets)
+        os.environ["RUNBOOK_TARGETS"] = os.pathsep.join(filter(None, [str(targets), os.environ.get("RUNBOOK_TARGETS")]))
+        sys.stdout.write(f"up after {time.monotonic() - began:.1f} s\n")
+        report = Report(quiet=False)
+        notebooks = [notebook for notebook in all_notebooks() if notebook.metadata.changes == "none"]
+        records = run_all(notebooks, [load_target(name)], {n.name: {} for n in notebooks}, None, report)
+        report.table(records)
+        return exit_status(records)
+    except (SandboxError, NoServerError) as error:
+        raise RunFailed(str(error)) from error
+    except KeyboardInterrupt:
+        raise RunFailed("interrupted; the practice stack was taken down") from None
+    finally:
+        if place.exists:
+            stack.down(place)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _runs(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True

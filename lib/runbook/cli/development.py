@@ -1,0 +1,33 @@
+"""The commands ``test`` and ``lab``, which become another program."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from runbook.model import RunFailed
+from runbook.runner.collection import collection_folder
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test(arguments: list[str]) -> NoReturn:
+    """Become pytest on the project's tests."""
+    tests = ROOT / "tests"
+    if not tests.is_dir() or importlib.util.find_spec("pytest") is None:
+        raise RunFailed("the tests need a checkout and the extra `test`; in a checkout: python3 lib test")
+    os.chdir(ROOT)
+    own = arguments if any(not a.startswith("-") and Path(a.split("::")[0]).exists() for a in arguments) else None
+    places = [] if own else ["tests", "notebooks"]
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", "-c", str(tests / "pytest.ini"), *places, *arguments])
+
+
+def lab(arguments: list[str]) -> NoReturn:
+    """Become JupyterLab on the collection, with its token on."""
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise RunFailed(
+            "JupyterLab is an extra; in a checkout `python3 lib lab` installs it, else: pip install 'lib[lab]'"
+        )
+    folder = collection_folder()
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}", *arguments])

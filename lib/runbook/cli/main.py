@@ -1,0 +1,94 @@
+"""Read the command line and hand over; what a command needs is imported only when it is called."""
+
+import argparse
+import sys
+from typing import NoReturn
+
+from runbook.model import RunbookError
+from runbook.model.status import EXIT_USAGE
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes end with the status for usage, and with one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, where to read more, and end."""
+        sys.stderr.write(f"runbook: {message}; see `{self.prog} --help`\n")
+        sys.exit(EXIT_USAGE)
+
+
+def build_parser() -> Parser:
+    """Return the parser of all commands."""
+    parser = Parser(prog="runbook", description="The executable operations runbook of the Shrimp Annotation Pipeline.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    commands.add_parser("demo", help="the main job on a practice stack: every read-only notebook, verdicts, reports")
+    test = commands.add_parser("test", help="the whole test suite", add_help=False)
+    test.add_argument("arguments", nargs=argparse.REMAINDER, help="handed to pytest")
+
+    listing = commands.add_parser("list", help="the notebooks, by symptom, alert and section")
+    listing.add_argument("symptom", nargs="?", default="", help="words of a symptom, or the name of an alert")
+
+    run = commands.add_parser("run", help="run notebooks headless")
+    run.add_argument("notebooks", nargs="+", metavar="NAME")
+    run.add_argument("--target", action="append", metavar="T", help="a profile's name; more than once for more targets")
+    run.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
+    run.add_argument("--incident", default="", metavar="I", help="the incident that the run belongs to")
+    run.add_argument("--deadline", type=_positive, metavar="S", help="bound for each run, in seconds")
+    run.add_argument("--json", action="store_true", help="print one JSON document and nothing else on stdout")
+
+    lab = commands.add_parser("lab", help="JupyterLab on the collection", add_help=False)
+    lab.add_argument("arguments", nargs=argparse.REMAINDER, help="handed to JupyterLab")
+
+    sandbox = commands.add_parser("sandbox", help="the practice stack: up, status, break, heal, down")
+    if sys.argv[1:2] == ["sandbox"]:
+        from runbook.cli.sandbox import add_commands
+
+        add_commands(sandbox)
+    return parser
+
+
+def main() -> NoReturn:
+    """Run the command and end with its exit status."""
+    arguments = build_parser().parse_args()
+    try:
+        status = _dispatch(arguments)
+    except RunbookError as error:
+        sys.stderr.write(f"runbook: {error}\n")
+        status = error.exit_status
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would say so once more while it ends.
+        sys.stderr.close()
+        status = 0
+    sys.exit(status)
+
+
+def _dispatch(arguments: argparse.Namespace) -> int:
+    if arguments.command == "list":
+        from runbook.cli import listing
+
+        return listing.show(arguments.symptom)
+    if arguments.command == "run":
+        from runbook.cli import run
+
+        return run.run(arguments)
+    if arguments.command == "demo":
+        from runbook.cli import demo
+
+        return demo.run()
+    if arguments.command == "sandbox":
+        from runbook.cli import sandbox
+
+        return sandbox.run(arguments)
+    from runbook.cli import development
+
+    return (
+        development.test(arguments.arguments) if arguments.command == "test" else development.lab(arguments.arguments)
+    )
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 1e6:
+        raise ValueError(text)
+    return number

@@ -1,0 +1,35 @@
+"""What every connection can do for a run."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Self
+
+from runbook.connections.clock import ClockReading
+from runbook.target import Target
+
+
+class Connection(ABC):
+    """One open connection of a run.
+
+    ``identity`` proves which part this is: what it is, where, its version, in a few words each. ``clock`` compares its
+    clock with this machine's, or is None where it tells no time.
+    """
+
+    name: ClassVar[str]
+    identity: dict[str, str]
+    clock: ClockReading | None = None
+
+    @classmethod
+    @abstractmethod
+    def open(cls, target: Target, label: str) -> Self:
+        """Connect and read the identity; raises `Unreachable` with the reason.
+
+        ``label`` names the run to the other side, where it keeps such a name.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give everything back; called once, also after a failure."""
+
+    def abort(self) -> None:
+        """Wake a thread that waits in this connection; the connection is of no use afterwards."""
+        self.close()

@@ -1,0 +1,52 @@
+"""Which containers the target's parts run in, so that a run can prove what it looked at."""
+
+import os
+from typing import Any, Self
+
+from runbook.connections.connection import Connection
+from runbook.model import Unreachable
+from runbook.target import Target
+
+
+class ContainersConnection(Connection):
+    """The Docker engine of this machine, asked for the containers that the profile names."""
+
+    name = "containers"
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.identity = {}
+
+    @classmethod
+    def open(cls, target: Target, label: str) -> Self:
+        """Connect to the engine that DOCKER_HOST or the usual socket leads to and read each container's id."""
+        if target.containers is None or not target.containers.named:
+            raise Unreachable("containers", "not-configured", f"the profile of {target.name} names no containers")
+        import docker
+
+        engine = os.environ.get("DOCKER_HOST", "the local socket")
+        try:
+            client = docker.from_env(timeout=target.deadlines.connect)
+            connection = cls(client)
+            version = client.version()
+            connection.identity = {"what": f"Docker engine {version.get('Version', '')}", "where": engine}
+            for part, name in target.containers.named.items():
+                connection.identity[part] = _container(client, name)
+        except (docker.errors.DockerException, OSError) as error:
+            why = str(error).split("(", maxsplit=1)[0].strip() or type(error).__name__
+            raise Unreachable("containers", "other", f"the Docker engine at {engine} does not answer: {why}") from error
+        return connection
+
+    def close(self) -> None:
+        """Close the client."""
+        self._client.close()
+
+
+def _container(client: Any, name: str) -> str:
+    import docker
+
+    try:
+        container = client.containers.get(name)
+    except docker.errors.NotFound:
+        return f"{name} does not exist"
+    return f"{name} {container.short_id} {container.status}"

@@ -1,0 +1,184 @@
+"""PostgreSQL: read-only transactions of packaged SQL, bounded on the server and on this side."""
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from runbook.connections.clock import ClockReading, now
+from runbook.connections.connection import Connection
+from runbook.model import CouldNotFindOut, Unreachable
+from runbook.target import Target, resolve
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STATEMENT_TIMEOUT_MS = 5000
+# A monitoring query never queues behind a lock: whoever waits is itself a lock that others queue behind.
+LOCK_TIMEOUT_MS = 50
+
+# libpq gives no SQLSTATE for a refused connection; its words are all there is.
+_REASONS = (
+    ("slots", r"too many clients|remaining connection slots are reserved|too many connections"),
+    ("password", r"password authentication failed|no password supplied|authentication failed|no pg_hba\.conf entry"),
+    ("no-database", r"database \".*\" does not exist"),
+    ("starting", r"the database system is (starting up|shutting down|in recovery|not yet accepting)"),
+    ("refused", r"[Cc]onnection refused|No such file or directory"),
+    ("name", r"failed to resolve host|could not translate host name|Name or service not known"),
+    ("timeout", r"timeout expired|timed out|connection timeout"),
+    ("tls", r"SSL|certificate"),
+)
+
+
+@cache
+def read_sql(package: str, name: str) -> str:
+    """Return the text of a question's SQL: the file ``sql/NAME.sql`` of a package."""
+    return resources.files(package).joinpath("sql", f"{name}.sql").read_text(encoding="utf-8").strip()
+
+
+class PostgresConnection(Connection):
+    """The database with the runbook's own role."""
+
+    name = "postgres"
+
+    def __init__(self, connection: "psycopg.Connection[tuple[Any, ...]]", place: str) -> None:
+        self._connection = connection
+        self.place = place
+        self.identity = {}
+
+    @classmethod
+    def open(cls, target: Target, label: str) -> Self:
+        """Connect and read version, system identifier, role and clock."""
+        dsn, password = cls._access(target)
+        parts: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(dsn)
+        place = f"{parts.get('host', 'the local socket')}:{parts.get('port', 5432)}"
+        try:
+            connection = psycopg.connect(
+                dsn,
+                password=resolve(password) if password else parts.get("password") or os.environ.get("PGPASSWORD"),
+                application_name=label,
+                connect_timeout=max(2, round(target.deadlines.connect)),  # libpq takes less than 2 s for 2 s
+                tcp_user_timeout=10_000,
+                autocommit=True,
+                prepare_threshold=None,  # pgbouncer in transaction mode keeps no prepared statements
+                row_factory=tuple_row,
+            )
+        except psycopg.OperationalError as error:
+            raise _explain(cls.name, place, parts, error, target.deadlines.connect) from error
+        connection.read_only = True
+        database = cls(connection, place)
+        try:
+            database._identify()
+        except BaseException:
+            connection.close()
+            raise
+        return database
+
+    @staticmethod
+    def _access(target: Target) -> tuple[str, str | None]:
+        if target.postgres is None:
+            raise Unreachable("postgres", "not-configured", f"the profile of {target.name} has no [postgres]")
+        return target.postgres.dsn, target.postgres.password
+
+    def _identify(self) -> None:
+        before = now()
+        row = self.rows(read_sql(__package__, "identity")).iloc[0]
+        self.clock = ClockReading.between(row["clock"].to_pydatetime(), before, now())
+        self.version_num = int(row["version_num"])
+        self.identity = {
+            "what": f"PostgreSQL {row['version']}" + (" (in recovery)" if row["in_recovery"] else ""),
+            "where": self.place,
+            "database": row["database"],
+            "role": row["role"] + (" (superuser)" if row["is_superuser"] else ""),
+            "system": str(row["system_identifier"]),
+        }
+
+    def rows(self, sql: str, values: Mapping[str, Any] | None = None) -> "pd.DataFrame":
+        """Return the rows of a packaged statement, run in a bounded read-only transaction.
+
+        Raises `CouldNotFindOut` with what is missing (a right, a table, time), `Unreachable` when the server is gone.
+        """
+        import pandas as pd
+
+        try:
+            with self._connection.transaction(force_rollback=True):
+                self._connection.execute(
+                    "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)",
+                    (str(STATEMENT_TIMEOUT_MS), str(LOCK_TIMEOUT_MS)),
+                )
+                # The text comes from the package's own files; values are always bound.
+                cursor = self._connection.execute(sql.encode(), values)
+                names = [column.name for column in cursor.description or ()]
+                return pd.DataFrame(cursor.fetchall(), columns=names)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise CouldNotFindOut(f"the role may not: {_first_line(error)}") from error
+        except psycopg.errors.QueryCanceled as error:
+            raise CouldNotFindOut(
+                f"the query took longer than {STATEMENT_TIMEOUT_MS // 1000} s and was ended"
+            ) from error
+        except psycopg.errors.LockNotAvailable as error:
+            raise CouldNotFindOut("another session locks what this asks for; it was not waited for") from error
+        except psycopg.Error as error:
+            if self._connection.closed:
+                raise Unreachable(
+                    self.name, "other", f"{self.place} closed the connection: {_first_line(error)}"
+                ) from error
+            raise CouldNotFindOut(f"PostgreSQL: {_first_line(error)}") from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        with suppress(psycopg.Error):
+            self._connection.close()
+
+    def abort(self) -> None:
+        """Shut the socket down under a thread that waits on it; closing it from here would not wake that thread."""
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._connection.fileno())) as wire:
+            wire.shutdown(socket.SHUT_RDWR)
+
+
+class ApplicationDatabase(PostgresConnection):
+    """The database as the application connects to it: its own role and path; the runbook's where none is named."""
+
+    name = "application database"
+
+    @staticmethod
+    def _access(target: Target) -> tuple[str, str | None]:
+        if target.postgres is not None and target.postgres.application_dsn is not None:
+            return target.postgres.application_dsn, target.postgres.application_password
+        return PostgresConnection._access(target)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _explain(
+    name: str, place: str, parts: Mapping[str, Any], error: psycopg.OperationalError, deadline: float
+) -> Unreachable:
+    text = str(error)
+    kind = "timeout" if isinstance(error, psycopg.errors.ConnectionTimeout) else "other"
+    if kind == "other":
+        kind = next((kind for kind, words in _REASONS if re.search(words, text)), "other")
+    user, database = parts.get("user", "the current user"), parts.get("dbname", "")
+    told = {
+        "slots": f"PostgreSQL at {place} has no connection slot left for role {user}",
+        "password": f"PostgreSQL at {place} is up and refused the log-in of role {user}",
+        "no-database": f"PostgreSQL at {place} is up and has no database {database}",
+        "starting": f"PostgreSQL at {place} does not accept connections yet: {_last_words(text)}",
+        "refused": f"PostgreSQL at {place} refuses connections: nothing listens there",
+        "name": f"the host name in {place} cannot be resolved",
+        "timeout": f"PostgreSQL at {place} kept silent: no answer within {deadline:g} s",
+    }
+    return Unreachable(name, kind, told.get(kind, f"PostgreSQL at {place}: {_last_words(text)}"))
+
+
+def _last_words(text: str) -> str:
+    """Return what the server said, without libpq's list of the addresses it tried."""
+    return re.split(r"FATAL:\s*|failed: ", text.strip().splitlines()[-1])[-1]

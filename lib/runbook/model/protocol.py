@@ -1,0 +1,86 @@
+"""What a kernel tells its runner, and what a run's JSON looks like: typed, versioned, strictly read."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from runbook.model.errors import RunbookError
+from runbook.model.finding import Finding
+
+SCHEMA = 1
+FINDINGS_MIME = "application/vnd.runbook.findings+json"
+
+
+class ProtocolError(RunbookError):
+    """A message that claims to carry findings and does not."""
+
+
+class DataFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A Parquet file behind a table or plot: its name in the run's ``data`` folder, digest and size."""
+
+    file: str
+    sha256: str
+    rows: int
+    columns: list[str]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One display of a run: an answer's findings (``kind`` "answer"), or all of them again ("summary")."""
+
+    schema: int = SCHEMA
+    kind: Literal["answer", "summary"]
+    run_id: str
+    check: str
+    asked_at: datetime
+    seconds: float
+    findings: list[Finding]
+    data: DataFile | None = None
+
+
+def encode(message: Message) -> dict[str, Any]:
+    """Return the message as plain JSON data for a MIME bundle."""
+    built: dict[str, Any] = msgspec.to_builtins(message, enc_hook=_plain)
+    return built
+
+
+def _plain(value: Any) -> Any:
+    """Return the Python number in a scalar of a DataFrame."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"a finding holds a {type(value).__name__}, which is no plain data")
+
+
+def decode(data: object) -> Message:
+    """Return the message in a MIME bundle; raises `ProtocolError` for another schema or shape."""
+    if isinstance(data, dict) and data.get("schema") != SCHEMA:
+        raise ProtocolError(f"findings of schema {data.get('schema')!r}; this runner reads schema {SCHEMA}")
+    try:
+        return msgspec.convert(data, Message)
+    except msgspec.ValidationError as error:
+        raise ProtocolError(f"a message of findings does not have the agreed shape: {error}") from error
+
+
+class RunRecord(msgspec.Struct, kw_only=True):
+    """One run as `run --json` prints it and as ``run.json`` in its folder keeps it.
+
+    ``exit`` is the exit status that this run alone would give; ``error`` says why the run itself failed, else None.
+    """
+
+    notebook: str
+    target: str
+    run_id: str
+    status: str
+    exit: int
+    error: str | None
+    seconds: float
+    evidence: str
+    findings: list[Finding]
+    plans: list[dict[str, Any]] = []
+
+
+class RunsDocument(msgspec.Struct, kw_only=True):
+    """The one document that ``run --json`` prints."""
+
+    schema: int = SCHEMA
+    runs: list[RunRecord]

@@ -1,0 +1,39 @@
+"""How many connections are left for the application?"""
+
+import pandas as pd
+
+from runbook.connections import PostgresConnection, read_sql
+from runbook.model import Asking, Finding, Question, at_most
+from runbook.postgres.explanations import EXPLAINED_BY
+from runbook.postgres.privileges import require_all_sessions
+
+SQL = read_sql(__package__, "connection_slots")
+
+
+def probe(asking: Asking) -> pd.DataFrame:
+    """Return one row: role, used, usable, max_connections, reserved; the last three in connections."""
+    return require_all_sessions(asking.connection(PostgresConnection).rows(SQL))
+
+
+def check(frame: pd.DataFrame, *, warning: float = 80, critical: float = 90) -> list[Finding]:
+    """Judge the share of usable slots that is taken (%).
+
+    The two limits are those that managed services and check_postgres alert at; slots that are reserved for superusers
+    are not usable, and background workers take none.
+    """
+    row = frame.iloc[0]
+    share = 100 * row["used"] / row["usable"] if row["usable"] else 100.0
+    message = f"{row['used']} of {row['usable']} connection slots used ({row['reserved']} more are reserved)"
+    return [at_most("slots", share, warning, critical, unit="%", message=message)]
+
+
+connection_slots = Question(
+    name="postgres.connection_slots",
+    title="How many connection slots are left?",
+    probe=probe,
+    check=check,
+    source=SQL,
+    needs=(PostgresConnection,),
+    next="see which application holds them (pg_stat_activity by application_name and state) before ending any",
+    explained_by=EXPLAINED_BY,
+)

@@ -1,0 +1,12 @@
+-- How many of the connection slots that an ordinary role may use are taken?
+SELECT current_user::text AS role,
+       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+           OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_all,
+       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
+       max_connections - reserved AS usable,
+       max_connections,
+       reserved
+FROM (SELECT current_setting('max_connections')::int AS max_connections,
+             current_setting('superuser_reserved_connections')::int
+                 -- From 16 on there is a second reserve, for the role pg_use_reserved_connections.
+                 + coalesce(current_setting('reserved_connections', true)::int, 0) AS reserved) AS settings

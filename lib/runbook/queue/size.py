@@ -1,0 +1,56 @@
+"""How many items wait for an annotator?"""
+
+import pandas as pd
+
+from runbook.connections import ApiConnection
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, at_most
+
+# The runbook's name for it, then the one that the service as built uses.
+KEYS = ("queue_size", "total_items")
+
+
+def probe(asking: Asking) -> pd.DataFrame:
+    """Return one row: items, told_as (the key it stood under), pending_critical, pending_high (NaN where not told).
+
+    Raises `CouldNotFindOut` with the keys that came where neither name of the size is among them: never 0.
+    """
+    response = asking.connection(ApiConnection).get("/triage/statistics")
+    if response.status != 200:
+        raise CouldNotFindOut(f"/triage/statistics answered {response.status}")
+    told = response.mapping()
+    key = next((key for key in KEYS if isinstance(told.get(key), int)), None)
+    if key is None:
+        came = ", ".join(sorted(map(str, told))[:12]) or "none"
+        raise CouldNotFindOut(f"/triage/statistics tells neither {' nor '.join(KEYS)}; the keys that came: {came}")
+    row = {"items": told[key], "told_as": key}
+    # An empty queue tells fewer keys.
+    row |= {name: told.get(name, float("nan")) for name in ("pending_critical", "pending_high")}
+    return pd.DataFrame([row])
+
+
+def check(frame: pd.DataFrame, *, warning: float = 1000, critical: float = 5000) -> list[Finding]:
+    """Judge the number of items.
+
+    The runbook gives no figure; a size says little by itself, so the defaults are wide and each target sets its own.
+    """
+    row = frame.iloc[0]
+    urgent = [
+        f"{row[name]:.0f} {name.removeprefix('pending_')}"
+        for name in ("pending_critical", "pending_high")
+        if not pd.isna(row[name])
+    ]
+    of_which = f", of which pending: {', '.join(urgent)}" if urgent else ""
+    message = f"{row['items']} items{of_which} (told as {row['told_as']})"
+    return [at_most("triage queue", float(row["items"]), warning, critical, unit="items", message=message)]
+
+
+size = Question(
+    name="queue.size",
+    title="How many items wait in the triage queue?",
+    probe=probe,
+    check=check,
+    source="curl -sS {api}/triage/statistics",
+    needs=(ApiConnection,),
+    next="see whether items still come out: who annotates, and does the language model answer?",
+    explained_by={"api.liveness": "the service does not answer at all"},
+)

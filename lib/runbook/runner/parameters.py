@@ -1,0 +1,75 @@
+"""The parameters of a notebook, as its parameters cell declares them, checked before anything starts."""
+
+import ast
+import difflib
+import io
+import tokenize
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from runbook.model import UsageError
+from runbook.runner.collection import Notebook
+
+_KINDS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One declared parameter: ``kind`` is str, int, float or bool."""
+
+    name: str
+    kind: type
+    default: Any
+    says: str
+
+
+def declared(notebook: Notebook) -> dict[str, Parameter]:
+    """Return the parameters by name; raises `UsageError` where a notebook declares none or without type."""
+    cells = [c for c in notebook.document["cells"] if "parameters" in c.get("metadata", {}).get("tags", [])]
+    if len(cells) != 1:
+        raise UsageError(f"notebook {notebook.name} has {len(cells)} cells tagged parameters, not one")
+    source = "".join(cells[0]["source"])
+    comments = _trailing_comments(source)
+    found = {}
+    for line in ast.parse(source).body:
+        if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name) or line.value is None:
+            raise UsageError(f"notebook {notebook.name}: parameters line {line.lineno} is not `name: type = literal`")
+        kind = _KINDS.get(ast.unparse(line.annotation))
+        if kind is None:
+            raise UsageError(f"notebook {notebook.name}: parameters line {line.lineno}: not str, int, float or bool")
+        name = line.target.id
+        found[name] = Parameter(name, kind, ast.literal_eval(line.value), comments.get(line.lineno, ""))
+    return found
+
+
+def parse(notebook: Notebook, assignments: Iterable[str]) -> dict[str, Any]:
+    """Return values by name from ``NAME=VALUE`` texts; raises `UsageError` for unknown names and wrong types."""
+    known = declared(notebook)
+    values = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"-p takes NAME=VALUE, not {assignment!r}")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise UsageError(f"notebook {notebook.name} has no parameter {name!r}; it has {', '.join(known)}.{hint}")
+        values[name] = _typed(notebook, known[name], text)
+    return values
+
+
+def _typed(notebook: Notebook, parameter: Parameter, text: str) -> Any:
+    try:
+        if parameter.kind is bool:
+            return _BOOLEANS[text.lower()]
+        return parameter.kind(text)
+    except (ValueError, KeyError):
+        kind = {bool: "true or false", int: "a whole number", float: "a number"}[parameter.kind]
+        raise UsageError(f"notebook {notebook.name}: parameter {parameter.name} takes {kind}, not {text!r}") from None
+
+
+def _trailing_comments(source: str) -> dict[int, str]:
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}

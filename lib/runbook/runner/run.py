@@ -1,0 +1,266 @@
+"""Run one notebook against one target, supervised, and account for it."""
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from runbook.model import Finding, Findings, RunbookError, RunFailed
+from runbook.model.layout import new_run_id
+from runbook.model.protocol import DataFile, Message, RunRecord
+from runbook.model.status import EXIT_FAILED
+from runbook.redaction import Redactor
+from runbook.runner.collection import Notebook
+from runbook.runner.folder import RunFolder
+from runbook.target import Target
+
+FAILED = "FAILED"
+# Far above any question's own deadline: a cell that takes longer is not waiting for a dependency.
+CELL_DEADLINE = 120.0
+# How long a kernel may take to end by itself when it is told to.
+KERNEL_GRACE = 2.0
+
+
+class Stop:
+    """A request to end all runs, with its reason; set once, from a signal handler."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def request(self, reason: str) -> None:
+        """Ask for the end; the first reason stays."""
+        self.reason = self.reason or reason
+
+
+@dataclass
+class Watcher:
+    """Who is told how a run goes; each call comes from the run's own thread."""
+
+    on_cell: Callable[[int, int], None] = lambda number, count: None
+    on_findings: Callable[[list[Finding]], None] = lambda findings: None
+
+
+def run_notebook(
+    notebook: Notebook,
+    target: Target,
+    parameters: dict[str, Any],
+    *,
+    archive: Path,
+    deadline: float | None = None,
+    stop: Stop | None = None,
+    watcher: Watcher | None = None,
+) -> RunRecord:
+    """Run a notebook and return its record; a run that failed is a record with an error, not an exception.
+
+    Every byte written was scrubbed of the target's secrets. ``deadline`` in seconds bounds the whole run, by default
+    as the target's profile says.
+    """
+    run = _Run(notebook, target, archive, stop or Stop(), watcher or Watcher())
+    return run.carry_out({**parameters, "target": target.name}, deadline or target.deadlines.run)
+
+
+class _Run:
+    def __init__(self, notebook: Notebook, target: Target, archive: Path, stop: Stop, watcher: Watcher) -> None:
+        self._notebook, self._target = notebook, target
+        self._stop, self._watcher = stop, watcher
+        self._redactor = Redactor(target.secret_values())
+        self._findings = Findings()
+        self._data: list[DataFile] = []
+        self._began = time.monotonic()
+        self.run_id = new_run_id(notebook.name, datetime.now(UTC))
+        self._folder = RunFolder(archive, self.run_id, self._redactor)
+        self._error: BaseException | None = None
+        self._session: Any = None
+
+    def carry_out(self, parameters: dict[str, Any], deadline: float) -> RunRecord:
+        try:
+            # What stays behind when this process is killed: a record that says so.
+            self._folder.create(self._record("the run did not end: it still goes on, or its runner was killed"))
+        except RunFailed as refused:
+            return self._record(str(refused), evidence="")
+        home = Path(tempfile.mkdtemp(prefix="rb-"))
+        try:
+            spool = home / "spool"
+            spool.mkdir(mode=0o700)
+            ended_for = self._supervise(parameters, home, spool, deadline)
+            error = self._explain(ended_for)
+            error = self._keep(spool, error)
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+        record = self._record(error)
+        try:
+            self._folder.write_record(record)
+        except OSError as full:
+            record = self._record(error or f"its record could not be written to the archive: {full.strerror}")
+        return record
+
+    def _supervise(self, parameters: dict[str, Any], home: Path, spool: Path, deadline: float) -> str | None:
+        """Run the notebook in a thread and end its kernel when it must; return why it was ended early."""
+        thread = threading.Thread(target=self._execute, args=(parameters, home, spool), daemon=True)
+        thread.start()
+        ended_for = None
+        try:
+            while thread.is_alive():
+                thread.join(0.05)
+                if ended_for is None:
+                    ended_for = self._stop.reason or self._late(deadline)
+                if ended_for is not None:
+                    self._end_kernel()
+                    thread.join(KERNEL_GRACE)
+        finally:
+            self._end_leftovers()
+        return ended_for
+
+    def _late(self, deadline: float) -> str | None:
+        if time.monotonic() - self._began > deadline:
+            return f"the run took longer than its deadline of {deadline:g} s"
+        return None
+
+    def _execute(self, parameters: dict[str, Any], home: Path, spool: Path) -> None:
+        import papermill
+
+        from runbook.runner import engine
+        from runbook.runner.output import evidence_output
+
+        self._session = engine.Session(
+            home=home,
+            environment=self._environment(home, spool),
+            cwd=self._notebook.path.parent,
+            cell_deadline=CELL_DEADLINE,
+            redactor=self._redactor,
+            on_message=self._hear,
+            on_cell=self._watcher.on_cell,
+        )
+        output = evidence_output.open(self.run_id, self._folder, self._redactor)
+        try:
+            papermill.execute_notebook(
+                str(self._notebook.path),
+                output,
+                parameters,
+                engine_name=engine.NAME,
+                progress_bar=False,
+                session=self._session,
+            )
+        except BaseException as error:  # noqa: BLE001 - told apart in _explain, in the main thread
+            self._error = error
+        finally:
+            evidence_output.close(self.run_id)
+
+    def _environment(self, home: Path, spool: Path) -> dict[str, str]:
+        return {
+            **os.environ,
+            "RUNBOOK_RUN_ID": self.run_id,
+            "RUNBOOK_SPOOL": str(spool),
+            # No history, no start-up files of the user: a run is the same for everyone.
+            "IPYTHONDIR": str(home / "ipython"),
+            "JUPYTER_RUNTIME_DIR": str(home),
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        }
+
+    def _hear(self, message: Message) -> None:
+        if message.kind == "answer":
+            self._findings.replace(message.check, message.findings)
+            self._watcher.on_findings(message.findings)
+            if message.data is not None:
+                self._data.append(message.data)
+        else:
+            # The summary tells every finding again, with what explains it.
+            self._findings = Findings(message.findings)
+
+    def _explain(self, ended_for: str | None) -> str | None:
+        """Return why the run failed, or None where it did not."""
+        if ended_for is not None:
+            return f"{ended_for}; {self._where()}"
+        if self._error is None:
+            return None
+        return self._redactor.text(_told(self._error, self._where(), self._kernel_signal()))
+
+    def _where(self) -> str:
+        number = self._session.cell if self._session is not None else 0
+        return f"it was in code cell {number}, what follows was not run" if number else "no cell had been run"
+
+    def _kernel_signal(self) -> str:
+        code = self._session.kernel_exit() if self._session is not None else None
+        return f" by {signal.Signals(-code).name}" if isinstance(code, int) and code < 0 else ""
+
+    def _keep(self, spool: Path, error: str | None) -> str | None:
+        """Move the data behind the answers into the archive; return the error, or what kept that from working."""
+        try:
+            for data in self._data:
+                self._folder.adopt(spool, data)
+        except (OSError, RunFailed) as problem:
+            why = getattr(problem, "strerror", None) or str(problem)
+            return error or f"the data behind the answers could not be kept: {why}"
+        return error
+
+    def _record(self, error: str | None, evidence: str | None = None) -> RunRecord:
+        verdict = self._findings.verdict
+        return RunRecord(
+            notebook=self._notebook.name,
+            target=self._target.name,
+            run_id=self.run_id,
+            status=FAILED if error else str(verdict),
+            exit=EXIT_FAILED if error else verdict.exit_status,
+            error=error,
+            seconds=round(time.monotonic() - self._began, 2),
+            evidence=str(self._folder.path) if evidence is None else evidence,
+            findings=list(self._findings),
+        )
+
+    def _end_kernel(self) -> None:
+        pid = self._session.kernel_pid() if self._session is not None else None
+        if pid is None:
+            return
+        with suppress(psutil.NoSuchProcess):
+            kernel = psutil.Process(pid)
+            kernel.terminate()
+            with suppress(psutil.TimeoutExpired):
+                kernel.wait(0.5)
+                return
+            kernel.kill()
+
+    def _end_leftovers(self) -> None:
+        """Kill what the run's kernel left behind, also where it took a session of its own; all carry the run's id."""
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.pid != os.getpid() and process.environ().get("RUNBOOK_RUN_ID") == self.run_id:
+                    process.kill()
+
+
+def _told(error: BaseException, where: str, by_signal: str) -> str:
+    """Return a failed run's error in one sentence."""
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    if isinstance(error, PapermillExecutionError):
+        lines = str(error.evalue).strip().splitlines()
+        return f"a cell raised {error.ename}: {lines[0] if lines else ''}; {where}"
+    if isinstance(error, DeadKernelError):
+        return f"the kernel died{by_signal}; {where}"
+    if isinstance(error, CellTimeoutError):
+        return f"a cell took longer than {CELL_DEADLINE:g} s; {where}"
+    if isinstance(error, OSError):
+        return f"evidence could not be written: {error.strerror or error}; {where}"
+    if isinstance(error, RunbookError):
+        return f"{error}; {where}"
+    if isinstance(error, RuntimeError) and "Kernel died before" in str(error):
+        return "the kernel did not start"
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; {where}"
+
+
+def as_json(records: list[RunRecord]) -> str:
+    """Return the one document that `run --json` prints."""
+    from runbook.model.protocol import RunsDocument
+
+    return msgspec.json.format(msgspec.json.encode(RunsDocument(runs=records)), indent=1).decode()

@@ -1,0 +1,214 @@
+"""How a run, an answer and a summary show themselves: plain text for the terminal and nbval, HTML for the reader."""
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from runbook.model import Answer, Finding, Findings, Question, Status
+from runbook.model.protocol import FINDINGS_MIME, Message, encode
+from runbook.redaction import Redactor
+from runbook.session.plots import COLOURS
+from runbook.target import Target
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from runbook.session.dependencies import Dependencies
+
+# A table longer than this is read as data, not in a notebook; the Parquet file beside it has every row.
+ROWS_SHOWN = 50
+CELL_CHARACTERS = 300
+
+
+@dataclass(frozen=True)
+class ShownAnswer(Answer):
+    """An answer that shows its verdict, its findings and its table."""
+
+    run_id: str = ""
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        message = Message(
+            kind="answer",
+            run_id=self.run_id,
+            check=self.question.name,
+            asked_at=self.asked_at,
+            seconds=self.seconds,
+            findings=list(self.findings),
+            data=self.data,
+        )
+        title = html.escape(self.question.title)
+        table = frame_html(self.frame) if self.frame is not None and len(self.frame) else ""
+        return {
+            "text/plain": "\n".join([f"{self.verdict}: {self.question.title}", *lines(self.findings)]),
+            "text/html": f"<p>{badge(self.verdict)} <b>{title}</b></p>{findings_html(self.findings)}{table}",
+            FINDINGS_MIME: encode(message),
+        }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All findings of a run, the most severe first, and the verdict last."""
+
+    run_id: str
+    notebook: str
+    target: Target
+    findings: Findings
+    opened_at: datetime
+    closed_at: datetime
+
+    @property
+    def verdict(self) -> Status:
+        """Return the verdict of the run."""
+        return self.findings.verdict
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        ordered = self.findings.worst_first()
+        message = Message(
+            kind="summary",
+            run_id=self.run_id,
+            check="",
+            asked_at=self.closed_at,
+            seconds=(self.closed_at - self.opened_at).total_seconds(),
+            findings=list(self.findings),
+        )
+        counted = ", ".join(f"{n} {status}" for status, n in _count(ordered).items())
+        verdict = f"verdict: {self.verdict} ({counted or 'no findings'})"
+        calls = self._calls()
+        body = findings_html(ordered, with_check=True)
+        return {
+            "text/plain": "\n".join([*lines(ordered, with_check=True), *calls, verdict]),
+            "text/html": f"{body}{''.join(f'<p>{html.escape(call)}</p>' for call in calls)}"
+            f"<p>{badge(self.verdict)} <b>{html.escape(verdict)}</b></p>",
+            FINDINGS_MIME: encode(message),
+        }
+
+    def _calls(self) -> list[str]:
+        if self.verdict is Status.OK:
+            return []
+        return [
+            f"call: {contact.name}, by {contact.how}" + (f" ({contact.when})" if contact.when else "")
+            for contact in self.target.contacts
+        ]
+
+
+@dataclass(frozen=True)
+class TargetShown:
+    """The target as the run found it: prove it before touching it."""
+
+    run_id: str
+    target: Target
+    incident: str
+    opened_at: datetime
+    dependencies: "Dependencies"
+
+    def bundle(self, redactor: Redactor) -> dict[str, Any]:
+        """Return the target's identity as text and HTML, scrubbed."""
+        clocks = self.dependencies.clocks()
+        rows = []
+        for name, identity, error in self.dependencies.identities():
+            told = ", ".join(f"{key} {value}" if key != "what" else value for key, value in identity.items())
+            clock = clocks.get(name)
+            if clock is not None:
+                told += f", clock {clock.offset:+.1f} s"
+            rows.append((name, redactor.text(f"NOT OPEN: {error}" if error else told)))
+        head = f"target {self.target.name}, {self.opened_at:%Y-%m-%d %H:%M:%S} UTC, {self.run_id}"
+        if self.incident:
+            head += f", incident {redactor.text(self.incident)}"
+        width = max((len(name) for name, _ in rows), default=0)
+        table = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(told)}</td></tr>" for name, told in rows)
+        return {
+            "text/plain": "\n".join([head, *(f"  {name:<{width}}  {told}" for name, told in rows)]),
+            "text/html": f"<p><b>{html.escape(head)}</b></p><table>{table}</table>",
+        }
+
+
+def explain(findings: Findings, questions: Mapping[str, Question]) -> Findings:
+    """Return the findings, those that another finding explains with a word on it and where to start."""
+    critical = {finding.check for finding in findings if finding.status is Status.CRITICAL}
+    explained = []
+    for finding in findings:
+        question = questions.get(finding.check)
+        causes = [cause for cause in question.explained_by if cause in critical] if question else []
+        bad = finding.status in (Status.CRITICAL, Status.WARNING, Status.UNKNOWN)
+        if question and causes and bad:
+            why = "; ".join(question.explained_by[cause] for cause in causes)
+            message = f"{finding.message} ({why})"
+            explained.append(msgspec.structs.replace(finding, message=message, next=f"first {', '.join(causes)}"))
+        else:
+            explained.append(finding)
+    return Findings(explained)
+
+
+def lines(findings: Iterable[Finding], *, with_check: bool = False) -> list[str]:
+    """Return a line of text for each finding, and under one that is not well what to do next."""
+    told = []
+    for finding in findings:
+        subject = f"{finding.check}: {finding.object}" if with_check else finding.object
+        told.append(f"  {finding.status:<8} {subject}: {finding.message}")
+        if finding.acknowledged is not None:
+            accepted = finding.acknowledged
+            told.append(f"           acknowledged until {accepted.until}: {accepted.reason}")
+        elif finding.next:
+            told.append(f"           next: {finding.next}")
+    return told
+
+
+def badge(status: Status) -> str:
+    """Return a status as a coloured word of HTML."""
+    return (
+        f'<span style="background:{COLOURS[status]};color:#fff;padding:1px 7px;border-radius:3px;'
+        f'font-weight:600">{status}</span>'
+    )
+
+
+def findings_html(findings: Sequence[Finding], *, with_check: bool = False) -> str:
+    """Return findings as an HTML table; every text in it is escaped."""
+    if not findings:
+        return ""
+    rows = []
+    for finding in findings:
+        after = finding.next
+        if finding.acknowledged is not None:
+            after = f"acknowledged until {finding.acknowledged.until}: {finding.acknowledged.reason}"
+        cells = [finding.check] if with_check else []
+        cells += [finding.object, finding.message, after]
+        source = html.escape(finding.source, quote=True)
+        rows.append(
+            f'<tr title="{source}"><td>{badge(finding.status)}</td>'
+            + "".join(f'<td style="text-align:left">{html.escape(cell)}</td>' for cell in cells)
+            + "</tr>"
+        )
+    names = ["status", *(["check"] if with_check else []), "object", "finding", "next"]
+    head = "".join(f'<th style="text-align:left">{name}</th>' for name in names)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def frame_html(frame: "pd.DataFrame") -> str:
+    """Return at most `ROWS_SHOWN` rows of a frame as HTML, folded away, long texts cut, every text escaped."""
+    head = "".join(f"<th>{html.escape(str(column))}</th>" for column in frame.columns)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(_cell(value))}</td>" for value in row) + "</tr>"
+        for row in frame.head(ROWS_SHOWN).itertuples(index=False)
+    )
+    more = f", the first {ROWS_SHOWN} of them" if len(frame) > ROWS_SHOWN else ""
+    return (
+        f"<details><summary>data: {len(frame)} rows{more}</summary>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></details>"
+    )
+
+
+def _cell(value: object) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= CELL_CHARACTERS else f"{text[:CELL_CHARACTERS]}… ({len(text)} characters)"
+
+
+def _count(findings: Iterable[Finding]) -> dict[str, int]:
+    counted: dict[str, int] = {}
+    for finding in findings:
+        key = "acknowledged" if finding.acknowledged is not None else str(finding.status)
+        counted[key] = counted.get(key, 0) + 1
+    return counted

@@ -1,0 +1,162 @@
+"""A run: one execution of one notebook against one target."""
+
+import atexit
+import os
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from runbook.connections import KINDS, ContainersConnection
+from runbook.model import CouldNotFindOut, DoesNotApply, Finding, Findings, Question, Status, UsageError
+from runbook.model.layout import new_run_id
+from runbook.redaction import Redactor
+from runbook.session.deadline import DeadlinePassed, Pending
+from runbook.session.dependencies import Dependencies
+from runbook.session.display import ShownAnswer, Summary, TargetShown, explain
+from runbook.session.plots import Headroom
+from runbook.session.spool import keep_frame
+from runbook.target import Target, load_target
+
+_current: "Run | None" = None
+
+
+def open_run(notebook: str, *, needs: Sequence[str], target: str = "sandbox", incident: str = "") -> "Run":
+    """Open a run of a notebook on a target and connect to what it needs, all at once and bounded.
+
+    ``needs`` are names of `runbook.connections.KINDS`. A dependency that does not answer is no error here: questions to
+    it say so. Called again in the same kernel, it ends the former run and tries everything anew. Raises `UsageError`
+    for an unknown target, a profile with mistakes, or an unknown need.
+    """
+    global _current  # noqa: PLW0603 - a kernel has one run at a time
+    unknown = sorted(set(needs) - set(KINDS))
+    if unknown:
+        raise UsageError(f"unknown needs: {', '.join(unknown)}; there are: {', '.join(KINDS)}")
+    if _current is not None:
+        _current.close()
+    _current = Run(notebook, load_target(target), incident, needs)
+    return _current
+
+
+class Run:
+    """The answers of one run, and the connections and deadlines that it owns."""
+
+    def __init__(self, notebook: str, target: Target, incident: str, needs: Sequence[str]) -> None:
+        self.notebook = notebook
+        self.target = target
+        self.incident = incident
+        self.opened_at = datetime.now(UTC)
+        self.run_id = os.environ.get("RUNBOOK_RUN_ID") or new_run_id(notebook, self.opened_at)
+        self.findings = Findings()
+        self._redactor = Redactor(target.secret_values())
+        self._questions: dict[str, Question] = {}
+        self._dependencies = Dependencies(target, f"runbook {notebook}"[:63])
+        kinds = [KINDS[name] for name in needs]
+        if target.containers is not None and target.containers.named:
+            kinds.append(ContainersConnection)
+        self._dependencies.open(kinds)
+        atexit.register(self.close)
+
+    def ask(self, question: Question, **arguments: Any) -> ShownAnswer:
+        """Ask a question and return its answer, which shows itself as a verdict and a table.
+
+        ``arguments`` are thresholds of the question's check, or what its probe takes. Whatever keeps the question from
+        being answered becomes an UNKNOWN finding with the reason.
+        """
+        thresholds = self._thresholds(question, arguments)
+        probed = {name: value for name, value in arguments.items() if name not in thresholds}
+        asked_at, began = datetime.now(UTC), time.monotonic()
+        frame, found = None, None
+        reason = self.target.reason_not_applicable(question.name)
+        if reason is not None:
+            found = [Finding(object=self.target.name, status=Status.SKIPPED, message=reason)]
+        else:
+            frame, found = self._probe(question, probed)
+        seconds = time.monotonic() - began
+        if frame is not None:
+            frame = self._redactor.frame(frame)
+            found = question.check(frame, **thresholds)
+        findings = [self._complete(finding, question) for finding in found or []]
+        self._questions[question.name] = question
+        self.findings.replace(question.name, findings)
+        data = keep_frame(question.name, frame) if frame is not None else None
+        return ShownAnswer(question, frame, tuple(findings), asked_at, seconds, data, run_id=self.run_id)
+
+    def headroom(self) -> Headroom:
+        """Return a plot of how much of each limit is used: of every finding so far that is a percentage."""
+        return Headroom([finding for finding in self.findings if finding.unit == "%"])
+
+    def summary(self) -> Summary:
+        """Return all findings, the most severe first and with what explains them, and the verdict; ends the run."""
+        explained = explain(self.findings, self._questions)
+        summary = Summary(self.run_id, self.notebook, self.target, explained, self.opened_at, datetime.now(UTC))
+        self.close()
+        return summary
+
+    def close(self) -> None:
+        """Close all connections; a question asked afterwards opens its own again."""
+        self._dependencies.close()
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        shown = TargetShown(self.run_id, self.target, self.incident, self.opened_at, self._dependencies)
+        return shown.bundle(self._redactor)
+
+    def _probe(self, question: Question, arguments: dict[str, Any]) -> tuple[Any, list[Finding] | None]:
+        limit = self.target.deadlines.question or question.deadline
+        try:
+            return Pending(lambda: question.probe(self._dependencies, **arguments)).result(limit), None
+        except DoesNotApply as reason:
+            return None, [Finding(object=self.target.name, status=Status.SKIPPED, message=str(reason))]
+        except CouldNotFindOut as reason:
+            return None, [_unknown(question, f"could not be asked: {reason}")]
+        except DeadlinePassed:
+            self._dependencies.give_up(question.needs, limit)
+            return None, [_unknown(question, f"no answer within {limit:g} s")]
+
+    def _thresholds(self, question: Question, arguments: dict[str, Any]) -> dict[str, Any]:
+        known = question.thresholds
+        from_profile = self.target.thresholds.get(question.name, {})
+        unknown = sorted(set(from_profile) - set(known))
+        if unknown:
+            there = ", ".join(known) or "none"
+            raise UsageError(
+                f"profile {self.target.name}: {question.name} has no threshold {', '.join(unknown)}; it has {there}"
+            )
+        given = {name: value for name, value in arguments.items() if name in known}
+        return {**known, **from_profile, **given}
+
+    def _complete(self, finding: Finding, question: Question) -> Finding:
+        """Return the finding with what the check leaves to the session, scrubbed of secrets."""
+        bad = finding.status not in (Status.OK, Status.SKIPPED)
+        today = datetime.now(UTC).date()
+        return msgspec.structs.replace(
+            finding,
+            check=question.name,
+            object=self._redactor.text(finding.object),
+            message=self._redactor.text(finding.message),
+            value=self._redactor.text(finding.value) if isinstance(finding.value, str) else finding.value,
+            source=self._redactor.text(fill(finding.source or question.source, self.target)),
+            next=finding.next or (question.next if bad else ""),
+            acknowledged=self.target.acknowledgement(question.name, finding.object, today) if bad else None,
+        )
+
+
+def fill(source: str, target: Target) -> str:
+    """Return a source with the target's addresses in place of {api}, {redis} and {database}, so that it can be run."""
+    places = {
+        "{api}": target.api.url if target.api else "",
+        "{redis}": target.redis.url if target.redis else "",
+    }
+    for mark, place in places.items():
+        source = source.replace(mark, place)
+    return source
+
+
+def _unknown(question: Question, reason: str) -> Finding:
+    return Finding(object=_subject(question.needs), status=Status.UNKNOWN, message=reason)
+
+
+def _subject(needs: Iterable[type]) -> str:
+    return " and ".join(getattr(kind, "name", kind.__name__) for kind in needs) or "the run itself"

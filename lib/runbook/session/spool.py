@@ -1,0 +1,47 @@
+"""Keep the data behind a table or plot where the runner collects it."""
+
+import hashlib
+import io
+import os
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runbook.model.protocol import DataFile
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_numbers = count(1)
+
+
+def keep_frame(name: str, frame: "pd.DataFrame") -> DataFile | None:
+    """Write a scrubbed frame as Parquet into the folder RUNBOOK_SPOOL and return its name, digest and size.
+
+    Returns None where no runner collects data, or the folder cannot be written: an answer is worth more than its copy.
+    """
+    spool = os.environ.get("RUNBOOK_SPOOL")
+    if not spool:
+        return None
+    file = f"{next(_numbers):03d}-{name}.parquet"
+    content = _as_parquet(frame)
+    try:
+        Path(spool, file).write_bytes(content)
+    except OSError:
+        return None
+    return DataFile(
+        file=file, sha256=hashlib.sha256(content).hexdigest(), rows=len(frame), columns=list(map(str, frame.columns))
+    )
+
+
+def _as_parquet(frame: "pd.DataFrame") -> bytes:
+    import pyarrow as pa
+
+    buffer = io.BytesIO()
+    try:
+        frame.to_parquet(buffer, index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        # A column of mixed or nested values, as JSON of a service may give: its text is kept.
+        buffer = io.BytesIO()
+        frame.astype(dict.fromkeys(frame.select_dtypes("object").columns, "string")).to_parquet(buffer, index=False)
+    return buffer.getvalue()

@@ -1,0 +1,21 @@
+"""Targets: the deployments that notebooks look at, as named profiles."""
+
+from runbook.target.find import load_target, profile_folders, target_names
+from runbook.target.profile import Api, Contact, Deadlines, Host, Postgres, Redis, Share, Target
+from runbook.target.secret import SecretReference, resolve
+
+__all__ = [
+    "Api",
+    "Contact",
+    "Deadlines",
+    "Host",
+    "Postgres",
+    "Redis",
+    "SecretReference",
+    "Share",
+    "Target",
+    "load_target",
+    "profile_folders",
+    "resolve",
+    "target_names",
+]

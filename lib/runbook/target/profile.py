@@ -1,0 +1,198 @@
+"""The profile of a target: what may stand in it, checked to the last key."""
+
+import os
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic_core import PydanticCustomError
+
+from runbook.model import Acknowledgement, CouldNotFindOut
+from runbook.target.secret import SecretReference, resolve
+
+_REFUSED_PASSWORD = PydanticCustomError(
+    "literal_secret",
+    'a password stands in this address; take it out and write `password = "env:NAME"` (or file:, keyring:) beside it',
+)
+
+
+def _require_url(*schemes: str) -> AfterValidator:
+    def check(value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            has_password, has_place = parts.password is not None, bool(parts.netloc or parts.scheme == "unix")
+            _ = parts.port
+        except ValueError as error:
+            raise PydanticCustomError("bad_url", "this is no address: host or port cannot be read") from error
+        if has_password:
+            raise _REFUSED_PASSWORD
+        if parts.scheme not in schemes or not has_place:
+            raise PydanticCustomError("bad_url", f"an address begins with {' or '.join(s + '://' for s in schemes)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _require_dsn(value: str) -> str:
+    import psycopg
+
+    try:
+        parts = psycopg.conninfo.conninfo_to_dict(value)
+    except psycopg.ProgrammingError as error:
+        # libpq's own message repeats the text, and with it a password that may be in it.
+        raise PydanticCustomError(
+            "bad_dsn",
+            'libpq cannot read this; write postgresql://USER@HOST:PORT/DATABASE or "host=… port=… user=… dbname=…"',
+        ) from error
+    if parts.get("password") or parts.get("sslpassword"):
+        raise _REFUSED_PASSWORD
+    if not parts.get("dbname"):
+        raise PydanticCustomError("bad_dsn", "the database is not named; without it libpq takes the user's name for it")
+    return value
+
+
+Dsn = Annotated[str, AfterValidator(_require_dsn)]
+HttpUrl = Annotated[str, _require_url("http", "https")]
+RedisUrl = Annotated[str, _require_url("redis", "rediss", "unix")]
+
+
+class _Strict(BaseModel):
+    # hide_input: an error about a profile must not repeat what may be a secret.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Api(_Strict):
+    """The service's HTTP interface. ``user_request`` is a path that stands for what users do: read, cheap, real."""
+
+    url: HttpUrl
+    user_request: str = Field("/documents?limit=1", pattern=r"^/")
+    token: SecretReference | None = None
+    ca_file: Path | None = None
+
+
+class Postgres(_Strict):
+    """The database: ``dsn`` with the runbook's own read-only role; ``application_dsn`` as the service connects."""
+
+    dsn: Dsn
+    password: SecretReference | None = None
+    application_dsn: Dsn | None = None
+    application_password: SecretReference | None = None
+
+
+class Redis(_Strict):
+    """The service's Redis."""
+
+    url: RedisUrl
+    password: SecretReference | None = None
+
+
+class Share(_Strict):
+    """A part of a machine: what lies in a folder, and the processes whose working folder lies in it."""
+
+    folder: Path
+    disk_bytes: PositiveInt
+    files: PositiveInt
+    memory_bytes: PositiveInt
+    cpus: PositiveFloat
+
+
+class Host(_Strict):
+    """Whose disk, memory and load is judged.
+
+    ``where``: "here" says that the target lives on the machine that runs the notebooks. ``paths`` name the file systems
+    to judge. ``share`` judges a part of the machine instead of all of it.
+    """
+
+    where: Literal["here", "elsewhere"] = "elsewhere"
+    name: str | None = None
+    paths: tuple[Path, ...] = (Path("/"),)
+    share: Share | None = None
+
+
+class Containers(_Strict):
+    """The names of the service's containers on this machine's Docker engine."""
+
+    api: str | None = None
+    postgres: str | None = None
+    redis: str | None = None
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Return the containers that have a name, by part."""
+        return {part: name for part, name in self.model_dump().items() if name}
+
+
+class Deadlines(_Strict):
+    """Bounds in seconds: for opening a connection, for one question (None: the question's own), for a whole run."""
+
+    connect: PositiveFloat = 3.0
+    question: PositiveFloat | None = None
+    run: PositiveFloat = 300.0
+
+
+class Acknowledged(_Strict):
+    """A finding that is accepted until the end of a day; ``object`` "*" is every object of the check."""
+
+    check: str
+    object: str = "*"
+    reason: str = Field(min_length=1)
+    until: date
+
+
+class NotApplicable(_Strict):
+    """A check that does not apply to this target: SKIPPED, with the reason."""
+
+    check: str
+    reason: str = Field(min_length=1)
+
+
+class Contact(_Strict):
+    """Who to call when the notebook does not help."""
+
+    name: str
+    how: str
+    when: str = ""
+
+
+class Target(_Strict):
+    """A deployment: where its parts are, its limits, what is accepted, who to call."""
+
+    name: str
+    description: str = ""
+    api: Api | None = None
+    postgres: Postgres | None = None
+    redis: Redis | None = None
+    host: Host = Host()
+    containers: Containers | None = None
+    deadlines: Deadlines = Deadlines()
+    thresholds: dict[str, dict[str, float]] = {}
+    acknowledge: tuple[Acknowledged, ...] = ()
+    not_applicable: tuple[NotApplicable, ...] = ()
+    contacts: tuple[Contact, ...] = ()
+
+    def acknowledgement(self, check: str, obj: str, today: date) -> Acknowledgement | None:
+        """Return why a finding is accepted today, or None; an entry whose day has passed no longer counts."""
+        for entry in self.acknowledge:
+            if entry.check == check and entry.object in ("*", obj) and today <= entry.until:
+                return Acknowledgement(reason=entry.reason, until=entry.until)
+        return None
+
+    def reason_not_applicable(self, check: str) -> str | None:
+        """Return why a check does not apply to this target, or None where it does."""
+        return next((entry.reason for entry in self.not_applicable if entry.check == check), None)
+
+    def secret_values(self) -> list[str]:
+        """Return the secrets that the references name on this machine, for scrubbing; those missing are left out."""
+        references: list[Any] = []
+        for part in (self.api, self.postgres, self.redis):
+            fields = type(part).model_fields if part else {}
+            references += [getattr(part, name) for name in fields if name.endswith(("password", "token"))]
+        values = [os.environ.get("PGPASSWORD", "")]  # libpq takes it by itself
+        for reference in filter(None, references):
+            try:
+                values.append(resolve(reference))
+            except CouldNotFindOut:
+                continue
+        return sorted({value for value in values if value})

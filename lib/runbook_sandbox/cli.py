@@ -1,0 +1,118 @@
+"""The command ``sandbox``: up, status, break, heal, down."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from runbook_sandbox import faults, stack
+from runbook_sandbox.place import Place, SandboxError, all_places
+from runbook_sandbox.servers import NoServerError
+
+DEFAULT_NAME = "sandbox"
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Add the sandbox's commands to a parser."""
+    commands = parser.add_subparsers(dest="sandbox_command", required=True, metavar="COMMAND")
+    for name, says in (
+        ("up", "start PostgreSQL, Redis and the stand-in for the service, and write their target file"),
+        ("status", "show where everything is and whether it runs"),
+        ("break", "break it in one known way"),
+        ("heal", "mend every fault"),
+        ("down", "stop everything and remove every file"),
+    ):
+        command = commands.add_parser(name, help=says, description=says)
+        command.add_argument("--name", default=DEFAULT_NAME, help="which sandbox; its target has the same name")
+        if name == "up":
+            for part in stack.PARTS:
+                command.add_argument(f"--{part}-port", type=int, default=0, metavar="PORT", help="0: a free one")
+        if name == "status":
+            command.add_argument("--json", action="store_true")
+        if name == "break":
+            command.add_argument("fault", nargs="?", metavar="FAULT")
+            command.add_argument("--list", action="store_true", help="list the faults")
+        if name == "down":
+            command.add_argument("--all", action="store_true", help="every sandbox of this user")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry a command out and return its exit status."""
+    try:
+        return _COMMANDS[arguments.sandbox_command](arguments)
+    except (SandboxError, NoServerError) as error:
+        sys.stderr.write(f"runbook: {error}\n")
+        return 70
+
+
+def _up(arguments: argparse.Namespace) -> int:
+    ports = {part: getattr(arguments, f"{part}_port") for part in stack.PARTS}
+    place = stack.up(arguments.name, ports=ports)
+    _show([place])
+    say(f"use it: runbook run morning-health-check --target {place.name}")
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    place = Place(arguments.name)
+    if arguments.json:
+        say(json.dumps(stack.status(place) if place.exists else {"name": place.name, "parts": {}}, indent=1))
+        return 0 if place.exists else 1
+    if not place.exists:
+        others = [other.name for other in all_places()]
+        say(f"sandbox {place.name} is not up" + (f"; up: {', '.join(others)}" if others else ""))
+        return 1
+    _show([place])
+    return 0
+
+
+def _show(places: Sequence[Place]) -> None:
+    for place in places:
+        told = stack.status(place)
+        say(f"sandbox {place.name}: {told['folder']}, target file {told['target']}")
+        for part, facts in told["parts"].items():
+            say(f"  {part:<9} 127.0.0.1:{facts['port']}  {'runs' if facts['runs'] else 'DOES NOT RUN'}")
+        if told["broken"]:
+            say(f"  broken: {', '.join(told['broken'])}")
+
+
+def _break(arguments: argparse.Namespace) -> int:
+    if arguments.list or not arguments.fault:
+        for fault in faults.FAULTS.values():
+            say(f"{fault.name:<16} {fault.truth}")
+        return 0
+    fault = faults.break_sandbox(_existing(arguments.name), arguments.fault)
+    say(f"broken: {fault.truth}")
+    return 0
+
+
+def _heal(arguments: argparse.Namespace) -> int:
+    healed = faults.heal(_existing(arguments.name))
+    say(f"healed: {', '.join(healed) or 'nothing was broken'}")
+    return 0
+
+
+def _down(arguments: argparse.Namespace) -> int:
+    places = all_places() if arguments.all else [Place(arguments.name)]
+    for place in places:
+        if place.exists:
+            stack.down(place)
+            say(f"sandbox {place.name} is down; nothing of it is left")
+        else:
+            say(f"sandbox {place.name} is not up")
+    return 0
+
+
+def _existing(name: str) -> Place:
+    place = Place(name)
+    if not place.exists:
+        raise SandboxError(f"sandbox {name} is not up; `sandbox up --name {name}` starts it")
+    return place
+
+
+def say(text: str) -> None:
+    """Write a line on stdout."""
+    sys.stdout.write(f"{text}\n")
+
+
+_COMMANDS = {"up": _up, "status": _status, "break": _break, "heal": _heal, "down": _down}

@@ -1,0 +1,187 @@
+"""Break a sandbox in one known way, and heal it."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import redis
+
+from runbook_sandbox import processes, stack
+from runbook_sandbox.place import Place, SandboxError
+
+_FILLER = "fault-filler"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A way to break the sandbox: ``truth`` is what a notebook must then say."""
+
+    name: str
+    truth: str
+    break_: Callable[[Place], object]
+    heal: Callable[[Place], object]
+
+
+def break_sandbox(place: Place, name: str) -> Fault:
+    """Break the sandbox; raises `SandboxError` for an unknown fault or one that is there already."""
+    fault = FAULTS.get(name)
+    if fault is None:
+        raise SandboxError(f"unknown fault {name!r}; there are: {', '.join(FAULTS)}")
+    state = place.read("state.json")
+    if name in state["broken"]:
+        raise SandboxError(f"{name} is broken already; `sandbox heal` mends it")
+    fault.break_(place)
+    state = place.read("state.json")
+    place.write("state.json", {**state, "broken": [*state["broken"], name]})
+    return fault
+
+
+def heal(place: Place) -> list[str]:
+    """Mend every fault, the last one first, and return their names."""
+    broken = list(reversed(place.read("state.json").get("broken", [])))
+    for name in broken:
+        FAULTS[name].heal(place)
+    place.write("state.json", {**place.read("state.json"), "broken": []})
+    return broken
+
+
+def _stop(part: str) -> Callable[[Place], None]:
+    return lambda place: processes.end(processes.of_part(place, part))
+
+
+def _start(part: str) -> Callable[[Place], None]:
+    def start(place: Place) -> None:
+        stack.start_part(place, part)
+        stack.wait_for(place, part)
+
+    return start
+
+
+def _signal(part: str, what: signal.Signals) -> Callable[[Place], None]:
+    def tell(place: Place) -> None:
+        for process in processes.of_part(place, part):
+            try:
+                process.send_signal(what)
+            except psutil.NoSuchProcess:
+                continue
+
+    return tell
+
+
+def _switch(key: str, value: Any) -> Callable[[Place], None]:
+    def switch(place: Place) -> None:
+        switched = place.read("faults.json")
+        if value is None:
+            switched.pop(key, None)
+        else:
+            switched[key] = value
+        place.write("faults.json", switched)
+
+    return switch
+
+
+def _take_all_slots(place: Place) -> None:
+    port = place.read("state.json")["ports"]["postgres"]
+    count = str(stack.MAX_CONNECTIONS)
+    argv = [sys.executable, "-m", "runbook_sandbox.holder", str(place.folder), str(port), count]
+    processes.start(place, argv, log="holder.log", cwd=place.folder)
+    stack.wait_until_refused(place)
+
+
+def _end_holders(place: Place) -> None:
+    holders = [p for p in processes.find(place) if "runbook_sandbox.holder" in p.cmdline()]
+    processes.end(holders)
+    stack.wait_for(place, "api")
+
+
+def _age_queue(hours: int) -> Callable[[Place], None]:
+    def age(place: Place) -> None:
+        with stack.superuser(place) as connection:
+            connection.execute(
+                "UPDATE triage_items SET created_at = created_at - make_interval(hours => %s) WHERE status = 'pending'",
+                (hours,),
+            )
+
+    return age
+
+
+def _fill_disk(place: Place) -> None:
+    fd = os.open(place.folder / _FILLER, os.O_CREAT | os.O_WRONLY, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, stack.DISK_BYTES)
+    finally:
+        os.close(fd)
+
+
+def _redis(place: Place) -> "redis.Redis":
+    password = (place.folder / "secrets" / "redis").read_text()
+    return redis.Redis(port=place.read("state.json")["ports"]["redis"], password=password, socket_timeout=5)
+
+
+_ALERT = {
+    "high_cpu_usage": {
+        "name": "high_cpu_usage",
+        "severity": "critical",
+        "status": "active",
+        "message": "CPU usage is above 95%",
+        "triggered_at": "2026-01-01T00:00:00",
+    }
+}
+
+FAULTS = {
+    fault.name: fault
+    for fault in (
+        Fault("postgres-down", "PostgreSQL is stopped", _stop("postgres"), _start("postgres")),
+        Fault("redis-down", "Redis is stopped", _stop("redis"), _start("redis")),
+        Fault("api-down", "the service is stopped", _stop("api"), _start("api")),
+        Fault(
+            "postgres-hangs",
+            "PostgreSQL accepts connections and never answers",
+            _signal("postgres", signal.SIGSTOP),
+            _signal("postgres", signal.SIGCONT),
+        ),
+        Fault(
+            "redis-hangs",
+            "Redis accepts connections and never answers",
+            _signal("redis", signal.SIGSTOP),
+            _signal("redis", signal.SIGCONT),
+        ),
+        Fault(
+            "api-hangs",
+            "the service accepts connections and never answers",
+            _signal("api", signal.SIGSTOP),
+            _signal("api", signal.SIGCONT),
+        ),
+        Fault("slots-full", "every connection slot is taken", _take_all_slots, _end_holders),
+        Fault(
+            "breaker-open",
+            "the breaker of ollama_api is open",
+            _switch("breaker_open", True),
+            _switch("breaker_open", None),
+        ),
+        Fault("alert-active", "the alert high_cpu_usage is active", _switch("alerts", _ALERT), _switch("alerts", None)),
+        Fault(
+            "rate-limited",
+            "every request is refused with 429",
+            _switch("rate_limited", True),
+            _switch("rate_limited", None),
+        ),
+        Fault(
+            "api-slow", "each request takes 2.5 s longer", _switch("slow_seconds", 2.5), _switch("slow_seconds", None)
+        ),
+        Fault("queue-stuck", "pending items wait for five days", _age_queue(120), _age_queue(-120)),
+        Fault(
+            "disk-full", "the sandbox's share of the disk is full", _fill_disk, lambda p: (p.folder / _FILLER).unlink()
+        ),
+        Fault(
+            "redis-full",
+            "Redis has used more than 90% of its memory",
+            lambda place: _redis(place).setrange(_FILLER, 29_800_000, "x"),
+            lambda place: _redis(place).delete(_FILLER),
+        ),
+    )
+}

@@ -1,0 +1,99 @@
+"""The processes of a sandbox: start them so that they can be found again, and end them all."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from runbook_sandbox.place import MARK, Place
+
+_SERVERS = ("postgres", "redis-server")
+
+
+def start(
+    place: Place,
+    argv: Sequence[str | Path],
+    *,
+    log: str,
+    cwd: Path,
+    user: int | None = None,
+    pass_fds: Sequence[int] = (),
+) -> int:
+    """Start a process of the sandbox in a session of its own, its output in ``logs/LOG``, and return its pid."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "REDIS"))}
+    with (place.folder / "logs" / log).open("ab") as output:
+        process = subprocess.Popen(
+            [os.fspath(part) for part in argv],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env={**environment, MARK: str(place.folder)},
+            start_new_session=True,
+            user=user,
+            group=user,
+            extra_groups=[] if user is not None else None,
+            pass_fds=pass_fds,
+        )
+    return process.pid
+
+
+def find(place: Place) -> list[psutil.Process]:
+    """Return every process of the sandbox, whoever started it and whatever became of that one.
+
+    A process carries the sandbox's folder in its environment. PostgreSQL's children overwrite theirs: they, and what
+    a killed server leaves, are known by name and working folder.
+    """
+    folder = str(place.folder)
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == folder or (
+                process.name() in _SERVERS and process.cwd().startswith(folder + os.sep)
+            ):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return [process for process in found if process.pid != os.getpid()]
+
+
+def of_part(place: Place, part: str) -> list[psutil.Process]:
+    """Return the processes of one part (api, postgres, redis): the server and its children."""
+    pid = place.read("state.json").get("pids", {}).get(part)
+    try:
+        server = psutil.Process(pid)
+        if server not in find(place) or server.status() == psutil.STATUS_ZOMBIE:
+            return []
+        return [server, *server.children(recursive=True)]
+    except (psutil.Error, TypeError, ValueError):
+        return []
+
+
+def end(processes: Sequence[psutil.Process], *, seconds: float = 4.0) -> None:
+    """End processes: asked first, also those that are stopped, then killed."""
+    for process in processes:
+        _tell(process, signal.SIGCONT)
+        # SIGINT is PostgreSQL's fast shutdown; SIGTERM would wait for its clients.
+        _tell(process, signal.SIGINT if process_name(process) == "postgres" else signal.SIGTERM)
+    _, alive = psutil.wait_procs(list(processes), timeout=seconds)
+    for process in alive:
+        _tell(process, signal.SIGKILL)
+    psutil.wait_procs(alive, timeout=seconds)
+
+
+def process_name(process: psutil.Process) -> str:
+    """Return a process's name, "" when it is gone."""
+    try:
+        return process.name()
+    except psutil.Error:
+        return ""
+
+
+def _tell(process: psutil.Process, what: signal.Signals) -> None:
+    try:
+        process.send_signal(what)
+    except psutil.Error:
+        return

@@ -1,0 +1,374 @@
+"""Bring a sandbox up and down: PostgreSQL, Redis, the stand-in for the service, and the target file that names them."""
+
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import httpx
+import platformdirs
+import psycopg
+import redis
+from psycopg import sql
+
+from runbook_sandbox import processes
+from runbook_sandbox.place import Place, SandboxError
+from runbook_sandbox.servers import find_postgres, find_redis, wheel_folders
+from runbook_sandbox.service import hash_password
+
+PARTS = ("postgres", "redis", "api")
+# What the sandbox may use, whatever else the machine holds: its own limits for the disk and memory checks.
+DISK_BYTES, FILES, MEMORY_BYTES, CPUS = 512 << 20, 20_000, 2 << 30, 2
+REDIS_MEMORY = 32 << 20
+MAX_CONNECTIONS = 40
+START_SECONDS = 20.0
+
+
+def up(name: str, *, ports: dict[str, int] | None = None, targets: Path | None = None) -> Place:
+    """Bring a sandbox up and return its place.
+
+    ``ports`` fixes ports by part, others are free ones; ``targets`` is the folder for the target file. Raises
+    `SandboxError` or `NoServerError`, having taken everything down again.
+    """
+    place = Place(name)
+    place.create()
+    try:
+        _up(place, ports or {}, targets if targets is not None else targets_folder())
+    except (OSError, subprocess.CalledProcessError) as error:
+        down(place)
+        raise SandboxError(f"the sandbox did not come up: {_why(error)}") from error
+    except BaseException:
+        down(place)
+        raise
+    return place
+
+
+def _up(place: Place, wanted: dict[str, int], targets: Path) -> None:
+    listening = {part: _bind(wanted.get(part, 0), part) for part in PARTS}
+    ports = {part: held.getsockname()[1] for part, held in listening.items()}
+    # PostgreSQL and Redis take no open socket: theirs is given up just before they start.
+    folder = readable_by(find_postgres(), place)
+    state: dict[str, Any] = {"name": place.name, "ports": ports, "pids": {}, "broken": [], "postgres_bin": str(folder)}
+    target = targets / f"{place.name}.toml"
+    _claim(target)
+    passwords = {role: secrets.token_urlsafe(18) for role in ("shrimp_user", "runbook", "redis", "admin", "annotator1")}
+    references = {role: place.secret(role, password) for role, password in passwords.items()}
+    state["target"] = str(target)
+    place.write("state.json", state)
+    redis_url = f"redis://127.0.0.1:{ports['redis']}/0"
+    dsn = f"postgresql://shrimp_user@127.0.0.1:{ports['postgres']}/shrimp_annotation"
+    place.write(
+        "service.json",
+        {
+            "dsn": dsn.replace("shrimp_user@", f"shrimp_user:{passwords['shrimp_user']}@"),
+            "redis_url": redis_url.replace("redis://", f"redis://:{passwords['redis']}@"),
+            "signing_key": secrets.token_urlsafe(32),
+        },
+    )
+    _write_redis_conf(place, ports["redis"], passwords["redis"])
+    initdb(place)
+    for part in PARTS:
+        if part != "api":
+            listening[part].close()
+        start_part(place, part, listening.get(part) if part == "api" else None)
+    listening["api"].close()
+    _until("postgres", place, lambda: _superuser(place).close())
+    _seed(place, passwords)
+    _until("redis", place, lambda: redis.Redis.from_url(redis_url, password=passwords["redis"]).ping())
+    # As soon as the database can be reached, as the service would be started.
+    _until("api", place, lambda: _answers(ports["api"]))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(_profile(place, ports, dsn, redis_url, references))
+
+
+def start_part(place: Place, part: str, listening: socket.socket | None = None) -> None:
+    """Start one part, and remember its pid; it answers a little later (`wait_for`)."""
+    state = place.read("state.json")
+    port = state["ports"][part]
+    user = server_user()
+    if part == "postgres":
+        data = place.folder / "postgres" / "data"
+        argv: list[str | Path] = [Path(state["postgres_bin"]) / "postgres", "-D", data]
+        pid = processes.start(place, argv, log="postgres.log", cwd=data.parent, user=user)
+    elif part == "redis":
+        pid = processes.start(
+            place, [find_redis(), place.folder / "redis.conf"], log="redis.log", cwd=place.folder / "redis"
+        )
+    else:
+        held = listening or _bind(port, part)
+        argv = [sys.executable, "-m", "runbook_sandbox.service", place.folder, str(held.fileno())]
+        pid = processes.start(place, argv, log="api.log", cwd=place.folder, pass_fds=[held.fileno()])
+        if listening is None:
+            held.close()
+    state["pids"][part] = pid
+    place.write("state.json", state)
+
+
+def wait_for(place: Place, part: str) -> None:
+    """Wait until a part that was started answers; raises `SandboxError` with the end of its log."""
+    checks: dict[str, Callable[[], object]] = {
+        "postgres": lambda: _superuser(place).close(),
+        "redis": lambda: redis.Redis(
+            port=place.read("state.json")["ports"]["redis"], password=(place.folder / "secrets" / "redis").read_text()
+        ).ping(),
+        "api": lambda: _answers(place.read("state.json")["ports"]["api"]),
+    }
+    _until(part, place, checks[part])
+
+
+def wait_until_refused(place: Place) -> None:
+    """Wait until PostgreSQL has no slot left for an ordinary role; raises `SandboxError` when that never happens."""
+    state = place.read("state.json")
+    password = (place.folder / "secrets" / "shrimp_user").read_text()
+    where = {"host": "127.0.0.1", "port": state["ports"]["postgres"], "user": "shrimp_user", "password": password}
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        try:
+            psycopg.connect(**where, dbname="shrimp_annotation", connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return
+        time.sleep(0.1)
+    raise SandboxError("the connection slots did not fill")
+
+
+def down(place: Place) -> None:
+    """End every process of a sandbox and remove every file of it, whatever state it is in."""
+    state = place.read("state.json")
+    for _ in range(5):
+        left = processes.find(place)
+        if not left:
+            break
+        processes.end(left)
+    target = Path(state["target"]) if "target" in state else None
+    if target is not None and _is_ours(target, place):
+        target.unlink(missing_ok=True)
+    shutil.rmtree(place.folder, ignore_errors=True)
+    if place.folder.exists():
+        raise SandboxError(f"{place.folder} could not be removed whole; what is left belongs to another user")
+
+
+def status(place: Place) -> dict[str, Any]:
+    """Return where everything of a sandbox is and whether it runs."""
+    state = place.read("state.json")
+    ports = state.get("ports", {})
+    return {
+        "name": place.name,
+        "folder": str(place.folder),
+        "target": state.get("target"),
+        "logs": str(place.folder / "logs"),
+        "postgres_server": state.get("postgres_bin"),
+        "broken": state.get("broken", []),
+        "parts": {
+            part: {
+                "port": ports.get(part),
+                "pid": state.get("pids", {}).get(part),
+                "runs": bool(processes.of_part(place, part)),
+            }
+            for part in PARTS
+        },
+    }
+
+
+def targets_folder() -> Path:
+    """Return the folder for target files: the first of RUNBOOK_TARGETS, else the user's configuration folder."""
+    named = [part for part in os.environ.get("RUNBOOK_TARGETS", "").split(os.pathsep) if part]
+    return Path(named[0]) if named else platformdirs.user_config_path("runbook") / "targets"
+
+
+def server_user() -> int | None:
+    """Return the user id that PostgreSQL runs as: another than root, which it refuses; None for this user."""
+    if os.getuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("postgres").pw_uid
+    except KeyError:
+        return pwd.getpwnam("nobody").pw_uid
+
+
+def readable_by(folder: Path, place: Place) -> Path:
+    """Return a folder with the same server that PostgreSQL's user can read, copied where that takes a copy.
+
+    A server that came as a Python package may lie in a home folder that is closed to others.
+    """
+    user = server_user()
+    if user is None or folder not in wheel_folders() or all(p.stat().st_mode & 0o001 for p in folder.parents):
+        return folder
+    copy = place.folder / "server"
+    shutil.copytree(folder.parent, copy, symlinks=True)
+    copy.chmod(0o755)
+    return copy / folder.name
+
+
+def initdb(place: Place) -> None:
+    """Make the database folder: page checksums on, passwords for everyone who comes by TCP."""
+    folder = Path(place.read("state.json")["postgres_bin"])
+    home = place.folder / "postgres"
+    user = server_user()
+    if user is not None:
+        os.chown(home, user, user)
+    data = home / "data"
+    subprocess.run(
+        [folder / "initdb", "-D", data, "-U", "postgres", "-k", "--auth-local=trust", "--auth-host=scram-sha-256",
+         "--locale=C", "--encoding=UTF8", "--no-sync", "--no-instructions"],
+        check=True, capture_output=True, text=True, cwd=home, user=user, group=user,
+        extra_groups=[] if user is not None else None,
+        env={key: value for key, value in os.environ.items() if not key.startswith("PG")},
+    )  # fmt: skip
+    settings = {
+        "listen_addresses": "127.0.0.1",
+        "port": place.read("state.json")["ports"]["postgres"],
+        "unix_socket_directories": home,
+        "max_connections": MAX_CONNECTIONS,
+        "shared_buffers": "16MB",
+        "fsync": "off",
+        "full_page_writes": "off",
+        "log_line_prefix": "%m [%p] %q%u@%d ",
+        "timezone": "UTC",
+    }
+    with (data / "postgresql.conf").open("a") as conf:
+        conf.writelines(f"{key} = '{value}'\n" for key, value in settings.items())
+
+
+def _seed(place: Place, passwords: dict[str, str]) -> None:
+    with _superuser(place) as connection:
+        for role in ("shrimp_user", "runbook"):
+            connection.execute(
+                sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(passwords[role]))
+            )
+        connection.execute("GRANT pg_monitor TO runbook")
+        connection.execute("CREATE DATABASE shrimp_annotation OWNER shrimp_user")
+    with _superuser(place, "shrimp_annotation") as connection:
+        connection.execute("SET ROLE shrimp_user")
+        connection.execute(resources.files(__package__).joinpath("seed.sql").read_bytes())
+        connection.execute("GRANT SELECT ON triage_items TO runbook")
+        for username, role in (("admin", "admin"), ("annotator1", "annotator")):
+            connection.execute(
+                "INSERT INTO users (id, username, email, hashed_password, role, created_at) "
+                "VALUES (%s, %s, %s, %s, %s, now())",
+                (str(uuid.uuid5(uuid.NAMESPACE_DNS, username)), username, f"{username}@example.com",
+                 hash_password(passwords[username]), role),
+            )  # fmt: skip
+
+
+def _superuser(place: Place, database: str = "postgres") -> "psycopg.Connection[tuple[Any, ...]]":
+    return psycopg.connect(
+        host=str(place.folder / "postgres"),
+        port=place.read("state.json")["ports"]["postgres"],
+        user="postgres",
+        dbname=database,
+        autocommit=True,
+        connect_timeout=5,
+    )
+
+
+def superuser(place: Place) -> "psycopg.Connection[tuple[Any, ...]]":
+    """Return a connection to the service's database as its superuser, for breaking and healing it."""
+    return _superuser(place, "shrimp_annotation")
+
+
+def _answers(port: int) -> None:
+    httpx.get(f"http://127.0.0.1:{port}/documents?limit=1", timeout=3, trust_env=False).raise_for_status()
+
+
+def _bind(port: int, part: str) -> socket.socket:
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind(("127.0.0.1", port))
+    except OSError as error:
+        held.close()
+        raise SandboxError(f"port {port} for {part} is taken; choose another, or none to get a free one") from error
+    held.listen(128) if part == "api" else None
+    held.set_inheritable(part == "api")
+    return held
+
+
+def _until(part: str, place: Place, works: Callable[[], object]) -> None:
+    what = {"postgres": "PostgreSQL", "redis": "Redis", "api": "the service"}[part]
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            works()
+            return
+        except (psycopg.Error, redis.RedisError, httpx.HTTPError) as error:
+            if time.monotonic() > end:
+                raise SandboxError(f"{what} did not answer within {START_SECONDS:.0f} s: {error}") from error
+            if not processes.of_part(place, part):
+                log = (place.folder / "logs" / f"{part}.log").read_text(errors="replace").strip().splitlines()
+                raise SandboxError(f"{what} ended at once: {log[-1] if log else 'it logged nothing'}") from error
+            time.sleep(0.03)
+
+
+def _claim(target: Path) -> None:
+    if target.exists() and not target.read_text(errors="replace").startswith(_MARK):
+        raise SandboxError(f"{target} is a profile of yours; choose another name for the sandbox (--name)")
+    if target.exists() and Path(target.read_text().splitlines()[0].removeprefix(_MARK)).exists():
+        raise SandboxError(f"{target} belongs to another sandbox that is up")
+
+
+def _is_ours(target: Path, place: Place) -> bool:
+    return target.exists() and target.read_text(errors="replace").splitlines()[:1] == [f"{_MARK}{place.folder}"]
+
+
+def _write_redis_conf(place: Place, port: int, password: str) -> None:
+    # In a file, not as arguments: the process list is open to everyone.
+    path = place.folder / "redis.conf"
+    path.touch(mode=0o600)
+    settings = {
+        "bind": "127.0.0.1", "port": port, "dir": place.folder / "redis", "requirepass": password,
+        "maxmemory": REDIS_MEMORY, "maxmemory-policy": "noeviction", "save": "3600 1", "daemonize": "no",
+    }  # fmt: skip
+    path.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
+
+
+_MARK = "# Written by the sandbox in "
+
+
+def _profile(place: Place, ports: dict[str, int], dsn: str, redis_url: str, references: dict[str, str]) -> str:
+    return f"""{_MARK}{place.folder}
+description = "a practice stack on this machine"
+
+[api]
+url = "http://127.0.0.1:{ports["api"]}"
+
+[postgres]
+dsn = "{dsn.replace("shrimp_user@", "runbook@")}"
+password = "{references["runbook"]}"
+application_dsn = "{dsn}"
+application_password = "{references["shrimp_user"]}"
+
+[redis]
+url = "{redis_url}"
+password = "{references["redis"]}"
+
+[host]
+where = "here"
+name = "sandbox"
+
+[host.share]
+folder = "{place.folder}"
+disk_bytes = {DISK_BYTES}
+files = {FILES}
+memory_bytes = {MEMORY_BYTES}
+cpus = {CPUS}
+
+[[contacts]]
+name = "yourself"
+how = "`sandbox heal`"
+when = "this is a practice stack"
+"""
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        return (str(error.stderr or error).strip().splitlines() or [str(error)])[-1]
+    return str(error)

@@ -1,0 +1,134 @@
+"""What all tests share: one healthy sandbox, places of their own, and skips that can be forbidden."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runbook.model.protocol import FINDINGS_MIME, RunsDocument
+from runbook_sandbox import stack
+from runbook_sandbox.place import Place
+
+import msgspec
+
+TARGET = "sandbox"  # what the notebooks' own parameters say
+_own = pytest.StashKey[Path]()
+
+
+class NotebookPolicy:
+    """Tells nbval what never to compare, since hooks of this file do not reach notebooks outside this folder."""
+
+    @staticmethod
+    def pytest_collectstart(collector: pytest.Collector) -> None:
+        if hasattr(collector, "skip_compare"):
+            # The findings carry times and unrounded values; their text, which is compared, says the same.
+            collector.skip_compare += (FINDINGS_MIME,)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(NotebookPolicy(), "notebook-policy")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Give the session its own targets, archive and home, and start the reference sandbox there.
+
+    nbval starts kernels that see no fixtures: the environment is how they find it.
+    """
+    own = Path(tempfile.mkdtemp(prefix="rbt-"))
+    session.config.stash[_own] = own
+    for name in ("targets", "evidence", "home"):
+        (own / name).mkdir()
+    os.environ["RUNBOOK_TARGETS"] = str(own / "targets")
+    os.environ["RUNBOOK_EVIDENCE"] = str(own / "evidence")
+    os.environ["XDG_CONFIG_HOME"] = str(own / "home")
+    os.environ["XDG_STATE_HOME"] = str(own / "home")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(own)
+    if not session.config.option.collectonly:
+        stack.up(TARGET)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    own = session.config.stash.get(_own, None)
+    if own is not None:
+        place = Place(TARGET)
+        if place.exists:
+            stack.down(place)
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    server = stack.find_postgres()
+    version = ".".join(map(str, stack.version(server)))
+    return f"PostgreSQL {version} ({server}), Redis {stack.find_redis()}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
+    """With RUNBOOK_REQUIRE=all, a skip is a failure: what the suite needs must then be there."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("RUNBOOK_REQUIRE") == "all":
+        report.outcome = "failed"
+        report.longrepr = f"skipped although RUNBOOK_REQUIRE=all: {report.longrepr}"
+    return report
+
+
+@pytest.fixture
+def sandbox() -> Place:
+    """The reference sandbox: healthy, shared; a test that breaks it takes `breakable` instead."""
+    return Place(TARGET)
+
+
+@pytest.fixture(scope="module")
+def breakable() -> Iterator[Place]:
+    """A sandbox of this test module, to be broken; its target is named `breakable`."""
+    place = stack.up("breakable")
+    try:
+        yield place
+    finally:
+        stack.down(place)
+
+
+@pytest.fixture
+def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Write a profile from its text and return its name; it is found before all others."""
+    monkeypatch.setenv("RUNBOOK_TARGETS", os.pathsep.join([str(tmp_path), os.environ["RUNBOOK_TARGETS"]]))
+
+    def write(text: str, name: str = "other") -> str:
+        (tmp_path / f"{name}.toml").write_text(text)
+        return name
+
+    return write
+
+
+@pytest.fixture
+def runbook() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Call the command as a person would and return how it ended."""
+
+    def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "runbook", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **environment},
+        )
+
+    return call
+
+
+@pytest.fixture
+def run_json(runbook: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., Any]:
+    """Call `run … --json` and return its exit status and its document."""
+
+    def call(*arguments: str, **environment: str) -> tuple[int, RunsDocument]:
+        ended = runbook("run", *arguments, "--json", **environment)
+        assert ended.stdout, ended.stderr
+        return ended.returncode, msgspec.json.decode(ended.stdout, type=RunsDocument)
+
+    return call
