@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from runbook.model.protocol import FINDINGS_MIME, RunsDocument
 from runbook_sandbox import stack
 from runbook_sandbox.place import Place
-
-import msgspec
+from runbook_sandbox.servers import find_postgres, find_redis, version
 
 TARGET = "sandbox"  # what the notebooks' own parameters say
 _own = pytest.StashKey[Path]()
@@ -40,6 +40,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     nbval starts kernels that see no fixtures: the environment is how they find it.
     """
     own = Path(tempfile.mkdtemp(prefix="rbt-"))
+    own.chmod(0o711)  # PostgreSQL runs as another user when root runs the tests
     session.config.stash[_own] = own
     for name in ("targets", "evidence", "home"):
         (own / name).mkdir()
@@ -62,9 +63,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    server = stack.find_postgres()
-    version = ".".join(map(str, stack.version(server)))
-    return f"PostgreSQL {version} ({server}), Redis {stack.find_redis()}"
+    server = find_postgres()
+    return f"PostgreSQL {'.'.join(map(str, version(server)))} ({server}), Redis {find_redis()}"
 
 
 @pytest.hookimpl(wrapper=True)

@@ -53,6 +53,12 @@ def up(name: str, *, ports: dict[str, int] | None = None, targets: Path | None =
 
 
 def _up(place: Place, wanted: dict[str, int], targets: Path) -> None:
+    closed = [folder for folder in place.folder.parents if not folder.stat().st_mode & 0o001]
+    if server_user() is not None and closed:
+        raise SandboxError(
+            f"root starts PostgreSQL as another user, who may not pass through {closed[0]}; "
+            "set TMPDIR to a folder that everyone may, or start the sandbox as an ordinary user"
+        )
     listening = {part: _bind(wanted.get(part, 0), part) for part in PARTS}
     ports = {part: held.getsockname()[1] for part, held in listening.items()}
     # PostgreSQL and Redis take no open socket: theirs is given up just before they start.
