@@ -171,7 +171,7 @@ FAULTS = {
             _switch("rate_limited", None),
         ),
         Fault(
-            "api-slow", "each request takes 2.5 s longer", _switch("slow_seconds", 2.5), _switch("slow_seconds", None)
+            "api-slow", "each request takes 2.2 s longer", _switch("slow_seconds", 2.2), _switch("slow_seconds", None)
         ),
         Fault("queue-stuck", "pending items wait for five days", _age_queue(120), _age_queue(-120)),
         Fault(

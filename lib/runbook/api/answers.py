@@ -42,6 +42,10 @@ def missing_key(path: str, key: str, body: dict[str, Any]) -> CouldNotFindOut:
 
 
 def not_answered(obj: str, kind: str, reason: str) -> Finding:
-    """Return the finding on a service that gave no HTTP answer: CRITICAL, or UNKNOWN where nothing was configured."""
+    """Return the finding on a service that gave no HTTP answer: CRITICAL, or UNKNOWN where nothing was configured.
+
+    It says itself what to do next: no dependency of the service explains a process that does not answer.
+    """
     status = Status.UNKNOWN if kind == "not-configured" else Status.CRITICAL
-    return Finding(object=obj, status=status, message=reason, value=kind)
+    after = "see whether its process or container runs and what its last log lines say"
+    return Finding(object=obj, status=status, message=reason, value=kind, next=after)

@@ -4,4 +4,4 @@ EXPLAINED_BY = {
     "redis.reachable": "the service answers 500 to everything after it lost Redis: its fallback exists only at start",
     "postgres.reachable": "the service cannot reach its data without PostgreSQL",
 }
-EXPLAINED_BY_SILENCE = {"api.liveness": "the service does not answer at all", **EXPLAINED_BY}
+EXPLAINED_BY_SILENCE = {"api.liveness": "the service does not answer as it should", **EXPLAINED_BY}

@@ -46,6 +46,6 @@ liveness = Question(
     check=check,
     source="curl -sS -i {api}/health",
     needs=(ApiConnection,),
-    next="see whether its process or container runs and what its last log lines say",
+    next="see what its log says about the requests that it answers so",
     explained_by=EXPLAINED_BY,
 )

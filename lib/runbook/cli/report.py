@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from runbook.model import Finding, Status
+from runbook.model import Finding, Findings, Status
 from runbook.model.protocol import RunRecord
 from runbook.runner.run import FAILED
 
@@ -75,11 +75,15 @@ class Report:
         self._console.print()
         self._console.print(table)
         for record in records:
-            bad = [f for f in record.findings if f.status not in (Status.OK, Status.SKIPPED) and not f.acknowledged]
-            for finding in sorted(bad, key=lambda f: f.status.severity):
-                self._say(self._line(finding))
-                if finding.next:
-                    self._say(Text(printable(f"             next: {finding.next}")))
+            ordered = [finding for finding in Findings(record.findings).worst_first() if finding.bad]
+            for finding in ordered:
+                if not finding.explained_by:
+                    self._say(self._line(finding))
+                    if finding.next:
+                        self._say(Text(printable(f"             next: {finding.next}")))
+            for cause in dict.fromkeys(finding.explained_by for finding in ordered if finding.explained_by):
+                explained = dict.fromkeys(f.check for f in ordered if f.explained_by == cause)
+                self._say(Text(printable(f"  explained by {cause}: {', '.join(explained)}")))
             if record.error:
                 self._say(Text(printable(f"  FAILED     {record.notebook}: {record.error}"), "bold red"))
             if record.evidence:

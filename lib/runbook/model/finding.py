@@ -21,6 +21,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ``check`` is the question's name, ``source`` the exact query or command that anyone can repeat, ``next`` what to do
     about it: a sentence, or the notebook to open. ``threshold`` is the limit that ``value`` passed (or the first one
     that it would pass), in ``unit``. A check leaves ``check``, ``source`` and ``next`` empty; the session fills them.
+    ``explained_by`` names the check whose CRITICAL finding explains this one: mend that first.
     """
 
     object: str
@@ -32,7 +33,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     unit: str = ""
     source: str = ""
     next: str = ""
+    explained_by: str = ""
     acknowledged: Acknowledgement | None = None
+
+    @property
+    def bad(self) -> bool:
+        """Tell whether somebody should do something about it: neither well nor skipped nor acknowledged."""
+        return self.acknowledged is None and self.status not in (Status.OK, Status.SKIPPED)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -65,8 +72,8 @@ class Findings:
         return sum(map(len, self._by_check.values()))
 
     def worst_first(self) -> list[Finding]:
-        """Return the findings by severity; acknowledged ones after those that count, each group in the order asked."""
-        return sorted(self, key=lambda f: (f.acknowledged is not None, f.status.severity))
+        """Return the findings to read them: what explains others first, then by severity, acknowledged ones last."""
+        return sorted(self, key=lambda f: (f.acknowledged is not None, f.explained_by != "", f.status.severity))
 
     def of(self, check: str) -> list[Finding]:
         """Return the last answer's findings of one question."""

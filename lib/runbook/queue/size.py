@@ -52,5 +52,9 @@ size = Question(
     source="curl -sS {api}/triage/statistics",
     needs=(ApiConnection,),
     next="see whether items still come out: who annotates, and does the language model answer?",
-    explained_by={"api.liveness": "the service does not answer at all"},
+    explained_by={
+        "api.liveness": "the service does not answer as it should",
+        "redis.reachable": "the service answers 500 to everything after it lost Redis",
+        "postgres.reachable": "the service cannot count its queue without PostgreSQL",
+    },
 )

@@ -42,5 +42,5 @@ reachable = Question(
     check=check,
     source="redis-cli -u {redis} PING",
     needs=(RedisConnection,),
-    next="see whether the server runs and what its log says last; the service needs a restart after Redis is back",
+    next="see whether the server runs and what its log says last; the service works again when Redis is back",
 )

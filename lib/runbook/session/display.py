@@ -127,20 +127,30 @@ class TargetShown:
 
 
 def explain(findings: Findings, questions: Mapping[str, Question]) -> Findings:
-    """Return the findings, those that another finding explains with a word on it and where to start."""
-    critical = {finding.check for finding in findings if finding.status is Status.CRITICAL}
+    """Return the findings, each that another CRITICAL finding explains pointing to that one and saying why.
+
+    Where several explain it, the one that is not itself explained is named: the root, not a step on the way.
+    """
+    critical = {finding.check for finding in findings if finding.status is Status.CRITICAL and finding.counts}
+    causes = {finding.key: _causes(finding, questions, critical) for finding in findings}
+    roots = {finding.check for finding in findings if finding.check in critical and not causes[finding.key]}
     explained = []
     for finding in findings:
-        question = questions.get(finding.check)
-        causes = [cause for cause in question.explained_by if cause in critical] if question else []
-        bad = finding.status in (Status.CRITICAL, Status.WARNING, Status.UNKNOWN)
-        if question and causes and bad:
-            why = "; ".join(question.explained_by[cause] for cause in causes)
-            message = f"{finding.message} ({why})"
-            explained.append(msgspec.structs.replace(finding, message=message, next=f"first {', '.join(causes)}"))
-        else:
+        root = next((cause for cause in causes[finding.key] if cause in roots), None)
+        if root is None:
             explained.append(finding)
+        else:
+            first = f"first {root}: {questions[finding.check].explained_by[root]}"
+            explained.append(msgspec.structs.replace(finding, explained_by=root, next=first))
     return Findings(explained)
+
+
+def _causes(finding: Finding, questions: Mapping[str, Question], critical: set[str]) -> list[str]:
+    question = questions.get(finding.check)
+    # A check that says itself what to do next has found a cause of its own.
+    if question is None or not finding.bad or finding.next != question.next:
+        return []
+    return [cause for cause in question.explained_by if cause in critical]
 
 
 def lines(findings: Iterable[Finding], *, with_check: bool = False) -> list[str]:

@@ -46,6 +46,9 @@ def _require_dsn(value: str) -> str:
             "bad_dsn",
             'libpq cannot read this; write postgresql://USER@HOST:PORT/DATABASE or "host=… port=… user=… dbname=…"',
         ) from error
+    ports = str(parts.get("port") or "5432").split(",")
+    if not all(port.isdigit() and 0 < int(port) < 65536 for port in ports):
+        raise PydanticCustomError("bad_dsn", "the port is no number from 1 to 65535")
     if parts.get("password") or parts.get("sslpassword"):
         raise _REFUSED_PASSWORD
     if not parts.get("dbname"):
