@@ -129,7 +129,7 @@ def install(command: list[str], packages: int) -> None:
             if line.startswith("Collecting "):
                 seen += 1
                 progress(f"  {seen}/{packages} {line.split()[1]}", seen % 25 == 0)
-            elif line.startswith("Installing collected"):
+            elif line.startswith("Installing collected") and seen:
                 progress(f"  unpacking {seen} packages", True)
     except KeyboardInterrupt:
         process.terminate()

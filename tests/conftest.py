@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from runbook.model.protocol import FINDINGS_MIME, RunsDocument
 from runbook_sandbox import stack
 from runbook_sandbox.place import Place

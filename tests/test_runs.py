@@ -13,6 +13,7 @@ from typing import Any
 import nbformat
 import psutil
 import pytest
+
 from runbook.model import Status
 from runbook.model.protocol import RunRecord, RunsDocument
 from runbook_sandbox import faults
@@ -170,7 +171,8 @@ def test_an_acknowledged_finding_is_shown_and_not_counted(
     breakable: Place, profile: Callable[..., str], run_json: Callable[..., Any], archive: Path
 ) -> None:
     text = Path(json.loads((breakable.folder / "state.json").read_text())["target"]).read_text()
-    entry = '\n[[acknowledge]]\ncheck = "queue.size"\nreason = "OPS-1"\nuntil = {}\n[thresholds."queue.size"]\nwarning = 1\n'
+    entry = '\n[[acknowledge]]\ncheck = "queue.size"\nreason = "OPS-1"\nuntil = {}\n'
+    entry += '[thresholds."queue.size"]\nwarning = 1\n'
     profile(text + entry.format("2999-01-01"), "accepted")
     profile(text + entry.format("2020-01-01"), "expired")
     status, document = run_json(NOTEBOOK, "--target", "accepted", "--target", "expired")
@@ -298,7 +300,10 @@ def test_an_interrupted_run_keeps_its_evidence_and_leaves_no_process(
 ) -> None:
     name = collection(OPEN, "run.ask(host.memory)", "import time\ntime.sleep(60)", "run.summary()")
     process = subprocess.Popen(
-        [sys.executable, "-m", "runbook", "run", name, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "runbook", "run", name, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     _wait_for(lambda: '"check": "host.memory"' in text_of(archive))
     process.send_signal(how)
@@ -412,7 +417,8 @@ def secret_of(place: Place, name: str) -> str:
 ECHOES = {
     "an exception": "raise RuntimeError(f'cannot log in with {word}')",
     "two chunks of a stream": "import sys, time\nfor part in (word[:9], word[9:]):\n"
-    "    sys.stdout.write(part)\n    sys.stdout.flush()\n    time.sleep(0.3)\n    sys.stderr.write('-')\n    sys.stderr.flush()",
+    "    sys.stdout.write(part)\n    sys.stdout.flush()\n    time.sleep(0.3)\n"
+    "    sys.stderr.write('-')\n    sys.stderr.flush()",
     "an HTML table": "from IPython.display import HTML\nHTML(f'<table><td>{word}</td></table>')",
     "JSON in a bundle": "display({'application/json': {'a': [word]}, 'text/plain': ''}, raw=True)",
     "base64": "import base64\nprint(base64.b64encode(b'user:' + word.encode()).decode())",

@@ -45,6 +45,8 @@ def heal(place: Place) -> list[str]:
     broken = list(reversed(place.read("state.json").get("broken", [])))
     for name in broken:
         FAULTS[name].heal(place)
+    if broken and processes.of_part(place, "api"):
+        stack.wait_for(place, "api")  # its connections find out one by one that what they lead to is back
     place.write("state.json", {**place.read("state.json"), "broken": []})
     return broken
 
@@ -95,7 +97,6 @@ def _take_all_slots(place: Place) -> None:
 def _end_holders(place: Place) -> None:
     holders = [p for p in processes.find(place) if "runbook_sandbox.holder" in p.cmdline()]
     processes.end(holders)
-    stack.wait_for(place, "api")
 
 
 def _age_queue(hours: int) -> Callable[[Place], None]:

@@ -10,7 +10,7 @@ RECORD_FILE = "run.json"
 DATA_FOLDER = "data"
 
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
-_RUN_ID = re.compile(r"run_\d{8}T\d{6}Z_[a-z0-9-]{1,80}_[a-z2-9]{6}")
+_RUN_ID = re.compile(r"run_[0-9]{8}T[0-9]{6}Z_[a-z0-9-]{1,80}_[a-z2-9]{6}")
 
 
 def new_run_id(notebook: str, at: datetime) -> str:

@@ -1,5 +1,6 @@
 """Scrub a whole notebook document: sources, outputs of every kind, metadata, attachments."""
 
+import copy
 from typing import Any
 
 from runbook.redaction.redactor import Redactor
@@ -31,12 +32,14 @@ class CellCache:
         if known is not None and known[0] == cell:
             return known[1]
         scrubbed = _redact_cell(cell, redactor)
-        self._known[index] = (cell, scrubbed)
+        self._known[index] = (copy.deepcopy(cell), scrubbed)
         return scrubbed
 
 
 def _redact_cell(cell: dict[str, Any], redactor: Redactor) -> dict[str, Any]:
     joined = {key: _as_text(value) if key == "source" else value for key, value in cell.items()}
+    if "attachments" in cell:
+        joined["attachments"] = {name: _joined_bundle(bundle) for name, bundle in cell["attachments"].items()}
     if "outputs" in cell:
         joined["outputs"] = [_joined_output(output) for output in _join_streams(cell["outputs"])]
     scrubbed: dict[str, Any] = redactor.data(joined)
@@ -64,8 +67,13 @@ def _joined_output(output: dict[str, Any]) -> dict[str, Any]:
         # Frames of a traceback are separate strings; a value printed across two of them must still be seen.
         return {**output, "traceback": ["\n".join(output.get("traceback", []))]}
     if "data" in output:
-        return {**output, "data": {kind: _as_text(value) for kind, value in output["data"].items()}}
+        return {**output, "data": _joined_bundle(output["data"])}
     return output
+
+
+def _joined_bundle(bundle: dict[str, Any]) -> dict[str, Any]:
+    """Return a MIME bundle with each multi-line text as one; a list in JSON is data, not lines."""
+    return {kind: value if kind.endswith("json") else _as_text(value) for kind, value in bundle.items()}
 
 
 def _as_text(value: Any) -> Any:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from runbook.redaction.renderings import patterns
+from runbook.redaction.renderings import SHORTEST_ANYWHERE, patterns
 
 MARK = "[redacted: a secret of the target]"
 
@@ -38,11 +38,14 @@ class Redactor:
             return {self.data(key): self.data(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self.data(item) for item in value]
+        if isinstance(value, int | float) and not isinstance(value, bool) and len(str(value)) >= SHORTEST_ANYWHERE:
+            # A secret of digits may be told as a number.
+            return value if self._pattern is None or not self._pattern.fullmatch(str(value)) else self.text(str(value))
         return value
 
     def frame(self, frame: Any) -> Any:
-        """Return a copy of a DataFrame with every text scrubbed, column names included."""
-        scrubbed = frame.rename(columns=self.data)
+        """Return a copy of a DataFrame with every text scrubbed, the names of columns and rows included."""
+        scrubbed = frame.rename(index=self.data, columns=self.data)
         for column in scrubbed.columns[[not kind_is_plain(kind) for kind in scrubbed.dtypes]]:
             scrubbed[column] = scrubbed[column].map(self.data, na_action="ignore")
         return scrubbed

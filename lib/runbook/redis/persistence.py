@@ -43,13 +43,17 @@ def check(frame: pd.DataFrame) -> list[Finding]:
     """Judge each kind that is on by its last write; with none on, a restart loses everything: WARNING."""
     findings = []
     for row in frame.to_dict("records"):
-        if row["last_write"] not in ("ok", None) and row["enabled"] is not False:
+        # pandas makes NaN of what Redis did not tell.
+        told = row["last_write"] if isinstance(row["last_write"], str) else None
+        if told not in ("ok", None) and row["enabled"] is not False:
             message = f"the last write failed ({row['last_write']}): what changed since then is lost at a restart"
             findings.append(
                 Finding(object=row["kind"], status=Status.CRITICAL, message=message, value=row["last_write"])
             )
         elif row["enabled"] is True:
-            findings.append(Finding(object=row["kind"], status=Status.OK, message="on, the last write succeeded"))
+            last = "the last write succeeded" if told else "its last write is not told"
+            status = Status.OK if told else Status.UNKNOWN
+            findings.append(Finding(object=row["kind"], status=status, message=f"on, {last}"))
     if findings:
         return findings
     if None in set(frame["enabled"]):

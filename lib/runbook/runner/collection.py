@@ -32,9 +32,11 @@ class Notebook:
     def document(self) -> dict[str, Any]:
         """Return the notebook as JSON; raises `UsageError` where it is none."""
         try:
-            document: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
+            document = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UsageError(f"notebook {self.path} cannot be read: {error}") from error
+        if not isinstance(document, dict) or not isinstance(document.get("cells"), list):
+            raise UsageError(f"{self.path} is JSON, but no notebook: it has no list of cells")
         return document
 
     @property

@@ -14,7 +14,7 @@ from runbook.model.layout import DATA_FOLDER, NOTEBOOK_FILE, RECORD_FILE, run_fo
 from runbook.model.protocol import DataFile, RunRecord
 from runbook.redaction import Redactor
 
-_DATA_NAME = re.compile(r"\d{3,6}-[a-z0-9_.-]+\.parquet")
+_DATA_NAME = re.compile(r"[0-9]{3,6}-[a-z0-9_.-]+\.parquet")
 
 
 def archive_folder() -> Path:

@@ -31,17 +31,29 @@ def declared(notebook: Notebook) -> dict[str, Parameter]:
     if len(cells) != 1:
         raise UsageError(f"notebook {notebook.name} has {len(cells)} cells tagged parameters, not one")
     source = "".join(cells[0]["source"])
-    comments = _trailing_comments(source)
     found = {}
-    for line in ast.parse(source).body:
+    lines = _lines(notebook, source)
+    comments = _trailing_comments(source)
+    for line in lines:
         if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name) or line.value is None:
             raise UsageError(f"notebook {notebook.name}: parameters line {line.lineno} is not `name: type = literal`")
         kind = _KINDS.get(ast.unparse(line.annotation))
         if kind is None:
             raise UsageError(f"notebook {notebook.name}: parameters line {line.lineno}: not str, int, float or bool")
         name = line.target.id
-        found[name] = Parameter(name, kind, ast.literal_eval(line.value), comments.get(line.lineno, ""))
+        try:
+            default = ast.literal_eval(line.value)
+        except ValueError:
+            raise UsageError(f"notebook {notebook.name}: parameters line {line.lineno} is no literal") from None
+        found[name] = Parameter(name, kind, default, comments.get(line.lineno, ""))
     return found
+
+
+def _lines(notebook: Notebook, source: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(source).body
+    except SyntaxError as error:
+        raise UsageError(f"notebook {notebook.name}: parameters line {error.lineno} is no Python") from None
 
 
 def parse(notebook: Notebook, assignments: Iterable[str]) -> dict[str, Any]:

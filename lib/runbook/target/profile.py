@@ -1,10 +1,11 @@
 """The profile of a target: what may stand in it, checked to the last key."""
 
+import math
 import os
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from pydantic_core import PydanticCustomError
@@ -18,11 +19,18 @@ _REFUSED_PASSWORD = PydanticCustomError(
 )
 
 
+_SECRETS_OF_LIBPQ = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
+
+
 def _require_url(*schemes: str) -> AfterValidator:
     def check(value: str) -> str:
         try:
             parts = urlsplit(value)
-            has_password, has_place = parts.password is not None, bool(parts.netloc or parts.scheme == "unix")
+            in_query = any("password" in key for key in parse_qs(parts.query))  # redis-py takes it from there too
+            has_password, has_place = (
+                parts.password is not None or in_query,
+                bool(parts.netloc or parts.scheme == "unix"),
+            )
             _ = parts.port
         except ValueError as error:
             raise PydanticCustomError("bad_url", "this is no address: host or port cannot be read") from error
@@ -49,13 +57,20 @@ def _require_dsn(value: str) -> str:
     ports = str(parts.get("port") or "5432").split(",")
     if not all(port.isdigit() and 0 < int(port) < 65536 for port in ports):
         raise PydanticCustomError("bad_dsn", "the port is no number from 1 to 65535")
-    if parts.get("password") or parts.get("sslpassword"):
+    if any(parts.get(key) for key in _SECRETS_OF_LIBPQ):
         raise _REFUSED_PASSWORD
     if not parts.get("dbname"):
         raise PydanticCustomError("bad_dsn", "the database is not named; without it libpq takes the user's name for it")
     return value
 
 
+def _refuse_nan(value: float) -> float:
+    if math.isnan(value):
+        raise PydanticCustomError("nan", "a threshold that is no number would never be passed; `inf` says never")
+    return value
+
+
+Threshold = Annotated[float, AfterValidator(_refuse_nan)]
 Dsn = Annotated[str, AfterValidator(_require_dsn)]
 HttpUrl = Annotated[str, _require_url("http", "https")]
 RedisUrl = Annotated[str, _require_url("redis", "rediss", "unix")]
@@ -170,7 +185,7 @@ class Target(_Strict):
     host: Host = Host()
     containers: Containers | None = None
     deadlines: Deadlines = Deadlines()
-    thresholds: dict[str, dict[str, float]] = {}
+    thresholds: dict[str, dict[str, Threshold]] = {}
     acknowledge: tuple[Acknowledged, ...] = ()
     not_applicable: tuple[NotApplicable, ...] = ()
     contacts: tuple[Contact, ...] = ()
