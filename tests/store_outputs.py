@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+
 from runbook.runner.collection import all_notebooks
 from runbook_sandbox import stack
 
