@@ -1,0 +1,227 @@
+"""The collection's own rules, held: anatomy of notebooks, links, metadata, stored outputs, types, lint, imports."""
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbook.cli.run import all_questions
+from runbook.connections import KINDS
+from runbook.model.protocol import FINDINGS_MIME
+from runbook.runner.collection import Notebook, all_notebooks
+from runbook.runner.parameters import declared
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = all_notebooks()
+each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=[notebook.name for notebook in NOTEBOOKS])
+
+
+def source(cell: dict[str, Any]) -> str:
+    return "".join(cell["source"])
+
+
+def code_cells(notebook: Notebook) -> list[dict[str, Any]]:
+    return [cell for cell in notebook.document["cells"] if cell["cell_type"] == "code"]
+
+
+def code_lines(cell: dict[str, Any]) -> int:
+    return len([line for line in source(cell).splitlines() if line.strip() and not line.lstrip().startswith("#")])
+
+
+def tagged_parameters(cell: dict[str, Any]) -> bool:
+    return "parameters" in cell["metadata"].get("tags", [])
+
+
+def test_the_top_level_holds_just_what_it_should() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    top = {path.split("/")[0] for path in tracked if not path.startswith(".")}
+    if not tracked:
+        pytest.skip("not a git checkout")
+    assert top == {"notebooks", "lib", "tests", "environment.yml", "README.md"}
+
+
+@each_notebook
+def test_a_notebook_has_the_anatomy(notebook: Notebook) -> None:
+    cells = notebook.document["cells"]
+    title, parameters, _, opening = cells[:4]
+    assert source(title).startswith("# ")
+    for word in ("**Impact**", "**Safe to run**", "**Typical duration**", "**Alerts that lead here**"):
+        assert word in source(title)
+    assert tagged_parameters(parameters) and sum(map(tagged_parameters, code_cells(notebook))) == 1
+    assert "open_run(" in source(opening) and source(opening).splitlines()[-1] == "run"
+    assert source(code_cells(notebook)[-1]) == "run.summary()"
+    texts = [source(cell) for cell in cells if cell["cell_type"] == "markdown"]
+    assert any("## What to do" in text for text in texts) and "## Related" in texts[-1]
+
+
+@each_notebook
+def test_each_answer_stands_below_its_question_and_pass_criterion(notebook: Notebook) -> None:
+    cells = notebook.document["cells"]
+    asked = [index for index, cell in enumerate(cells) if "run.ask(" in source(cell) and cell["cell_type"] == "code"]
+    assert asked
+    for index in asked:
+        before = cells[index - 1]
+        assert before["cell_type"] == "markdown" and "?" in source(before) and "Healthy:" in source(before)
+
+
+@each_notebook
+def test_code_cells_are_small_and_plain(notebook: Notebook) -> None:
+    lengths = [code_lines(cell) for cell in code_cells(notebook) if not tagged_parameters(cell)]
+    assert max(lengths) <= 8 and statistics.median(lengths) <= 2
+    for cell in code_cells(notebook):
+        assert not re.search(r"^\s*(def|class|try|with|for|while|import os|import sys)\b", source(cell), re.MULTILINE)
+
+
+@each_notebook
+def test_parameters_are_explained_and_hold_no_secret(notebook: Notebook) -> None:
+    parameters = declared(notebook)
+    assert parameters["target"].default == "sandbox" and parameters["incident"].default == ""
+    assert all(parameter.says for parameter in parameters.values())
+    assert not [name for name in parameters if re.search("password|secret|token|key", name)]
+
+
+@each_notebook
+def test_metadata_agree_with_the_notebook(notebook: Notebook) -> None:
+    told = notebook.metadata
+    assert told.title.endswith("?") and told.symptoms
+    read_only = "read-only" in source(notebook.document["cells"][0])
+    assert read_only is (told.changes == "none")
+    assert ("confirm" in declared(notebook)) is (told.changes == "plans")
+
+
+@each_notebook
+def test_links_resolve(notebook: Notebook) -> None:
+    texts = [source(cell) for cell in notebook.document["cells"] if cell["cell_type"] == "markdown"]
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", "".join(texts))
+    assert links and all((notebook.path.parent / link).exists() for link in links)
+
+
+@each_notebook
+def test_a_notebook_declares_what_its_questions_need(notebook: Notebook) -> None:
+    code = "\n".join(map(source, code_cells(notebook)))
+    questions = {question.name: question for question in all_questions()}
+    asked = re.findall(r"run\.ask\((\w+)\.(\w+)", code)
+    needed = {kind.name for package, name in asked for kind in questions[f"{package}.{name}"].needs}
+    listed = re.search(r"needs = (\[.*?\])", code, re.DOTALL)
+    assert listed and set(json.loads(listed[1])) == needed
+    assert needed <= set(KINDS)
+
+
+@each_notebook
+def test_stored_outputs_are_those_of_a_healthy_run_in_order(notebook: Notebook) -> None:
+    cells = code_cells(notebook)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert not [output for output in outputs if output["output_type"] in ("error", "stream")]
+    statuses = {f["status"] for o in outputs for f in o["data"].get(FINDINGS_MIME, {}).get("findings", [])}
+    assert statuses <= {"OK", "SKIPPED"} and statuses
+    assert any("verdict: OK" in "".join(o["data"]["text/plain"]) for o in outputs)
+
+
+@each_notebook
+def test_a_notebook_holds_no_machines_path_and_no_secret(notebook: Notebook) -> None:
+    text = notebook.path.read_text()
+    assert not re.search(r"/(work|root|home|tmp|Users|var/folders)/", text)
+    assert not re.search(r"eyJ[A-Za-z0-9_-]{20,}|SCRAM-SHA-256\$|BEGIN [A-Z ]*PRIVATE KEY|password=\S", text)
+    assert not re.search(r"[A-Za-z]+://[^/\s\"]*:[^/\s\"@]+@", text)
+
+
+@each_notebook
+def test_numbers_in_prose_are_the_thresholds(notebook: Notebook) -> None:
+    prose = " ".join(source(cell) for cell in notebook.document["cells"] if cell["cell_type"] == "markdown")
+    prose = re.sub(r"\s+", " ", prose)
+    questions = {question.name: question.thresholds for question in all_questions()}
+    code = "\n".join(map(source, code_cells(notebook)))
+    told = {
+        "api.user_request": ("within {:g} s", lambda t: t["warning_ms"] / 1000),
+        "postgres.connection_slots": ("at most {:g}% of the usable ones", lambda t: t["warning"]),
+        "postgres.longest_transaction": ("older than {:g} minutes", lambda t: t["warning"] / 60),
+        "redis.reachable": ("within {:g} ms", lambda t: t["warning_ms"]),
+        "redis.memory": ("at most {:g}% of `maxmemory`", lambda t: t["warning"]),
+        "queue.size": ("no more than {:g}", lambda t: t["warning"]),
+        "queue.oldest_item": ("no more than {:g} h", lambda t: t["warning_hours"]),
+        "api.rate_limits": ("at most {:g}% of the requests", lambda t: t["warning"]),
+        "host.disk": ("at most {:g}% of the space", lambda t: t["warning"]),
+        "host.memory": ("at most {:g}% is in use", lambda t: t["warning"]),
+        "host.load": ("at most {:g} for each processor", lambda t: t["warning"]),
+        "clock.offsets": ("within {:g} s", lambda t: t["warning"]),
+    }
+    asked = [f"{package}.{name}" for package, name in re.findall(r"run\.ask\((\w+)\.(\w+)", code)]
+    for name in asked:
+        if name in told:
+            phrase, value = told[name]
+            assert phrase.format(value(questions[name])) in prose, name
+
+
+def test_the_readmes_table_is_made_from_the_metadata() -> None:
+    rows = []
+    for notebook in NOTEBOOKS:
+        told = notebook.metadata
+        link = f"[{notebook.name}](notebooks/{notebook.section}/{notebook.name}.ipynb)"
+        when = told.schedule or "on demand"
+        rows.append(f"| {notebook.section} | {link} | {told.title} | {told.severity} | {when} | {told.changes} |")
+    table = (ROOT / "README.md").read_text().split("<!-- notebooks:")[1].split("<!-- /notebooks -->")[0]
+    assert table.strip().splitlines()[3:] == rows
+
+
+def test_the_readme_opens_with_the_two_commands() -> None:
+    code = (ROOT / "README.md").read_text().split("```")[1]
+    assert re.findall(r"^python3 lib \w+", code, re.MULTILINE) == ["python3 lib demo", "python3 lib test"]
+
+
+def test_every_command_is_in_the_readme() -> None:
+    ended = subprocess.run([sys.executable, "-m", "runbook", "--help"], capture_output=True, text=True)
+    commands = re.findall(r"^ {4}(\w+) ", ended.stdout, re.MULTILINE)
+    readme = (ROOT / "README.md").read_text()
+    assert len(commands) >= 6 and not [command for command in commands if f"`{command}" not in readme]
+
+
+def test_links_of_the_readme_resolve() -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", (ROOT / "README.md").read_text())
+    assert links and all((ROOT / link).exists() for link in links)
+
+
+def test_sql_stands_in_files_and_says_what_it_answers() -> None:
+    files = list((ROOT / "lib" / "runbook").rglob("*.sql"))
+    assert len(files) >= 6
+    for path in files:
+        first = path.read_text().splitlines()[0]
+        assert first.startswith("-- ") and "?" in first, path
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["ruff", "check", "--config", "lib/pyproject.toml", "lib", "tests"],
+        ["ruff", "format", "--check", "--config", "lib/pyproject.toml", "lib", "tests"],
+    ],
+    ids=["lint", "format"],
+)
+def test_ruff_is_clean(argv: list[str]) -> None:
+    ended = subprocess.run([sys.executable, "-m", *argv], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_types_are_checked_strictly() -> None:
+    argv = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", "--cache-dir", "/dev/null"]
+    ended = subprocess.run(argv, cwd=ROOT / "lib", capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_imports_go_one_way() -> None:
+    argv = [str(Path(sys.executable).parent / "lint-imports"), "--config", "pyproject.toml", "--no-cache"]
+    ended = subprocess.run(argv, cwd=ROOT / "lib", capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_no_file_names_a_machines_path_or_a_package_registrys_host() -> None:
+    hosts = "|".join(["pypi" + r"\.org", "pythonhosted" + r"\.org", "registry" + r"\.npmjs"])
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    for path in (ROOT / name for name in tracked):
+        text = path.read_text(errors="replace") if path.exists() else ""
+        assert not re.search(rf"{hosts}|/(work|root)/", text.replace("(work|root", "")), path
