@@ -60,7 +60,7 @@ def check(frame: pd.DataFrame, *, warning: float = 1, critical: float = 10) -> l
     requests, refused = float(row["requests"]), float(row["refused"])
     share = 100 * refused / requests if requests else 0.0
     message = f"{refused:.0f} of {requests:.0f} requests refused (429) since the service started"
-    return [*findings, at_most("refused requests", share, warning, critical, unit="%", message=message)]
+    return [*findings, at_most("refused requests", share, warning, critical, unit="% of requests", message=message)]
 
 
 rate_limits = Question(

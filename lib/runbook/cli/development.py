@@ -18,8 +18,9 @@ def test(arguments: list[str]) -> NoReturn:
     if not tests.is_dir() or importlib.util.find_spec("pytest") is None:
         raise RunFailed("the tests need a checkout and the extra `test`; in a checkout: python3 lib test")
     os.chdir(ROOT)
-    own = arguments if any(not a.startswith("-") and Path(a.split("::")[0]).exists() for a in arguments) else None
-    places = [] if own else ["tests", "notebooks"]
+    chosen = any(not argument.startswith("-") and Path(argument.split("::")[0]).exists() for argument in arguments)
+    # conftest.py starts the sandbox, for notebooks too: pytest itself would look for it beside them only.
+    places = ["tests/conftest.py"] if chosen else ["tests", "notebooks"]
     os.execv(sys.executable, [sys.executable, "-m", "pytest", "-c", str(tests / "pytest.ini"), *places, *arguments])
 
 

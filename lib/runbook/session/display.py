@@ -41,7 +41,8 @@ class ShownAnswer(Answer):
             data=self.data,
         )
         title = html.escape(self.question.title)
-        table = frame_html(self.frame) if self.frame is not None and len(self.frame) else ""
+        asked = dict.fromkeys(finding.source for finding in self.findings if finding.source)
+        table = details_html(self.frame, list(asked))
         return {
             "text/plain": "\n".join([f"{self.verdict}: {self.question.title}", *lines(self.findings)]),
             "text/html": f"<p>{badge(self.verdict)} <b>{title}</b></p>{findings_html(self.findings)}{table}",
@@ -119,7 +120,11 @@ class TargetShown:
         if self.incident:
             head += f", incident {redactor.text(self.incident)}"
         width = max((len(name) for name, _ in rows), default=0)
-        table = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(told)}</td></tr>" for name, told in rows)
+        table = "".join(
+            f'<tr><th style="text-align:left">{html.escape(name)}</th>'
+            f'<td style="text-align:left">{html.escape(told)}</td></tr>'
+            for name, told in rows
+        )
         return {
             "text/plain": "\n".join([head, *(f"  {name:<{width}}  {told}" for name, told in rows)]),
             "text/html": f"<p><b>{html.escape(head)}</b></p><table>{table}</table>",
@@ -179,36 +184,44 @@ def findings_html(findings: Sequence[Finding], *, with_check: bool = False) -> s
     """Return findings as an HTML table; every text in it is escaped."""
     if not findings:
         return ""
+    advised = any(finding.next or finding.acknowledged for finding in findings)
     rows = []
     for finding in findings:
         after = finding.next
         if finding.acknowledged is not None:
             after = f"acknowledged until {finding.acknowledged.until}: {finding.acknowledged.reason}"
         cells = [finding.check] if with_check else []
-        cells += [finding.object, finding.message, after]
-        source = html.escape(finding.source, quote=True)
+        cells += [finding.object, finding.message, *([after] if advised else [])]
         rows.append(
-            f'<tr title="{source}"><td>{badge(finding.status)}</td>'
+            f"<tr><td>{badge(finding.status)}</td>"
             + "".join(f'<td style="text-align:left">{html.escape(cell)}</td>' for cell in cells)
             + "</tr>"
         )
-    names = ["status", *(["check"] if with_check else []), "object", "finding", "next"]
+    names = ["status", *(["check"] if with_check else []), "object", "finding", *(["next"] if advised else [])]
     head = "".join(f'<th style="text-align:left">{name}</th>' for name in names)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def frame_html(frame: "pd.DataFrame") -> str:
-    """Return at most `ROWS_SHOWN` rows of a frame as HTML, folded away, long texts cut, every text escaped."""
+def details_html(frame: "pd.DataFrame | None", sources: Sequence[str]) -> str:
+    """Return, folded away, the rows behind an answer and what to run to get them again; every text escaped.
+
+    At most `ROWS_SHOWN` rows are shown, and long texts are cut; the Parquet file beside the notebook has them all.
+    """
+    rows = 0 if frame is None else len(frame)
+    asked = "".join(f"<pre>{html.escape(source)}</pre>" for source in sources)
+    more = f", the first {ROWS_SHOWN} of them" if rows > ROWS_SHOWN else ""
+    table = _frame_html(frame) if frame is not None and rows else ""
+    counted = f"data: {rows} row{'' if rows == 1 else 's'}{more}; asked by"
+    return f"<details><summary>{counted}</summary>{asked}{table}</details>"
+
+
+def _frame_html(frame: "pd.DataFrame") -> str:
     head = "".join(f"<th>{html.escape(str(column))}</th>" for column in frame.columns)
-    rows = "".join(
+    body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(_cell(value))}</td>" for value in row) + "</tr>"
         for row in frame.head(ROWS_SHOWN).itertuples(index=False)
     )
-    more = f", the first {ROWS_SHOWN} of them" if len(frame) > ROWS_SHOWN else ""
-    return (
-        f"<details><summary>data: {len(frame)} rows{more}</summary>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></details>"
-    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _cell(value: object) -> str:
