@@ -520,3 +520,8 @@ def _wait_for(true: Callable[[], object], seconds: float = 20) -> None:
     while not true():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.1)
+
+
+def test_test_and_lab_hand_every_option_on(runbook: Callable[..., Any]) -> None:
+    assert "pytest" in runbook("test", "--version").stdout
+    assert runbook("lab", "--version").returncode == 70, "JupyterLab is not in the runner's environment"

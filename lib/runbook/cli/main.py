@@ -23,8 +23,7 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     commands.add_parser("demo", help="the main job on a practice stack: every read-only notebook, verdicts, reports")
-    test = commands.add_parser("test", help="the whole test suite", add_help=False)
-    test.add_argument("arguments", nargs=argparse.REMAINDER, help="handed to pytest")
+    commands.add_parser("test", help="the whole test suite; what follows is handed to pytest")
 
     listing = commands.add_parser("list", help="the notebooks, by symptom, alert and section")
     listing.add_argument("symptom", nargs="?", default="", help="words of a symptom, or the name of an alert")
@@ -37,8 +36,7 @@ def build_parser() -> Parser:
     run.add_argument("--deadline", type=_positive, metavar="S", help="bound for each run, in seconds")
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else on stdout")
 
-    lab = commands.add_parser("lab", help="JupyterLab on the collection", add_help=False)
-    lab.add_argument("arguments", nargs=argparse.REMAINDER, help="handed to JupyterLab")
+    commands.add_parser("lab", help="JupyterLab on the collection; what follows is handed to it")
 
     sandbox = commands.add_parser("sandbox", help="the practice stack: up, status, break, heal, down")
     if sys.argv[1:2] == ["sandbox"]:
@@ -50,9 +48,9 @@ def build_parser() -> Parser:
 
 def main() -> NoReturn:
     """Run the command and end with its exit status."""
-    arguments = build_parser().parse_args()
     try:
-        status = _dispatch(arguments)
+        # Before argparse, which would take the other program's options for its own.
+        status = _become(sys.argv[1], sys.argv[2:]) if sys.argv[1:2] in (["test"], ["lab"]) else _dispatch()
     except RunbookError as error:
         sys.stderr.write(f"runbook: {error}\n")
         status = error.exit_status
@@ -63,7 +61,14 @@ def main() -> NoReturn:
     sys.exit(status)
 
 
-def _dispatch(arguments: argparse.Namespace) -> int:
+def _become(program: str, arguments: list[str]) -> NoReturn:
+    from runbook.cli import development
+
+    (development.test if program == "test" else development.lab)(arguments)
+
+
+def _dispatch() -> int:
+    arguments = build_parser().parse_args()
     if arguments.command == "list":
         from runbook.cli import listing
 
@@ -76,15 +81,9 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from runbook.cli import demo
 
         return demo.run()
-    if arguments.command == "sandbox":
-        from runbook.cli import sandbox
+    from runbook.cli import sandbox
 
-        return sandbox.run(arguments)
-    from runbook.cli import development
-
-    return (
-        development.test(arguments.arguments) if arguments.command == "test" else development.lab(arguments.arguments)
-    )
+    return sandbox.run(arguments)
 
 
 def _positive(text: str) -> float:
