@@ -5,26 +5,23 @@ Run by the fault slots-full as a process: ``python -m runbook_sandbox.holder FOL
 
 import signal
 import sys
+import time
 from pathlib import Path
 
 import psycopg
 
 
 def main() -> None:
-    """Open connections until the server refuses one more, hold them, and end when asked to."""
+    """Open connections until as many as asked for are held, taking up each slot that others give back, until ended."""
     folder, port, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     password = (folder / "secrets" / "shrimp_user").read_text()
+    where = {"host": "127.0.0.1", "dbname": "shrimp_annotation", "user": "shrimp_user", "password": password}
     held = []
-    for _ in range(count):
+    while len(held) < count:
         try:
-            held.append(
-                psycopg.connect(
-                    host="127.0.0.1", port=port, user="shrimp_user", password=password, dbname="shrimp_annotation",
-                    application_name="leaking-worker",
-                )
-            )  # fmt: skip
+            held.append(psycopg.connect(**where, port=port, application_name="leaking-worker"))
         except psycopg.OperationalError:
-            break
+            time.sleep(0.2)
     signal.pause()
 
 
