@@ -9,17 +9,20 @@ import time
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 
 def main() -> None:
     """Open connections until as many as asked for are held, taking up each slot that others give back, until ended."""
     folder, port, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     password = (folder / "secrets" / "shrimp_user").read_text()
-    where = {"host": "127.0.0.1", "dbname": "shrimp_annotation", "user": "shrimp_user", "password": password}
+    where = make_conninfo(
+        host="127.0.0.1", port=port, dbname="shrimp_annotation", user="shrimp_user", password=password
+    )
     held = []
     while len(held) < count:
         try:
-            held.append(psycopg.connect(**where, port=port, application_name="leaking-worker"))
+            held.append(psycopg.connect(where, application_name="leaking-worker"))
         except psycopg.OperationalError:
             time.sleep(0.2)
     signal.pause()
