@@ -19,7 +19,7 @@ def main() -> None:
     where = make_conninfo(
         host="127.0.0.1", port=port, dbname="shrimp_annotation", user="shrimp_user", password=password
     )
-    held = []
+    held: list[psycopg.Connection] = []
     while len(held) < count:
         try:
             held.append(psycopg.connect(where, application_name="leaking-worker"))

@@ -20,9 +20,10 @@ def probe(asking: Asking) -> pd.DataFrame:
     if isinstance(count, int) and count != len(alerts):
         raise CouldNotFindOut(f"/alerts counts {count} alerts and lists {len(alerts)}; neither can be trusted")
     rows = [
-        {"alert": str(name), **{key: str(told.get(key, "")) for key in ("severity", "message", "triggered_at")}}
+        {"alert": str(name), **{key: str(facts.get(key, ""))[:300] for key in ("severity", "message", "triggered_at")}}
         for name, told in alerts.items()
-        if isinstance(told, dict)
+        # An alert of another shape than expected is an alert all the same.
+        for facts in [told if isinstance(told, dict) else {"message": str(told)}]
     ]
     return pd.DataFrame(rows, columns=["alert", "severity", "message", "triggered_at"])
 

@@ -25,8 +25,9 @@ def probe(asking: Asking) -> pd.DataFrame:
     ready = api.get("/ready").mapping()
     told = ready["detail"] if isinstance(ready.get("detail"), dict) else ready
     critical = told.get("critical_breakers_open")
+    opened = critical if isinstance(critical, list) else []
     known = {row["breaker"] for row in rows}
-    rows += [_row(str(name), {"state": "open"}) for name in critical or [] if str(name) not in known]
+    rows += [_row(str(name), {"state": "open"}) for name in opened if str(name) not in known]
     return pd.DataFrame(rows, columns=["breaker", "state", "failures", "last_failure"])
 
 
@@ -48,12 +49,14 @@ def _judge(row: dict[Hashable, Any]) -> Finding:
 def _row(name: str, told: object) -> dict[str, object]:
     facts = told if isinstance(told, dict) else {"state": told}
     last = facts.get("last_failure_time")
-    when = pd.to_datetime(last, unit="s", utc=True) if isinstance(last, float | int) else pd.NaT
+    # Far from any time that a breaker can have failed at, a number is no time.
+    sane = isinstance(last, float | int) and 0 < last < 1e11
+    when = pd.to_datetime(float(last or 0), unit="s", utc=True) if sane else pd.NaT
     failures = facts.get("failure_count")
     return {
         "breaker": name,
         "state": str(facts.get("state", "not told")),
-        "failures": failures if isinstance(failures, int) else 0,
+        "failures": failures if isinstance(failures, int) and 0 <= failures < 1 << 53 else 0,
         "last_failure": when,
     }
 

@@ -19,16 +19,16 @@ def probe(asking: Asking) -> pd.DataFrame:
     api = asking.connection(ApiConnection)
     health = mapping_of(api, "/health")
     limits = health.get("rate_limiting")
-    if not isinstance(limits, dict) or "enabled" not in limits:
+    if not isinstance(limits, dict) or not isinstance(limits.get("enabled"), bool):
         raise missing_key("/health", "rate_limiting.enabled", health)
     response = api.get("/metrics/prometheus")
     refused, requests = _count(response.body) if response.status == 200 and not response.cut else (None, None)
     return pd.DataFrame(
         [
             {
-                "enabled": limits["enabled"] is True,
-                "per_minute": limits.get("per_minute"),
-                "per_hour": limits.get("per_hour"),
+                "enabled": limits["enabled"],
+                "per_minute": str(limits.get("per_minute", "not told")),
+                "per_hour": str(limits.get("per_hour", "not told")),
                 "refused": refused,
                 "requests": requests,
             }

@@ -9,25 +9,28 @@ from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
 
 
 def probe(asking: Asking) -> pd.DataFrame:
-    """Return a row for the whole (part "ready") and one for each service inside it: part, ready (bool), status, ms.
+    """Return a row for the whole (part "ready") and one for each service inside: part, ready, status, ms, reason.
 
     A critical circuit breaker that is open is a part too, not ready. 503 is an answer: the service says why.
     """
     row, response = ask_once(asking.connection(ApiConnection), "/ready")
     if response is None:
         raise CouldNotFindOut(row["reason"])
-    if row["status"] not in (200, 503):
-        return pd.DataFrame([{"part": "ready", "ready": False, "status": row["status"], "ms": row["ms"]}])
+    facts = {"status": row["status"], "ms": row["ms"], "reason": ""}
+    if row["status"] != 200 and (row["status"] != 503 or row["problem"]):
+        return pd.DataFrame([{"part": "ready", "ready": False, **facts}])
     body = response.mapping()
     # FastAPI wraps the reason for a 503 in "detail".
     told = body["detail"] if isinstance(body.get("detail"), dict) else body
+    if isinstance(body.get("detail"), str):
+        facts["reason"] = body["detail"][:200]
     if "ready" not in told and row["status"] == 200:
         raise missing_key("/ready", "ready", told)
     parts = {"ready": row["status"] == 200 and told.get("ready") is True}
     services, breakers = told.get("services"), told.get("critical_breakers_open")
     parts |= {str(k): v is True for k, v in services.items()} if isinstance(services, dict) else {}
     parts |= {f"breaker {name}": False for name in breakers} if isinstance(breakers, list) else {}
-    return pd.DataFrame([{"part": k, "ready": v, "status": row["status"], "ms": row["ms"]} for k, v in parts.items()])
+    return pd.DataFrame([{"part": name, "ready": ready, **facts} for name, ready in parts.items()])
 
 
 def check(frame: pd.DataFrame) -> list[Finding]:
@@ -39,7 +42,8 @@ def check(frame: pd.DataFrame) -> list[Finding]:
         message = f"/ready answered {whole['status']}; all {len(inside)} services inside are ready"
         return [Finding(object="service", status=Status.OK, message=message, value=int(whole["status"]))]
     parts = f"; not ready: {', '.join(missing)}" if missing else ""
-    message = f"/ready answered {whole['status']}{parts}"
+    reason = f": {whole['reason']}" if whole.get("reason") else ""
+    message = f"/ready answered {whole['status']}{reason}{parts}"
     return [Finding(object="service", status=Status.CRITICAL, message=message, value=int(whole["status"]))]
 
 

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from runbook.model import Finding, Findings, Status
 from runbook.model.protocol import RunRecord
+from runbook.model.text import printable
 from runbook.runner.run import FAILED
 
 _STYLE = {
@@ -104,8 +105,3 @@ class Report:
             if self._live:
                 self._console.file.write("\r\x1b[K")
             self._console.print(text)
-
-
-def printable(text: str) -> str:
-    """Return a text on one line without anything that a terminal would obey."""
-    return "".join(character if character.isprintable() else "�" for character in text.replace("\n", " "))

@@ -26,6 +26,11 @@ class Connection(ABC):
         ``label`` names the run to the other side, where it keeps such a name.
         """
 
+    @property
+    def closed(self) -> bool:
+        """Tell whether the other side has ended the connection, so that only a new one helps."""
+        return False
+
     @abstractmethod
     def close(self) -> None:
         """Give everything back; called once, also after a failure."""

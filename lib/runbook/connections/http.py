@@ -1,15 +1,15 @@
 """The service's HTTP interface: every request bounded in time, size and redirects."""
 
-import json
 import socket
 import ssl
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Self
 
 import httpx
+import msgspec
 
 from runbook.connections.clock import ClockReading, now
 from runbook.connections.connection import Connection
@@ -37,8 +37,8 @@ class Response:
         if self.cut:
             raise CouldNotFindOut(f"{self.path} answered more than {BODY_LIMIT >> 20} MB; reading stopped there")
         try:
-            return json.loads(self.body)
-        except ValueError as error:
+            return msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             what = "HTML" if b"<html" in self.body[:2000].lower() or "html" in self.content_type else "no valid JSON"
             raise CouldNotFindOut(f"{self.path} answered {self.status} with {what} where JSON was expected") from error
 
@@ -58,6 +58,7 @@ class ApiConnection(Connection):
     def __init__(self, client: httpx.Client, deadline: float) -> None:
         self._client = client
         self._deadline = deadline
+        self._silent: Unreachable | None = None
         self.identity = {}
 
     @classmethod
@@ -65,7 +66,8 @@ class ApiConnection(Connection):
         """Connect and ask /health once, for version and clock; any HTTP answer counts as reachable."""
         if target.api is None:
             raise Unreachable("api", "not-configured", f"the profile of {target.name} has no [api]")
-        headers = {"user-agent": label}
+        # Not compressed: what is small on the way could be huge once it is unpacked.
+        headers = {"user-agent": label, "accept-encoding": "identity"}
         if target.api.token is not None:
             headers["authorization"] = f"Bearer {resolve(target.api.token)}"
         # A dripping server could keep each read under its own limit: the run's deadline bounds the whole.
@@ -89,17 +91,22 @@ class ApiConnection(Connection):
 
     def get(self, path: str) -> Response:
         """Return the answer to GET, at most `BODY_LIMIT` of its body; raises `Unreachable` where none came."""
+        if self._silent is not None:
+            raise self._silent
         before, began = now(), time.monotonic()
         try:
             with self._client.stream("GET", path) as response:
                 told_at = now()
                 body = bytearray()
-                for chunk in response.iter_bytes():
+                for chunk in response.iter_raw():
                     body += chunk
                     if len(body) > BODY_LIMIT:
                         break
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
-            raise self._explain(error, path) from error
+            told = self._explain(error, path)
+            # A service that kept one request waiting for the whole deadline is not given a second one.
+            self._silent = told if told.kind == "timeout" else None
+            raise told from error
         self._note_clock(response.headers.get("date", ""), before, told_at)
         return Response(
             path=path,
@@ -116,8 +123,8 @@ class ApiConnection(Connection):
 
     def _note_clock(self, date: str, before: datetime, after: datetime) -> None:
         try:
-            remote = parsedate_to_datetime(date)
-        except ValueError:
+            remote = parsedate_to_datetime(date).astimezone(UTC)
+        except (ValueError, OverflowError):
             return
         # The header tells whole seconds, rounded down, and servers renew it once a second.
         self.clock = ClockReading.between(remote, before, after, resolution=2.0)
@@ -125,6 +132,11 @@ class ApiConnection(Connection):
     def _explain(self, error: Exception, path: str) -> Unreachable:
         place = f"{self._client.base_url.copy_with(path='/')}".rstrip("/")
         cause = _root(error)
+        asked = _asked(error)
+        if asked and not asked.startswith(place):
+            return Unreachable(
+                "api", "redirects", f"{place}{path} broke off: it leads to {asked}, which does not answer"
+            )
         if isinstance(error, httpx.TooManyRedirects):
             return Unreachable("api", "redirects", f"{place}{path} redirects more than {MAX_REDIRECTS} times in a row")
         if isinstance(error, httpx.TimeoutException):
@@ -150,6 +162,14 @@ def _tls(target: Target) -> ssl.SSLContext | bool:
         return ssl.create_default_context(cafile=str(target.api.ca_file) if target.api.ca_file else None)
     except (OSError, ssl.SSLError) as error:
         raise Unreachable("api", "tls", f"the CA file {target.api.ca_file} cannot be used: {error}") from error
+
+
+def _asked(error: Exception) -> str:
+    """Return the address that was being asked when an error came: another one than ours after a redirect."""
+    try:
+        return str(error.request.url) if isinstance(error, httpx.RequestError) else ""
+    except RuntimeError:
+        return ""
 
 
 def _root(error: BaseException) -> BaseException:

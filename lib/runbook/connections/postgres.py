@@ -121,7 +121,7 @@ class PostgresConnection(Connection):
             raise CouldNotFindOut(f"the role may not: {_first_line(error)}") from error
         except psycopg.errors.QueryCanceled as error:
             raise CouldNotFindOut(
-                f"the query took longer than {STATEMENT_TIMEOUT_MS // 1000} s and was ended"
+                f"the query took longer than {STATEMENT_TIMEOUT_MS / 1e3:g} s and was ended"
             ) from error
         except psycopg.errors.LockNotAvailable as error:
             raise CouldNotFindOut("another session locks what this asks for; it was not waited for") from error
@@ -131,6 +131,11 @@ class PostgresConnection(Connection):
                     self.name, "other", f"{self.place} closed the connection: {_first_line(error)}"
                 ) from error
             raise CouldNotFindOut(f"PostgreSQL: {_first_line(error)}") from error
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether the server has ended the connection, as it does when it restarts."""
+        return self._connection.closed
 
     def close(self) -> None:
         """Close the connection."""

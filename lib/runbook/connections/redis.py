@@ -22,6 +22,7 @@ class RedisConnection(Connection):
     def __init__(self, client: "redis.Redis", place: str, deadline: float) -> None:
         self._client = client
         self._deadline = deadline
+        self._silent: Unreachable | None = None
         self.place = place
         self.identity = {}
 
@@ -65,10 +66,15 @@ class RedisConnection(Connection):
 
     def ask(self, *command: str) -> Any:
         """Return the reply to one command, parsed by the client; raises `CouldNotFindOut` or `Unreachable`."""
+        if self._silent is not None:
+            raise self._silent
         try:
             return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
         except redis.exceptions.RedisError as error:
-            raise self._explain(error) from error
+            told = self._explain(error)
+            # A server that kept one command waiting for the whole deadline is not given a second one.
+            self._silent = told if isinstance(told, Unreachable) and told.kind == "timeout" else None
+            raise told from error
 
     def info(self, section: str) -> dict[str, Any]:
         """Return one section of INFO as a dictionary."""

@@ -18,14 +18,20 @@ def probe(asking: Asking) -> pd.DataFrame:
     if response.status != 200:
         raise CouldNotFindOut(f"/triage/statistics answered {response.status}")
     told = response.mapping()
-    key = next((key for key in KEYS if isinstance(told.get(key), int)), None)
+    key = next((key for key in KEYS if _is_count(told.get(key))), None)
     if key is None:
         came = ", ".join(sorted(map(str, told))[:12]) or "none"
         raise CouldNotFindOut(f"/triage/statistics tells neither {' nor '.join(KEYS)}; the keys that came: {came}")
     row = {"items": told[key], "told_as": key}
     # An empty queue tells fewer keys.
-    row |= {name: told.get(name, float("nan")) for name in ("pending_critical", "pending_high")}
+    for name in ("pending_critical", "pending_high"):
+        row[name] = told[name] if _is_count(told.get(name)) else float("nan")
     return pd.DataFrame([row])
+
+
+def _is_count(value: object) -> bool:
+    """Tell whether a value can be a number of items: a whole number, not negative, of a size that fits."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
 
 
 def check(frame: pd.DataFrame, *, warning: float = 1000, critical: float = 5000) -> list[Finding]:

@@ -46,6 +46,8 @@ class Dependencies:
     def connection(self, kind: type[T]) -> T:
         """Return the open connection of a kind, opening it now where the run did not foresee it."""
         assert issubclass(kind, Connection)
+        if kind in self._open and self._open[kind].closed:
+            self._open.pop(kind).close()
         if kind not in self._open and kind not in self._dead:
             self.open([kind])
         if kind in self._dead:

@@ -10,6 +10,7 @@ import msgspec
 
 from runbook.model import Answer, Finding, Findings, Question, Status
 from runbook.model.protocol import FINDINGS_MIME, Message, encode
+from runbook.model.text import printable
 from runbook.redaction import Redactor
 from runbook.session.plots import COLOURS
 from runbook.target import Target
@@ -225,7 +226,7 @@ def _frame_html(frame: "pd.DataFrame") -> str:
 
 
 def _cell(value: object) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = f"{value:.4g}" if isinstance(value, float) else printable(str(value))
     return text if len(text) <= CELL_CHARACTERS else f"{text[:CELL_CHARACTERS]}… ({len(text)} characters)"
 
 

@@ -1,6 +1,7 @@
 """A run: one execution of one notebook against one target."""
 
 import atexit
+import inspect
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -10,8 +11,9 @@ from typing import Any
 import msgspec
 
 from runbook.connections import KINDS, ContainersConnection
-from runbook.model import CouldNotFindOut, DoesNotApply, Finding, Findings, Question, Status, UsageError
+from runbook.model import CouldNotFindOut, DoesNotApply, Finding, Findings, Question, RunbookError, Status, UsageError
 from runbook.model.layout import new_run_id
+from runbook.model.text import printable
 from runbook.redaction import Redactor
 from runbook.session.deadline import DeadlinePassed, Pending
 from runbook.session.dependencies import Dependencies
@@ -67,6 +69,10 @@ class Run:
         """
         thresholds = self._thresholds(question, arguments)
         probed = {name: value for name, value in arguments.items() if name not in thresholds}
+        unknown = sorted(set(probed) - set(inspect.signature(question.probe).parameters))
+        if unknown:
+            there = ", ".join(question.thresholds) or "none"
+            raise UsageError(f"{question.name} takes no {', '.join(unknown)}; its thresholds: {there}")
         asked_at, began = datetime.now(UTC), time.monotonic()
         frame, found = None, None
         reason = self.target.reason_not_applicable(question.name)
@@ -77,7 +83,7 @@ class Run:
         seconds = time.monotonic() - began
         if frame is not None:
             frame = self._redactor.frame(frame)
-            found = question.check(frame, **thresholds)
+            found = self._judge(question, frame, thresholds)
         findings = [self._complete(finding, question) for finding in found or []]
         self._questions[question.name] = question
         self.findings.replace(question.name, findings)
@@ -114,6 +120,16 @@ class Run:
         except DeadlinePassed:
             self._dependencies.give_up(question.needs, limit)
             return None, [_unknown(question, f"no answer within {limit:g} s")]
+        except RunbookError:
+            raise
+        except Exception as mistake:  # noqa: BLE001 - told as a finding: the other questions are still worth asking
+            return None, [_unknown(question, _mistake(mistake))]
+
+    def _judge(self, question: Question, frame: Any, thresholds: dict[str, Any]) -> list[Finding]:
+        try:
+            return question.check(frame, **thresholds)
+        except Exception as mistake:  # noqa: BLE001 - as for the probe
+            return [_unknown(question, _mistake(mistake))]
 
     def _thresholds(self, question: Question, arguments: dict[str, Any]) -> dict[str, Any]:
         known = question.thresholds
@@ -134,13 +150,19 @@ class Run:
         return msgspec.structs.replace(
             finding,
             check=question.name,
-            object=self._redactor.text(finding.object),
-            message=self._redactor.text(finding.message),
-            value=self._redactor.text(finding.value) if isinstance(finding.value, str) else finding.value,
+            object=self._shown(finding.object),
+            message=self._shown(finding.message),
+            value=self._shown(finding.value) if isinstance(finding.value, str) else finding.value,
+            threshold=self._shown(finding.threshold) if isinstance(finding.threshold, str) else finding.threshold,
+            unit=self._shown(finding.unit),
             source=self._redactor.text(fill(finding.source or question.source, self.target)),
-            next=finding.next or (question.next if bad else ""),
+            next=self._shown(finding.next or (question.next if bad else "")),
             acknowledged=self.target.acknowledgement(question.name, finding.object, today) if bad else None,
         )
+
+    def _shown(self, text: str) -> str:
+        # Scrubbed first: a secret could hold a sign that is not shown.
+        return printable(self._redactor.text(text))
 
 
 def fill(source: str, target: Target) -> str:
@@ -152,6 +174,11 @@ def fill(source: str, target: Target) -> str:
     for mark, place in places.items():
         source = source.replace(mark, place)
     return source
+
+
+def _mistake(error: Exception) -> str:
+    words = (str(error).splitlines() or [""])[0][:200]
+    return f"the question itself failed ({type(error).__name__}: {words}): a mistake in the runbook, to be reported"
 
 
 def _unknown(question: Question, reason: str) -> Finding:

@@ -40,8 +40,11 @@ def _as_parquet(frame: "pd.DataFrame") -> bytes:
     buffer = io.BytesIO()
     try:
         frame.to_parquet(buffer, index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        # A column of mixed or nested values, as JSON of a service may give: its text is kept.
+    except (pa.ArrowException, OverflowError):
+        # A column of mixed, nested or huge values, as JSON of a service may give: its text is kept.
         buffer = io.BytesIO()
-        frame.astype(dict.fromkeys(frame.select_dtypes("object").columns, "string")).to_parquet(buffer, index=False)
+        texts = [column for column in frame.columns if frame[column].dtype == object]
+        frame.assign(**{column: frame[column].map(str, na_action="ignore") for column in texts}).to_parquet(
+            buffer, index=False
+        )
     return buffer.getvalue()
