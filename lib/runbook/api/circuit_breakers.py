@@ -48,10 +48,7 @@ def _judge(row: dict[Hashable, Any]) -> Finding:
 
 def _row(name: str, told: object) -> dict[str, object]:
     facts = told if isinstance(told, dict) else {"state": told}
-    last = facts.get("last_failure_time")
-    # Far from any time that a breaker can have failed at, a number is no time.
-    sane = isinstance(last, float | int) and 0 < last < 1e11
-    when = pd.to_datetime(float(last or 0), unit="s", utc=True) if sane else pd.NaT
+    when = _time(facts.get("last_failure_time"))
     failures = facts.get("failure_count")
     return {
         "breaker": name,
@@ -59,6 +56,13 @@ def _row(name: str, told: object) -> dict[str, object]:
         "failures": failures if isinstance(failures, int) and 0 <= failures < 1 << 53 else 0,
         "last_failure": when,
     }
+
+
+def _time(told: object) -> Any:
+    """Return a time told in seconds since 1970; NaT for what is no number, or too far off to be a time."""
+    if isinstance(told, float | int) and 0 < told < 1e11:
+        return pd.Timestamp(told, unit="s", tz="UTC")
+    return pd.NaT
 
 
 circuit_breakers = Question(
