@@ -529,3 +529,12 @@ def test_a_mistake_in_one_question_is_told_and_costs_no_other_answer(where: str,
 def test_a_keyword_that_a_question_does_not_take_is_refused_with_those_it_takes(opened: Callable[..., Run]) -> None:
     with pytest.raises(UsageError, match="takes no warnign; its thresholds: warning, critical"):
         opened("host").ask(host.memory, warnign=1)
+
+
+def test_containers_of_an_engine_that_is_not_there_are_told_as_not_open(
+    tmp_path: Path, profile: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    run = open_run("test", target=profile('[containers]\napi = "shrimp-api"\n'), needs=[])
+    shown = run._repr_mimebundle_()["text/plain"]
+    assert "NOT OPEN: the Docker engine at unix://" in shown and "No such file or directory" in shown

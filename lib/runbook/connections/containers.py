@@ -1,6 +1,7 @@
 """Which containers the target's parts run in, so that a run can prove what it looked at."""
 
 import os
+import re
 from typing import Any, Self
 
 from runbook.connections.connection import Connection
@@ -33,7 +34,9 @@ class ContainersConnection(Connection):
             for part, name in target.containers.named.items():
                 connection.identity[part] = _container(client, name)
         except (docker.errors.DockerException, OSError) as error:
-            why = str(error).split("(", maxsplit=1)[0].strip() or type(error).__name__
+            # The client wraps the system's own words four layers deep.
+            system = re.search(r"No such file or directory|Permission denied|Connection refused|timed out", str(error))
+            why = system[0] if system else type(error).__name__
             raise Unreachable("containers", "other", f"the Docker engine at {engine} does not answer: {why}") from error
         return connection
 
