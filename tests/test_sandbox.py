@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -287,3 +288,28 @@ def test_root_drops_its_rights_for_postgresql(sandbox: Place) -> None:
     server = psutil.Process(sandbox.read("state.json")["pids"]["postgres"])
     assert server.uids().real != 0
     assert (server.uids().real == os.getuid()) is (os.getuid() != 0)
+
+
+@pytest.mark.skipif(not servers.wheel_folders(), reason="the package with a PostgreSQL exists for Linux on x86-64 only")
+@pytest.mark.parametrize("installation", servers.wheel_folders(), ids=lambda folder: folder.parent.name)
+def test_a_server_that_other_users_cannot_reach_is_copied_to_where_they_can(
+    installation: Path, sandbox: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As root with the environment below /root: whoever PostgreSQL runs as may not pass through there.
+    closed = tmp_path / "closed"
+    package = installation.parent.parent
+    shutil.copytree(package, closed / package.name, symlinks=True)
+    shutil.copytree(package.with_name(f"{package.name}.libs"), closed / f"{package.name}.libs")
+    closed.chmod(0o700)
+    folder = closed / package.name / installation.parent.name / installation.name
+    monkeypatch.setattr(stack, "server_user", lambda: 65534)
+    monkeypatch.setattr(stack, "wheel_folders", lambda: [folder])
+    elsewhere = Place("copied")
+    elsewhere.folder.mkdir()
+    try:
+        copied = stack.readable_by(folder, elsewhere)
+        assert copied.is_relative_to(elsewhere.folder)
+        told = subprocess.run([copied / "postgres", "--version"], capture_output=True, text=True)
+        assert told.stdout.startswith("postgres (PostgreSQL)"), told.stderr
+    finally:
+        shutil.rmtree(elsewhere.folder)

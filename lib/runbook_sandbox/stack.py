@@ -208,9 +208,15 @@ def readable_by(folder: Path, place: Place) -> Path:
     user = server_user()
     if user is None or folder not in wheel_folders() or all(p.stat().st_mode & 0o001 for p in folder.parents):
         return folder
-    copy = place.folder / "server"
-    shutil.copytree(folder.parent, copy, symlinks=True)
-    copy.chmod(0o755)
+    # The programs find their libraries by a path relative to themselves: the packages' layout is kept.
+    installation, package = folder.parent, folder.parent.parent
+    copy = place.folder / "server" / package.name / installation.name
+    shutil.copytree(installation, copy, symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, place.folder / "server" / libraries.name)
+    for made in (place.folder / "server", copy.parent):
+        made.chmod(0o755)
     return copy / folder.name
 
 
