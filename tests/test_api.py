@@ -346,7 +346,7 @@ def test_all_questions_to_a_service_that_hangs_cost_one_deadline(service: Hostil
 def test_a_service_that_falls_silent_keeps_no_later_question_waiting(
     service: Hostile, profile: Callable[..., str]
 ) -> None:
-    profile(f'[api]\nurl = "{service.url}"\n[deadlines]\nconnect = {CONNECT}', name="late")
+    profile(f'[api]\nurl = "{service.url}"\n[deadlines]\nconnect = {CONNECT}\nquestion = {CONNECT}', name="late")
     run = open_run("test", target="late", needs=["api"])
     service.answers = {"*": service.hang}
     answers = [run.ask(question) for question in EVERY]
@@ -373,7 +373,7 @@ def test_a_path_that_drips_costs_one_question_and_what_follows_is_answered_at_on
     run = open_run("test", target="drip", needs=["api"])
     dripped, after = run.ask(api.user_request), run.ask(api.liveness)
     run.close()
-    assert only(dripped).status is UNKNOWN and only(dripped).message == "no answer within 1 s"
+    assert only(dripped).status is UNKNOWN and "no answer within 1 s" in only(dripped).message
     assert QUESTION <= dripped.seconds < QUESTION + 0.5
     assert after.seconds < 0.25 and only(after).status is not OK and "not asked again" in only(after).message
 

@@ -138,6 +138,21 @@ def test_with_redis_stopped_the_500s_are_explained_by_it(
     assert "Redis" in found["api.user_request"].next
 
 
+def test_a_measured_fault_is_not_hidden_behind_an_outage_that_has_nothing_to_do_with_it(
+    breakable: Place, run_json: Callable[..., Any], runbook: Callable[..., Any], archive: Path
+) -> None:
+    for fault in ("breaker-open", "alert-active", "postgres-down"):
+        faults.break_sandbox(breakable, fault)
+    try:
+        found = by_check(only(run_json(NOTEBOOK, "--target", "breakable")[1]))
+        shown = runbook("run", NOTEBOOK, "--target", "breakable").stdout.split("evidence:")[0].split("┘")[1]
+    finally:
+        faults.heal(breakable)
+    assert not found["api.circuit_breakers"].explained_by and not found["api.active_alerts"].explained_by
+    assert found["postgres.connection_slots"].explained_by == "postgres.reachable"
+    assert "ollama_api: open" in shown and "CPU usage" in shown
+
+
 def test_an_api_that_is_slow_is_a_warning(
     broken: Callable[[str], Place], run_json: Callable[..., Any], archive: Path
 ) -> None:
@@ -525,3 +540,18 @@ def _wait_for(true: Callable[[], object], seconds: float = 20) -> None:
 def test_test_and_lab_hand_every_option_on(runbook: Callable[..., Any]) -> None:
     assert "pytest" in runbook("test", "--version").stdout
     assert runbook("lab", "--version").returncode == 70, "JupyterLab is not in the runner's environment"
+
+
+def test_a_reader_that_goes_away_ends_neither_the_run_nor_its_verdict(archive: Path) -> None:
+    for more in ("", " --json"):
+        line = f"{sys.executable} -m runbook run {NOTEBOOK}{more} | head -c 10 >/dev/null; echo ${{PIPESTATUS[0]}}"
+        ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+        assert ended.stdout == "0\n" and not ended.stderr
+    records = [json.loads(path.read_text()) for path in archive.rglob("run.json")]
+    assert [record["status"] for record in records] == ["OK", "OK"]
+
+
+def test_a_full_output_is_70_and_never_taken_for_a_warning(archive: Path) -> None:
+    line = f"{sys.executable} -m runbook run {NOTEBOOK} --json >/dev/full"
+    ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert ended.returncode == 70 and "No space left" in ended.stderr and "Traceback" not in ended.stderr

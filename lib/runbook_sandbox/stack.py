@@ -292,6 +292,8 @@ def _answers(port: int) -> None:
 
 
 def _bind(port: int, part: str) -> socket.socket:
+    if not 0 <= port < 65536:
+        raise SandboxError(f"{port} is no port: 1 to 65535, or 0 for a free one")
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

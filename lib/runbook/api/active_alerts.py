@@ -7,7 +7,8 @@ from runbook.api.explanations import EXPLAINED_BY_SILENCE
 from runbook.connections import ApiConnection
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
 
-_STATUS = {"critical": Status.CRITICAL, "error": Status.CRITICAL, "info": Status.OK}
+_CRITICAL = ("critical", "error", "fatal", "emergency", "high", "page")
+_STATUS = {"info": Status.OK, **dict.fromkeys(_CRITICAL, Status.CRITICAL)}
 
 
 def probe(asking: Asking) -> pd.DataFrame:

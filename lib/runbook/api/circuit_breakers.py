@@ -72,6 +72,7 @@ circuit_breakers = Question(
     check=check,
     source="curl -sS {api}/health | jq .circuit_breakers; curl -sS {api}/ready | jq .critical_breakers_open",
     needs=(ApiConnection,),
+    deadline=10.0,  # two requests
     next="see whether that back end answers; the breaker closes by itself when it does",
     explained_by=EXPLAINED_BY_SILENCE,
 )

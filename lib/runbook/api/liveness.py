@@ -25,6 +25,9 @@ def check(frame: pd.DataFrame) -> list[Finding]:
     row = frame.iloc[0]
     if not row["answered"]:
         return [not_answered("service", row["kind"], row["reason"])]
+    if row["status"] == 429:
+        message = "/health answered 429: the rate limit refuses the runbook's own address; what users see is not known"
+        return [Finding(object="service", status=Status.UNKNOWN, message=message, value=429, unit="HTTP status")]
     if row["status"] != 200:
         return [_critical(f"/health answered {row['status']}", int(row["status"]))]
     if row["problem"]:

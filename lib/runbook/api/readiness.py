@@ -26,9 +26,9 @@ def probe(asking: Asking) -> pd.DataFrame:
         facts["reason"] = body["detail"][:200]
     if "ready" not in told and row["status"] == 200:
         raise missing_key("/ready", "ready", told)
-    parts = {"ready": row["status"] == 200 and told.get("ready") is True}
     services, breakers = told.get("services"), told.get("critical_breakers_open")
-    parts |= {str(k): v is True for k, v in services.items()} if isinstance(services, dict) else {}
+    parts = {str(k): v is True for k, v in services.items()} if isinstance(services, dict) else {}
+    parts["ready"] = row["status"] == 200 and told.get("ready") is True
     parts |= {f"breaker {name}": False for name in breakers} if isinstance(breakers, list) else {}
     return pd.DataFrame([{"part": name, "ready": ready, **facts} for name, ready in parts.items()])
 
@@ -39,12 +39,14 @@ def check(frame: pd.DataFrame) -> list[Finding]:
     inside = frame[frame["part"] != "ready"]
     missing = list(inside[~inside["ready"].astype(bool)]["part"])
     if whole["ready"] and not missing:
-        message = f"/ready answered {whole['status']}; all {len(inside)} services inside are ready"
+        parts_told = f"all {len(inside)} parts inside are ready" if len(inside) else "it tells of no parts inside"
+        message = f"/ready answered {whole['status']}; {parts_told}"
         return [Finding(object="service", status=Status.OK, message=message, value=int(whole["status"]))]
     parts = f"; not ready: {', '.join(missing)}" if missing else ""
     reason = f": {whole['reason']}" if whole.get("reason") else ""
     message = f"/ready answered {whole['status']}{reason}{parts}"
-    return [Finding(object="service", status=Status.CRITICAL, message=message, value=int(whole["status"]))]
+    value = int(whole["status"])
+    return [Finding(object="service", status=Status.CRITICAL, message=message, value=value, unit="HTTP status")]
 
 
 readiness = Question(

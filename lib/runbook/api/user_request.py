@@ -40,8 +40,10 @@ def check(frame: pd.DataFrame, *, warning_ms: float = 2000, critical_ms: float =
         ]
     if status >= 500:
         return [_finding(obj, Status.CRITICAL, f"{told}{detail}", status)]
-    if status >= 400:
+    if status >= 300:
         return [_finding(obj, Status.UNKNOWN, f"{told}{detail}: is the profile's api.user_request right?", status)]
+    if row["problem"] and "expected" in row["problem"]:
+        return [_finding(obj, Status.CRITICAL, f"{row['problem']}; is this the service?", status)]
     return [at_most(obj, round(float(row["ms"]), 1), warning_ms, critical_ms, unit="ms", message=told)]
 
 

@@ -1,11 +1,12 @@
 """Read the command line and hand over; what a command needs is imported only when it is called."""
 
 import argparse
+import os
 import sys
 from typing import NoReturn
 
 from runbook.model import RunbookError
-from runbook.model.status import EXIT_USAGE
+from runbook.model.status import EXIT_FAILED, EXIT_USAGE
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,10 +55,18 @@ def main() -> NoReturn:
     except RunbookError as error:
         sys.stderr.write(f"runbook: {error}\n")
         status = error.exit_status
-    except BrokenPipeError:
-        # Whoever read our output has gone; Python would say so once more while it ends.
-        sys.stderr.close()
-        status = 0
+    except KeyboardInterrupt:
+        sys.stderr.write("runbook: interrupted before anything was run\n")
+        status = EXIT_FAILED
+    except OSError as error:
+        sys.stderr.write(f"runbook: {error.strerror or error}\n")
+        status = EXIT_FAILED
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Whoever read our output has gone, or its disk is full; Python would say so once more while it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = status if isinstance(sys.exc_info()[1], BrokenPipeError) else EXIT_FAILED
     sys.exit(status)
 
 

@@ -2,7 +2,8 @@
 
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.table import Table
@@ -42,7 +43,7 @@ class Report:
     def cell(self, number: int, count: int) -> None:
         """Show which cell runs, on a line that the next one overwrites."""
         if self._live:
-            with self._lock:
+            with self._lock, self._while_read():
                 self._console.file.write(f"\r\x1b[K  {self._name}: cell {number}/{count}\r")
                 self._console.file.flush()
 
@@ -73,8 +74,9 @@ class Report:
             told = ", ".join(f"{n} {status}" for status, n in counted.items())
             verdict = Text(record.status, _STYLE[record.status])
             table.add_row(record.notebook, record.target, verdict, told, f"{record.seconds:.1f} s")
-        self._console.print()
-        self._console.print(table)
+        with self._while_read():
+            self._console.print()
+            self._console.print(table)
         for record in records:
             ordered = [finding for finding in Findings(record.findings).worst_first() if finding.bad]
             for finding in ordered:
@@ -99,9 +101,17 @@ class Report:
         return text
 
     def _say(self, text: Text) -> None:
-        if self._silent:
-            return
-        with self._lock:
+        with self._lock, self._while_read():
             if self._live:
                 self._console.file.write("\r\x1b[K")
             self._console.print(text)
+
+    @contextmanager
+    def _while_read(self) -> Iterator[None]:
+        """Fall silent when nobody can read any more: a run is finished all the same."""
+        if self._silent:
+            self._console.quiet = True
+        try:
+            yield
+        except (OSError, SystemExit):  # rich ends the program when a pipe is closed
+            self._silent = self._console.quiet = True

@@ -7,7 +7,7 @@ import pkgutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import FrameType
 from typing import Any
@@ -34,7 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
     report = Report(quiet=arguments.json)
     records = run_all(notebooks, targets, values, arguments.deadline, report)
     if arguments.json:
-        sys.stdout.write(as_json(records) + "\n")
+        with suppress(BrokenPipeError):  # whoever reads has gone; the verdict stands
+            sys.stdout.write(as_json(records) + "\n")
+            sys.stdout.flush()
     else:
         report.table(records)
     return exit_status(records)

@@ -19,6 +19,8 @@ from runbook.target import Target, resolve
 # More than any answer of the service that the runbook reads; what is larger is cut and said so.
 BODY_LIMIT = 1 << 20
 MAX_REDIRECTS = 5
+# As long as the most patient question waits: slow is not silent.
+READ_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,8 @@ class ApiConnection(Connection):
 
     name = "api"
 
-    def __init__(self, client: httpx.Client, deadline: float) -> None:
+    def __init__(self, client: httpx.Client) -> None:
         self._client = client
-        self._deadline = deadline
         self._silent: Unreachable | None = None
         self.identity = {}
 
@@ -69,33 +70,38 @@ class ApiConnection(Connection):
         # Not compressed: what is small on the way could be huge once it is unpacked.
         headers = {"user-agent": label, "accept-encoding": "identity"}
         if target.api.token is not None:
-            headers["authorization"] = f"Bearer {resolve(target.api.token)}"
+            token = resolve(target.api.token)
+            if not (token.isascii() and token.isprintable()):
+                raise Unreachable(
+                    "api", "not-configured", "the token of the profile holds signs that no header may carry"
+                )
+            headers["authorization"] = f"Bearer {token}"
         # A dripping server could keep each read under its own limit: the run's deadline bounds the whole.
         client = httpx.Client(
             base_url=target.api.url,
             headers=headers,
-            timeout=target.deadlines.connect,
+            timeout=httpx.Timeout(READ_SECONDS, connect=target.deadlines.connect),
             follow_redirects=True,
             max_redirects=MAX_REDIRECTS,
             verify=_tls(target),
             trust_env=False,
         )
-        api = cls(client, target.deadlines.connect)
+        api = cls(client)
         try:
-            health = api.get("/health")
+            health = api.get("/health", seconds=target.deadlines.connect)
         except BaseException:
             client.close()
             raise
         api.identity = {"what": "service", "where": target.api.url, "version": _version(health)}
         return api
 
-    def get(self, path: str) -> Response:
-        """Return the answer to GET, at most `BODY_LIMIT` of its body; raises `Unreachable` where none came."""
+    def get(self, path: str, seconds: float = READ_SECONDS) -> Response:
+        """Return the answer to GET, at most `BODY_LIMIT` of its body; raises `Unreachable` where none came in time."""
         if self._silent is not None:
             raise self._silent
         before, began = now(), time.monotonic()
         try:
-            with self._client.stream("GET", path) as response:
+            with self._client.stream("GET", path, timeout=seconds) as response:
                 told_at = now()
                 body = bytearray()
                 for chunk in response.iter_raw():
@@ -103,7 +109,7 @@ class ApiConnection(Connection):
                     if len(body) > BODY_LIMIT:
                         break
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
-            told = self._explain(error, path)
+            told = self._explain(error, path, seconds)
             # A service that kept one request waiting for the whole deadline is not given a second one.
             self._silent = told if told.kind == "timeout" else None
             raise told from error
@@ -126,10 +132,12 @@ class ApiConnection(Connection):
             remote = parsedate_to_datetime(date).astimezone(UTC)
         except (ValueError, OverflowError):
             return
+        if remote.year < 2000:  # the year 1 stands for "no date"
+            return
         # The header tells whole seconds, rounded down, and servers renew it once a second.
         self.clock = ClockReading.between(remote, before, after, resolution=2.0)
 
-    def _explain(self, error: Exception, path: str) -> Unreachable:
+    def _explain(self, error: Exception, path: str, seconds: float) -> Unreachable:
         place = f"{self._client.base_url.copy_with(path='/')}".rstrip("/")
         cause = _root(error)
         asked = _asked(error)
@@ -143,7 +151,7 @@ class ApiConnection(Connection):
             what = (
                 "could not be connected to" if isinstance(error, httpx.ConnectTimeout) else "accepted and kept silent"
             )
-            return Unreachable("api", "timeout", f"{place} {what}: no answer within {self._deadline:g} s")
+            return Unreachable("api", "timeout", f"{place} {what}: no answer within {seconds:g} s")
         if isinstance(cause, ssl.SSLError):
             why = getattr(cause, "verify_message", "") or cause.reason or "TLS failed"
             return Unreachable("api", "tls", f"{place}: its certificate or TLS is not accepted: {why}")
@@ -151,13 +159,12 @@ class ApiConnection(Connection):
             return Unreachable("api", "name", f"the name of {place} cannot be resolved")
         if isinstance(cause, ConnectionRefusedError):
             return Unreachable("api", "refused", f"{place} refuses connections: nothing listens there")
-        return Unreachable("api", "protocol", f"{place}{path} broke off: {type(error).__name__}: {error}")
+        # The client's words may repeat a header, and with it the token.
+        return Unreachable("api", "protocol", f"{place}{path} broke off: {type(error).__name__}")
 
 
-def _tls(target: Target) -> ssl.SSLContext | bool:
+def _tls(target: Target) -> ssl.SSLContext:
     assert target.api is not None
-    if target.api.url.startswith("http:") and target.api.ca_file is None:
-        return False  # loading the certificates costs as long as the request; a redirect to https would be refused
     try:
         return ssl.create_default_context(cafile=str(target.api.ca_file) if target.api.ca_file else None)
     except (OSError, ssl.SSLError) as error:

@@ -67,6 +67,7 @@ class PostgresConnection(Connection):
                 connect_timeout=max(2, round(target.deadlines.connect)),  # libpq takes less than 2 s for 2 s
                 tcp_user_timeout=10_000,
                 autocommit=True,
+                client_encoding="UTF8",
                 prepare_threshold=None,  # pgbouncer in transaction mode keeps no prepared statements
                 row_factory=tuple_row,
             )
@@ -97,8 +98,17 @@ class PostgresConnection(Connection):
             "where": self.place,
             "database": row["database"],
             "role": row["role"] + (" (superuser)" if row["is_superuser"] else ""),
-            "system": str(row["system_identifier"]),
+            "system": self._system_identifier(),
         }
+
+    def _system_identifier(self) -> str:
+        """Return what tells this cluster from all others; some managed servers keep it to themselves."""
+        try:
+            return str(self.rows(read_sql(__package__, "system_identifier")).iloc[0, 0])
+        except Unreachable:
+            raise
+        except CouldNotFindOut:
+            return "not told"
 
     def rows(self, sql: str, values: Mapping[str, Any] | None = None) -> "pd.DataFrame":
         """Return the rows of a packaged statement, run in a bounded read-only transaction.
@@ -110,7 +120,8 @@ class PostgresConnection(Connection):
         try:
             with self._connection.transaction(force_rollback=True):
                 self._connection.execute(
-                    "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)",
+                    "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true), "
+                    "set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO', true)",
                     (str(STATEMENT_TIMEOUT_MS), str(LOCK_TIMEOUT_MS)),
                 )
                 # The text comes from the package's own files; values are always bound.

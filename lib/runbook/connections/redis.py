@@ -1,6 +1,8 @@
 """Redis: read-only commands, bounded, never retried behind the caller's back."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Self, cast
 
@@ -12,6 +14,17 @@ from runbook.connections.clock import ClockReading, now
 from runbook.connections.connection import Connection
 from runbook.model import CouldNotFindOut, Unreachable
 from runbook.target import Target, resolve
+
+
+@contextmanager
+def suppress_refusals() -> Iterator[None]:
+    """Go on where a command is refused; not where the server does not answer."""
+    try:
+        yield
+    except Unreachable:
+        raise
+    except CouldNotFindOut:
+        return
 
 
 class RedisConnection(Connection):
@@ -54,10 +67,14 @@ class RedisConnection(Connection):
 
     def _identify(self) -> None:
         before = now()
-        seconds, microseconds = self.ask("TIME")
-        told = datetime.fromtimestamp(int(seconds) + int(microseconds) / 1e6, UTC)
-        self.clock = ClockReading.between(told, before, now())
-        server = self.info("server")
+        # A user who may not ask for them keeps the connection from proving itself, not from being used.
+        server: dict[str, Any] = {}
+        with suppress_refusals():
+            seconds, microseconds = self.ask("TIME")
+            told = datetime.fromtimestamp(int(seconds) + int(microseconds) / 1e6, UTC)
+            self.clock = ClockReading.between(told, before, now())
+        with suppress_refusals():
+            server = self.info("server")
         self.identity = {
             "what": f"Redis {server.get('redis_version', 'of no told version')}",
             "where": self.place,

@@ -10,7 +10,7 @@ SQL = read_sql(__package__, "own_role")
 
 
 def probe(asking: Asking) -> pd.DataFrame:
-    """Return one row: role, is_superuser, sees_all, writes_all, owns (how many tables it owns)."""
+    """Return one row: role, is_superuser, sees_all, writes_tables (how many it can change), powers (its others)."""
     return asking.connection(PostgresConnection).rows(SQL)
 
 
@@ -22,8 +22,9 @@ def check(frame: pd.DataFrame) -> list[Finding]:
     row = frame.iloc[0]
     if row["is_superuser"]:
         message = "is a superuser: a read-only session does not stop its VACUUM, REINDEX or ALTER SYSTEM"
-    elif row["writes_all"] or row["owns"]:
-        message = f"can change the service's data (owns {row['owns']} tables); reading needs pg_monitor only"
+    elif row["writes_tables"] or row["powers"]:
+        more = f"; {row['powers']}" if row["powers"] else ""
+        message = f"can do more than read statistics: change {row['writes_tables']} tables{more}"
     elif not row["sees_all"]:
         message = "lacks pg_monitor: other sessions and server settings stay hidden from the runbook"
     else:

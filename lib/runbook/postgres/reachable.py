@@ -9,6 +9,13 @@ from runbook.model import Asking, Finding, Question, Status, Unreachable, at_mos
 
 SQL = read_sql(__package__, "reachable")
 # Refused for want of the right password: the server is up, and whether the application gets in is not known.
+_NEXT = {
+    "slots": "as a superuser (slots are reserved for one), see pg_stat_activity by application_name and state",
+    "password": "compare the password that the service has with the one that the profile refers to",
+    "no-database": "see whether the database was renamed or dropped, before anything creates an empty one",
+    "not-configured": "add what is missing to the profile, or list the check under not_applicable",
+    "starting": "wait, and follow the server's log: a recovery says how far it is",
+}
 _NOT_KNOWN = ("password", "not-configured")
 
 
@@ -32,7 +39,8 @@ def check(frame: pd.DataFrame, *, warning_ms: float = 500, critical_ms: float = 
     row = frame.iloc[0]
     if not row["answered"]:
         status = Status.UNKNOWN if row["kind"] in _NOT_KNOWN else Status.CRITICAL
-        return [Finding(object="PostgreSQL", status=status, message=row["reason"], value=row["kind"])]
+        after = _NEXT.get(row["kind"], "")
+        return [Finding(object="PostgreSQL", status=status, message=row["reason"], value=row["kind"], next=after)]
     own = "" if row["as_application"] else " (the runbook's own role: the profile names no application_dsn)"
     message = f"SELECT 1 in {row['place']} took {row['ms']:.0f} ms{own}"
     return [at_most("PostgreSQL", round(row["ms"], 1), warning_ms, critical_ms, unit="ms", message=message)]

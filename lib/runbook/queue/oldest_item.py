@@ -24,8 +24,12 @@ def check(frame: pd.DataFrame, *, warning_hours: float = 24, critical_hours: flo
         return [Finding(object="waiting items", status=Status.OK, message="no item waits", value=0, unit="h")]
     findings = []
     for row in frame.to_dict("records"):
-        hours = row["seconds"] / _HOUR
         obj = f"{row['status']} items"
+        if pd.isna(row["seconds"]):
+            message = f"{row['items']} items, none of which tells when it was created"
+            findings.append(Finding(object=obj, status=Status.UNKNOWN, message=message))
+            continue
+        hours = row["seconds"] / _HOUR
         if hours < -1 / 60:
             message = f"the oldest was created {-hours:.1f} h in the future: a clock or a time zone is wrong"
             findings.append(Finding(object=obj, status=Status.UNKNOWN, message=message, value=hours, unit="h"))

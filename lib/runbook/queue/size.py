@@ -45,8 +45,8 @@ def check(frame: pd.DataFrame, *, warning: float = 1000, critical: float = 5000)
         for name in ("pending_critical", "pending_high")
         if not pd.isna(row[name])
     ]
-    of_which = f", of which pending: {', '.join(urgent)}" if urgent else ""
-    message = f"{row['items']} items{of_which} (told as {row['told_as']})"
+    pending = f"; pending ones of high priority: {', '.join(urgent)}" if urgent else ""
+    message = f"{row['items']} items (told as {row['told_as']}){pending}"
     return [at_most("triage queue", float(row["items"]), warning, critical, unit="items", message=message)]
 
 

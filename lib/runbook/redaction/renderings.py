@@ -9,6 +9,7 @@ SHORTEST_ANYWHERE = 6
 # A secret printed across the end of a line, with the line's end as itself or escaped, and what may follow it.
 _LINE_END = r"(?:\r?\n|\\r\\n|\\n|\\\r?\n)[ \t>│|]*"
 _LINE_BREAK = f"(?:{_LINE_END})?"
+_ESCAPED = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 _BACKSLASHES = r"\\{0,3}"  # as JSON, JSON inside JSON and repr set them before what they escape
 
 
@@ -32,6 +33,8 @@ def _any_form(character: str) -> str:
     units = [character.encode("utf-16-be")[i : i + 2].hex() for i in range(0, len(character.encode("utf-16-be")), 2)]
     forms = [_across_lines("".join(f"%{byte:02x}" for byte in raw)), f"&#0*{code};", f"&#x0*{code:x};"]
     forms += [f"&{name}" for name, one in html.entities.html5.items() if one == character and name.endswith(";")]
+    if character in _ESCAPED:
+        forms.append(rf"\\{{1,3}}{_ESCAPED[character]}")
     forms += ["".join(rf"\\{{1,3}}u{unit}" for unit in units), "".join(rf"\\{{1,3}}x{byte:02x}" for byte in raw)]
     if code < 256:
         forms.append(rf"\\{{1,3}}x{code:02x}")

@@ -115,8 +115,7 @@ class _Run:
                 thread.join(0.05)
                 if ended_for is None:
                     ended_for = self._stop.reason or self._late(deadline)
-                if ended_for is not None:
-                    self._end_kernel()
+                if ended_for is not None and self._end_kernel():
                     thread.join(KERNEL_GRACE)
         finally:
             self._end_leftovers()
@@ -218,17 +217,19 @@ class _Run:
             findings=list(self._findings),
         )
 
-    def _end_kernel(self) -> None:
+    def _end_kernel(self) -> bool:
+        """End the kernel and return True; False where there is none yet, which is to be tried again soon."""
         pid = self._session.kernel_pid() if self._session is not None else None
         if pid is None:
-            return
+            return False
         with suppress(psutil.NoSuchProcess):
             kernel = psutil.Process(pid)
             kernel.terminate()
             with suppress(psutil.TimeoutExpired):
                 kernel.wait(0.5)
-                return
+                return True
             kernel.kill()
+        return True
 
     def _end_leftovers(self) -> None:
         """Kill what the run's kernel left behind, also where it took a session of its own; all carry the run's id."""

@@ -39,6 +39,9 @@ class Dependencies:
                 self._dead[kind] = error
             except CouldNotFindOut as error:
                 self._dead[kind] = Unreachable(kind.name, "not-configured", str(error))
+            except Exception as error:  # noqa: BLE001 - whatever one side answers, the others are still worth asking
+                reason = f"{kind.name} answered what cannot be read ({type(error).__name__})"
+                self._dead[kind] = Unreachable(kind.name, "protocol", reason)
 
     def _opener(self, kind: type[Connection]) -> Any:
         return lambda: kind.open(self.target, self._label)

@@ -1,7 +1,7 @@
 """How a run, an answer and a summary show themselves: plain text for the terminal and nbval, HTML for the reader."""
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -132,13 +132,14 @@ class TargetShown:
         }
 
 
-def explain(findings: Findings, questions: Mapping[str, Question]) -> Findings:
+def explain(findings: Findings, questions: Mapping[str, Question], not_asked: Set[str]) -> Findings:
     """Return the findings, each that another CRITICAL finding explains pointing to that one and saying why.
 
-    Where several explain it, the one that is not itself explained is named: the root, not a step on the way.
+    ``not_asked`` names the checks whose questions could not be asked. Where several explain it, the one that is not
+    itself explained is named: the root, not a step on the way.
     """
     critical = {finding.check for finding in findings if finding.status is Status.CRITICAL and finding.counts}
-    causes = {finding.key: _causes(finding, questions, critical) for finding in findings}
+    causes = {finding.key: _causes(finding, questions, critical, not_asked) for finding in findings}
     roots = {finding.check for finding in findings if finding.check in critical and not causes[finding.key]}
     explained = []
     for finding in findings:
@@ -151,10 +152,14 @@ def explain(findings: Findings, questions: Mapping[str, Question]) -> Findings:
     return Findings(explained)
 
 
-def _causes(finding: Finding, questions: Mapping[str, Question], critical: set[str]) -> list[str]:
+def _causes(finding: Finding, questions: Mapping[str, Question], critical: Set[str], not_asked: Set[str]) -> list[str]:
     question = questions.get(finding.check)
-    # A check that says itself what to do next has found a cause of its own.
-    if question is None or not finding.bad or finding.next != question.next:
+    # Only what could not be asked, or was answered with an error that says nothing, can have its cause elsewhere;
+    # what was measured stands for itself.
+    failed = (
+        finding.unit == "HTTP status" and isinstance(finding.value, int | float) and finding.value in (500, 502, 504)
+    )
+    if question is None or not finding.bad or not (finding.check in not_asked or failed):
         return []
     return [cause for cause in question.explained_by if cause in critical]
 

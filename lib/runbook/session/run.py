@@ -54,6 +54,7 @@ class Run:
         self.findings = Findings()
         self._redactor = Redactor(target.secret_values())
         self._questions: dict[str, Question] = {}
+        self._not_asked: set[str] = set()
         self._dependencies = Dependencies(target, f"runbook {notebook}"[:63])
         kinds = [KINDS[name] for name in needs]
         if target.containers is not None and target.containers.named:
@@ -82,8 +83,8 @@ class Run:
             frame, found = self._probe(question, probed)
         seconds = time.monotonic() - began
         if frame is not None:
-            frame = self._redactor.frame(frame)
-            found = self._judge(question, frame, thresholds)
+            frame, found = self._judge(question, frame, thresholds)
+        (self._not_asked.add if frame is None else self._not_asked.discard)(question.name)
         findings = [self._complete(finding, question) for finding in found or []]
         self._questions[question.name] = question
         self.findings.replace(question.name, findings)
@@ -96,7 +97,7 @@ class Run:
 
     def summary(self) -> Summary:
         """Return all findings, the most severe first and with what explains them, and the verdict; ends the run."""
-        explained = explain(self.findings, self._questions)
+        explained = explain(self.findings, self._questions, self._not_asked)
         summary = Summary(self.run_id, self.notebook, self.target, explained, self.opened_at, datetime.now(UTC))
         self.close()
         return summary
@@ -109,7 +110,9 @@ class Run:
         shown = TargetShown(self.run_id, self.target, self.incident, self.opened_at, self._dependencies)
         return shown.bundle(self._redactor)
 
-    def _probe(self, question: Question, arguments: dict[str, Any]) -> tuple[Any, list[Finding] | None]:
+    def _probe(
+        self, question: Question, arguments: dict[str, Any], *, again: bool = True
+    ) -> tuple[Any, list[Finding] | None]:
         limit = self.target.deadlines.question or question.deadline
         try:
             return Pending(lambda: question.probe(self._dependencies, **arguments)).result(limit), None
@@ -118,18 +121,22 @@ class Run:
         except CouldNotFindOut as reason:
             return None, [_unknown(question, f"could not be asked: {reason}")]
         except DeadlinePassed:
+            if not again or not question.needs:
+                return None, [_unknown(question, f"no answer within {limit:g} s")]
+            # Asked once more, the dependency is known to be silent: a question on that very fact judges it.
             self._dependencies.give_up(question.needs, limit)
-            return None, [_unknown(question, f"no answer within {limit:g} s")]
+            return self._probe(question, arguments, again=False)
         except RunbookError:
             raise
         except Exception as mistake:  # noqa: BLE001 - told as a finding: the other questions are still worth asking
             return None, [_unknown(question, _mistake(mistake))]
 
-    def _judge(self, question: Question, frame: Any, thresholds: dict[str, Any]) -> list[Finding]:
+    def _judge(self, question: Question, frame: Any, thresholds: dict[str, Any]) -> tuple[Any, list[Finding]]:
         try:
-            return question.check(frame, **thresholds)
+            scrubbed = self._redactor.frame(frame)
+            return scrubbed, question.check(frame, **thresholds) or [_unknown(question, "there was nothing to judge")]
         except Exception as mistake:  # noqa: BLE001 - as for the probe
-            return [_unknown(question, _mistake(mistake))]
+            return None, [_unknown(question, _mistake(mistake))]
 
     def _thresholds(self, question: Question, arguments: dict[str, Any]) -> dict[str, Any]:
         known = question.thresholds
@@ -146,6 +153,8 @@ class Run:
     def _complete(self, finding: Finding, question: Question) -> Finding:
         """Return the finding with what the check leaves to the session, scrubbed of secrets."""
         bad = finding.status not in (Status.OK, Status.SKIPPED)
+        # What to do about a bad measurement is no advice where nothing was measured.
+        after = question.next if bad and question.name not in self._not_asked else ""
         today = datetime.now(UTC).date()
         return msgspec.structs.replace(
             finding,
@@ -156,7 +165,7 @@ class Run:
             threshold=self._shown(finding.threshold) if isinstance(finding.threshold, str) else finding.threshold,
             unit=self._shown(finding.unit),
             source=self._redactor.text(fill(finding.source or question.source, self.target)),
-            next=self._shown(finding.next or (question.next if bad else "")),
+            next=self._shown(finding.next or after),
             acknowledged=self.target.acknowledgement(question.name, finding.object, today) if bad else None,
         )
 

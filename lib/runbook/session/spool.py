@@ -24,10 +24,10 @@ def keep_frame(name: str, frame: "pd.DataFrame") -> DataFile | None:
     if not spool:
         return None
     file = f"{next(_numbers):03d}-{name}.parquet"
-    content = _as_parquet(frame)
     try:
+        content = _as_parquet(frame)
         Path(spool, file).write_bytes(content)
-    except OSError:
+    except (OSError, ValueError, TypeError, ArithmeticError):  # pyarrow's own errors are among them
         return None
     return DataFile(
         file=file, sha256=hashlib.sha256(content).hexdigest(), rows=len(frame), columns=list(map(str, frame.columns))

@@ -36,6 +36,8 @@ def _require_url(*schemes: str) -> AfterValidator:
             raise PydanticCustomError("bad_url", "this is no address: host or port cannot be read") from error
         if has_password:
             raise _REFUSED_PASSWORD
+        if parts.query and "redis" in schemes:
+            raise PydanticCustomError("bad_url", "an address of Redis takes no ?options here")
         if parts.scheme not in schemes or not has_place:
             raise PydanticCustomError("bad_url", f"an address begins with {' or '.join(s + '://' for s in schemes)}")
         return value
@@ -125,7 +127,7 @@ class Host(_Strict):
 
     where: Literal["here", "elsewhere"] = "elsewhere"
     name: str | None = None
-    paths: tuple[Path, ...] = (Path("/"),)
+    paths: Annotated[tuple[Path, ...], Field(min_length=1)] = (Path("/"),)
     share: Share | None = None
 
 

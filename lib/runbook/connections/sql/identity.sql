@@ -1,7 +1,6 @@
 -- Which server, database and role is this, and what time does it think it is?
 SELECT current_setting('server_version') AS version,
        current_setting('server_version_num')::int AS version_num,
-       (SELECT system_identifier FROM pg_control_system()) AS system_identifier,
        current_database() AS database,
        current_user::text AS role,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
