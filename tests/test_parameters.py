@@ -211,6 +211,9 @@ def test_the_collection_is_found_beside_the_library_from_any_folder(
 def test_a_relative_folder_of_the_collection_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RUNBOOK_NOTEBOOKS", "own")
+    with pytest.raises(UsageError, match="which is no folder"):
+        collection_folder()
+    (tmp_path / "own").mkdir()
     assert collection_folder() == tmp_path / "own"
 
 

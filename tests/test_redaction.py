@@ -409,3 +409,10 @@ def test_a_frame_without_secrets_keeps_values_and_types() -> None:
 @pytest.mark.parametrize("frame", [pd.DataFrame(), pd.DataFrame(columns=["a", "b"]), pd.DataFrame({"n": [1]})])
 def test_an_empty_frame_or_one_of_numbers_is_unchanged(frame: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(Redactor([WORD]).frame(frame), frame)
+
+
+@pytest.mark.parametrize("show", [repr, json.dumps, lambda text: repr(text.encode()), str])
+def test_a_secret_of_several_lines_is_gone_however_its_line_ends_are_written(show: Callable[[str], str]) -> None:
+    secret = "first-half\nsecond\thalf\r\nthird"
+    scrubbed = Redactor([secret]).text(f"Illegal header value {show(f'Bearer {secret}')}")
+    assert "half" not in scrubbed and "third" not in scrubbed and MARK in scrubbed

@@ -331,6 +331,20 @@ def test_an_interrupted_run_keeps_its_evidence_and_leaves_no_process(
     assert not _processes_of(record.run_id)
 
 
+def test_a_target_whose_turn_did_not_come_is_in_the_document(
+    collection: Callable[..., str], profile: Callable[..., str], archive: Path
+) -> None:
+    name = collection(OPEN, "run.ask(host.memory)", "import time\ntime.sleep(60)")
+    later = profile('[host]\nwhere = "here"\n', "later")
+    argv = [sys.executable, "-m", "runbook", "run", name, "--json", "--target", "sandbox", "--target", later]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    _wait_for(lambda: '"check": "host.memory"' in text_of(archive))
+    process.send_signal(signal.SIGINT)
+    first, second = _decoded(process.communicate(timeout=20)[0]).runs
+    assert (first.target, second.target) == ("sandbox", "later")
+    assert second.error == "not run: interrupted by SIGINT" and process.returncode == 70
+
+
 def test_a_killed_runner_leaves_a_record_that_says_so_and_no_kernel(
     collection: Callable[..., str], archive: Path
 ) -> None:

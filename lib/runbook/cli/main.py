@@ -34,7 +34,7 @@ def build_parser() -> Parser:
     run.add_argument("--target", action="append", metavar="T", help="a profile's name; more than once for more targets")
     run.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
     run.add_argument("--incident", default="", metavar="I", help="the incident that the run belongs to")
-    run.add_argument("--deadline", type=_positive, metavar="S", help="bound for each run, in seconds")
+    run.add_argument("--deadline", type=seconds, metavar="S", help="bound for each run, in seconds")
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else on stdout")
 
     commands.add_parser("lab", help="JupyterLab on the collection; what follows is handed to it")
@@ -95,7 +95,8 @@ def _dispatch() -> int:
     return sandbox.run(arguments)
 
 
-def _positive(text: str) -> float:
+def seconds(text: str) -> float:
+    """Return a number of seconds; raises ValueError for what is none, or not above 0."""
     number = float(text)
     if not 0 < number < 1e6:
         raise ValueError(text)

@@ -20,7 +20,7 @@ from runbook.model.status import EXIT_FAILED, Status, verdict
 from runbook.runner.collection import Notebook, find_notebook
 from runbook.runner.folder import archive_folder
 from runbook.runner.parameters import declared, parse
-from runbook.runner.run import Stop, Watcher, as_json, run_notebook
+from runbook.runner.run import Stop, Watcher, as_json, not_run, run_notebook
 from runbook.target import Target, load_target
 
 
@@ -49,13 +49,14 @@ def run_all(
     deadline: float | None,
     report: Report,
 ) -> list[RunRecord]:
-    """Run notebooks times targets, one after another; after SIGINT or SIGTERM those not yet begun are left out."""
-    records = []
+    """Run notebooks times targets, one after another; after SIGINT or SIGTERM the rest are told as not run."""
+    records: list[RunRecord] = []
     with _stopping() as stop:
         for target in targets:
             for notebook in notebooks:
                 if stop.reason is not None:
                     report.left_out(notebook.name, target.name, stop.reason)
+                    records.append(not_run(notebook.name, target.name, stop.reason))
                     continue
                 report.begin(notebook.name, target.name)
                 watcher = Watcher(report.cell, report.findings)

@@ -52,6 +52,8 @@ def collection_folder() -> Path:
     """
     named = os.environ.get("RUNBOOK_NOTEBOOKS")
     if named:
+        if not Path(named).is_dir():
+            raise UsageError(f"RUNBOOK_NOTEBOOKS names {named}, which is no folder")
         return Path(named).absolute()
     places = [Path(__file__).resolve().parents[3], *[Path.cwd(), *Path.cwd().parents]]
     for place in places:

@@ -260,6 +260,21 @@ def _told(error: BaseException, where: str, by_signal: str) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; {where}"
 
 
+def not_run(notebook: str, target: str, reason: str) -> RunRecord:
+    """Return the record of a run that was never begun."""
+    return RunRecord(
+        notebook=notebook,
+        target=target,
+        run_id="",
+        status=FAILED,
+        exit=EXIT_FAILED,
+        error=f"not run: {reason}",
+        seconds=0.0,
+        evidence="",
+        findings=[],
+    )
+
+
 def as_json(records: list[RunRecord]) -> str:
     """Return the one document that `run --json` prints."""
     from runbook.model.protocol import RunsDocument
