@@ -339,7 +339,7 @@ def test_a_service_that_accepts_and_hangs_costs_its_deadline(
 def test_all_questions_to_a_service_that_hangs_cost_one_deadline(service: Hostile, ask: Callable[..., Any]) -> None:
     service.answers = {"*": service.hang}
     answers = ask(*EVERY)
-    assert max(answer.seconds for answer in answers) < 0.25, "the open used the deadline up"
+    assert max(answer.seconds for answer in answers) < 0.5, "the open used the deadline up"
     assert OK not in verdicts(answers).values() and len(service.seen) == 1
 
 
@@ -352,7 +352,7 @@ def test_a_service_that_falls_silent_keeps_no_later_question_waiting(
     answers = [run.ask(question) for question in EVERY]
     run.close()
     assert OK not in verdicts(answers).values() and only(answers[0]).status is CRITICAL
-    assert answers[0].seconds < CONNECT + 0.5 and max(answer.seconds for answer in answers[1:]) < 0.25
+    assert answers[0].seconds < CONNECT + 0.5 and max(answer.seconds for answer in answers[1:]) < 0.5
 
 
 @pytest.mark.parametrize("begun", [b"HTTP/1.1 200 OK\r\nx: ", b'HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{"a": "'])
@@ -375,7 +375,7 @@ def test_a_path_that_drips_costs_one_question_and_what_follows_is_answered_at_on
     run.close()
     assert only(dripped).status is UNKNOWN and "no answer within 1 s" in only(dripped).message
     assert QUESTION <= dripped.seconds < QUESTION + 0.5
-    assert after.seconds < 0.25 and only(after).status is not OK and "not asked again" in only(after).message
+    assert after.seconds < 0.5 and only(after).status is not OK and "not asked again" in only(after).message
 
 
 def test_a_service_that_closes_at_once_is_critical(service: Hostile, ask: Callable[..., Any]) -> None:

@@ -133,7 +133,7 @@ def test_two_dependencies_that_hang_cost_one_deadline(silent: Callable[[], int],
     answers = [run.ask(api.liveness), run.ask(redis.reachable), run.ask(queue.size), run.ask(redis.memory)]
     assert [answer.verdict for answer in answers] == [CRITICAL, CRITICAL, UNKNOWN, UNKNOWN]
     assert all("no answer within 1 s" in only(answer).message for answer in answers)
-    assert max(answer.seconds for answer in answers) < 0.25
+    assert max(answer.seconds for answer in answers) < 0.5
     assert run._repr_mimebundle_()["text/plain"].count("NOT OPEN") == 2
 
 
@@ -297,7 +297,7 @@ def test_a_probe_beyond_its_deadline_is_unknown_and_its_dependency_is_not_asked_
     assert only(slow).object == "redis" and 0.3 <= slow.seconds < 0.6
     for question in (redis.memory, redis.persistence, redis.reachable):
         after = run.ask(question)
-        assert after.seconds < 0.25 and only(after).status is not OK
+        assert after.seconds < 0.5 and only(after).status is not OK
         assert "redis kept silent: no answer within 0.3 s; not asked again in this run" in only(after).message
     assert run.ask(postgres.connection_slots).verdict is OK, "another dependency is not concerned"
 
