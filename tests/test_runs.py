@@ -138,6 +138,15 @@ def test_with_redis_stopped_the_500s_are_explained_by_it(
     assert "Redis" in found["api.user_request"].next
 
 
+def test_a_full_redis_explains_the_500s(
+    broken: Callable[[str], Place], run_json: Callable[..., Any], archive: Path
+) -> None:
+    broken("redis-full")
+    found = by_check(only(run_json(NOTEBOOK, "--target", "breakable")[1]))
+    assert "500" in found["api.user_request"].message
+    assert found["api.user_request"].explained_by == found["api.liveness"].explained_by == "redis.memory"
+
+
 def test_a_measured_fault_is_not_hidden_behind_an_outage_that_has_nothing_to_do_with_it(
     breakable: Place, run_json: Callable[..., Any], runbook: Callable[..., Any], archive: Path
 ) -> None:
