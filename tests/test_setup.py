@@ -20,6 +20,7 @@ CONDA_NAMES = {
     "redis": "redis-py",
     "jupyter-client": "jupyter_client",
     "prometheus-client": "prometheus_client",
+    "isal": "python-isal",
 }
 
 

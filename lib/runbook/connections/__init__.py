@@ -4,6 +4,7 @@ from runbook.connections.clock import ClockReading
 from runbook.connections.connection import Connection
 from runbook.connections.containers import ContainersConnection
 from runbook.connections.http import ApiConnection, Response
+from runbook.connections.logs import LogsConnection
 from runbook.connections.machine import Machine
 from runbook.connections.postgres import ApplicationDatabase, PostgresConnection, read_sql
 from runbook.connections.redis import RedisConnection
@@ -17,6 +18,7 @@ KINDS: dict[str, type[Connection]] = {
         RedisConnection,
         Machine,
         ContainersConnection,
+        LogsConnection,
     )
 }
 
@@ -27,6 +29,7 @@ __all__ = [
     "ClockReading",
     "Connection",
     "ContainersConnection",
+    "LogsConnection",
     "Machine",
     "PostgresConnection",
     "RedisConnection",

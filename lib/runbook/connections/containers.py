@@ -2,10 +2,12 @@
 
 import os
 import re
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Self
 
 from runbook.connections.connection import Connection
-from runbook.model import Unreachable
+from runbook.model import CouldNotFindOut, Unreachable
 from runbook.target import Target
 
 
@@ -53,3 +55,29 @@ def _container(client: Any, name: str) -> str:
     except docker.errors.NotFound:
         return f"{name} does not exist"
     return f"{name} {container.short_id} {container.status}"
+
+
+def container_output(name: str, since: datetime, until: datetime, seconds: float) -> Iterator[bytes]:
+    """Return what a container wrote to its output between two moments, in blocks.
+
+    Raises `CouldNotFindOut` where the engine or the container cannot be asked, also in the middle.
+    """
+    import docker
+
+    try:
+        client = docker.from_env(timeout=seconds)
+        container = client.containers.get(name)
+    except docker.errors.NotFound as error:
+        raise CouldNotFindOut(f"there is no container {name}") from error
+    except (docker.errors.DockerException, OSError) as error:
+        raise CouldNotFindOut(f"the Docker engine does not answer, so the output of {name} cannot be read") from error
+
+    def blocks() -> Iterator[bytes]:
+        try:
+            yield from container.logs(stream=True, since=since.timestamp(), until=until.timestamp())
+        except (docker.errors.DockerException, OSError) as error:
+            raise CouldNotFindOut(f"the output of {name} could not be read to its end") from error
+        finally:
+            client.close()
+
+    return blocks()

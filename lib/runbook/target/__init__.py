@@ -1,7 +1,7 @@
 """Targets: the deployments that notebooks look at, as named profiles."""
 
 from runbook.target.find import load_target, profile_folders, target_names
-from runbook.target.profile import Api, Contact, Deadlines, Host, Postgres, Redis, Share, Target
+from runbook.target.profile import Api, Contact, Deadlines, Host, Logs, Postgres, Redis, Share, Target
 from runbook.target.secret import SecretReference, resolve
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Contact",
     "Deadlines",
     "Host",
+    "Logs",
     "Postgres",
     "Redis",
     "SecretReference",

@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from pydantic_core import PydanticCustomError
@@ -144,6 +145,44 @@ class Containers(_Strict):
         return {part: name for part, name in self.model_dump().items() if name}
 
 
+def _require_place_of_logs(value: str) -> str:
+    name = value.removeprefix("container:")
+    if name == value and not value.startswith("/"):
+        raise PydanticCustomError(
+            "bad_log", "a log is an absolute path, which may have * and ?, or container:NAME for a container's output"
+        )
+    if not name:
+        raise PydanticCustomError("bad_log", "container: names no container")
+    return value
+
+
+def _require_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, KeyError) as error:
+        raise PydanticCustomError(
+            "bad_zone", "there is no such time zone; write one like UTC or Europe/Vienna"
+        ) from error
+    return value
+
+
+LogPlace = Annotated[str, AfterValidator(_require_place_of_logs)]
+
+
+class Logs(_Strict):
+    """Where the logs are: paths with * and ?, rotated and compressed files included, or ``container:NAME``.
+
+    ``timezone`` is that of lines that record none (the service's text format, Redis). ``records_429`` says that the
+    service logs the requests that it refuses for their number; as built it does not, and then none means nothing.
+    """
+
+    api: tuple[LogPlace, ...] = ()
+    postgres: tuple[LogPlace, ...] = ()
+    redis: tuple[LogPlace, ...] = ()
+    timezone: Annotated[str, AfterValidator(_require_zone)] = "UTC"
+    records_429: bool = False
+
+
 class Deadlines(_Strict):
     """Bounds in seconds: for opening a connection, for one question (None: the question's own), for a whole run."""
 
@@ -186,6 +225,7 @@ class Target(_Strict):
     redis: Redis | None = None
     host: Host = Host()
     containers: Containers | None = None
+    logs: Logs | None = None
     deadlines: Deadlines = Deadlines()
     thresholds: dict[str, dict[str, Threshold]] = {}
     acknowledge: tuple[Acknowledged, ...] = ()

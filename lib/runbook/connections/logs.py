@@ -1,0 +1,157 @@
+"""The target's logs: which files and containers they are in, and each pass over them, done once in a run."""
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+from runbook.connections.connection import Connection
+from runbook.connections.containers import container_output
+from runbook.logfiles import LogFile, PassTooLong, Reading, find_files, read_all
+from runbook.logfiles.entries import as_stamp
+from runbook.logfiles.reader import Job, Reader
+from runbook.logfiles.streams import blocks_of
+from runbook.logfiles.tally import FileRead, Period
+from runbook.model import CouldNotFindOut, Unreachable
+from runbook.target import Logs, Target
+
+# An entry may be this much later than this machine's clock before it counts as one from the future.
+CLOCK_SECONDS = 120
+GREP_SECONDS = 10
+
+
+class LogsConnection(Connection):
+    """The logs that the profile names."""
+
+    name = "logs"
+
+    def __init__(self, logs: Logs, connect_seconds: float) -> None:
+        self.logs = logs
+        self.opened_at = datetime.now(UTC)
+        self._connect_seconds = connect_seconds
+        self._readings: dict[tuple[Period, ...], Reading | str] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        files = self.files("api")
+        size = sum(file.size for file in files)
+        told = [f"{len(files)} files of the service ({size / (1 << 20):.1f} MiB)"] if files else []
+        told += [place for place in (*logs.api, *logs.postgres, *logs.redis) if place.startswith("container:")]
+        self.identity = {
+            "what": ", ".join(told) or "no file",
+            "where": ", ".join(logs.api) or "no place for the service",
+        }
+
+    @classmethod
+    def open(cls, target: Target, label: str) -> Self:
+        """Find the log files; refuses where the profile names none."""
+        logs = target.logs or Logs()
+        if target.containers is not None:
+            # A container's output is where PostgreSQL and Redis log, unless the profile says otherwise.
+            named = target.containers.named
+            usual = {part: (f"container:{named[part]}",) for part in ("postgres", "redis") if part in named}
+            logs = logs.model_copy(update={part: place for part, place in usual.items() if not getattr(logs, part)})
+        if not (logs.api or logs.postgres or logs.redis):
+            raise Unreachable("logs", "not-configured", f"the profile of {target.name} names no logs (section [logs])")
+        return cls(logs, target.deadlines.connect)
+
+    def files(self, part: str) -> list[LogFile]:
+        """Return the files of the api, postgres or redis log, oldest first."""
+        return find_files(self._places(part)[0])
+
+    def reading(self, periods: Sequence[Period], seconds: float) -> Reading:
+        """Return one pass over the service's logs; asked again for the same periods, the same pass.
+
+        Raises `CouldNotFindOut` where there is no log, or it is too long to be read in ``seconds``.
+        """
+        with self._lock:
+            key = tuple(periods)
+            if key not in self._readings:
+                try:
+                    self._readings[key] = self._read(periods, seconds)
+                except PassTooLong as reason:
+                    self._readings[key] = f"{reason}; ask for a shorter window (fewer hours)"
+            found = self._readings[key]
+        if isinstance(found, str):
+            raise CouldNotFindOut(found)
+        return found
+
+    def job(self, periods: Sequence[Period]) -> Job:
+        """Return how the service's lines are read for some periods."""
+        latest = as_stamp(datetime.now(UTC) + timedelta(seconds=CLOCK_SECONDS))
+        return Job(list(periods), self.logs.timezone, latest)
+
+    def blocks(self, part: str, since: datetime, until: datetime) -> Iterator[tuple[str, Iterator[bytes] | str]]:
+        """Yield for each file and container of a log its name and its bytes in blocks, or why it cannot be read.
+
+        Of a container only what was written from ``since`` until ``until`` comes.
+        """
+        patterns, containers = self._places(part)
+        for file in find_files(patterns):
+            if file.problem:
+                yield file.path, file.problem
+            elif file.modified >= since.timestamp() - CLOCK_SECONDS:
+                yield file.path, blocks_of(file)
+        for name in containers:
+            try:
+                yield f"container:{name}", container_output(name, since, until, self._connect_seconds)
+            except CouldNotFindOut as reason:
+                yield f"container:{name}", str(reason)
+
+    def todays_file(self) -> str | None:
+        """Return the file that the runbook's own commands read: that of this day."""
+        names = [file.path for file in self.files("api") if file.path.endswith(f"api_{self.opened_at:%Y%m%d}.log")]
+        return names[0] if names else None
+
+    def grep(self, expression: str) -> str:
+        """Return how many lines the runbook's own grep prints of this day's file, as it would be told in a sentence."""
+        file, grep = self.todays_file(), shutil.which("grep")
+        if file is None:
+            return f"the runbook's grep '{expression}' fails: there is no file of this day"
+        if grep is None:
+            return ""
+        try:
+            ended = subprocess.run([grep, expression, file], capture_output=True, timeout=GREP_SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            return f"the runbook's grep '{expression}' did not end within {GREP_SECONDS} s"
+        printed = ended.stdout.count(b"\n")
+        binary = ", cut short by a line that is no text" if b"binary file matches" in ended.stdout[-300:] else ""
+        return f"the runbook's grep '{expression}' prints {printed} lines of this day's file{binary}"
+
+    def close(self) -> None:
+        """End what still reads."""
+        self._stopped.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Tell whether nobody waits for an answer any more."""
+        return self._stopped.is_set()
+
+    def _places(self, part: str) -> tuple[list[str], list[str]]:
+        places: tuple[str, ...] = getattr(self.logs, part)
+        if not places:
+            raise CouldNotFindOut(f"the profile names no log of {part} (logs.{part})")
+        containers = [place.removeprefix("container:") for place in places if place.startswith("container:")]
+        return [place for place in places if not place.startswith("container:")], containers
+
+    def _read(self, periods: Sequence[Period], seconds: float) -> Reading:
+        patterns, containers = self._places("api")
+        files = find_files(patterns)
+        if not files and not containers:
+            raise CouldNotFindOut(f"no file is named {' or '.join(patterns)}")
+        job = self.job(periods)
+        reading = read_all(files, job, seconds=seconds, stopped=self._stopped.is_set)
+        since = datetime.fromisoformat(min(period.since for period in periods))
+        until = datetime.fromisoformat(max(period.until for period in periods))
+        for name in containers:
+            reader, told = Reader(job), FileRead(f"container:{name}")
+            try:
+                reader.read_stream(container_output(name, since, until, self._connect_seconds), self._stopped.is_set)
+            except CouldNotFindOut as reason:
+                told.problem = str(reason)
+            more = reader.done()
+            more.files = {told.path: reader.file}
+            reader.file.path, reader.file.problem = told.path, told.problem
+            reading.merge(more)
+        return reading

@@ -1,0 +1,135 @@
+"""What one line of the service's log says, in either of its formats."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+# 2026-11-23T15:46:55.573144Z: what the service writes; lines of this form compare as text.
+STAMP_CHARACTERS = 27
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+SERIOUS = frozenset({"WARNING", "ERROR", "CRITICAL"})
+FAILED = frozenset({"ERROR", "CRITICAL"})
+
+HEADER = re.compile(
+    rb"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:[.,]\d+)? \[([A-Z]+)\] ([^\s:]*):([^:]*):(\d+): (.*)", re.DOTALL
+)
+
+
+class Entry(msgspec.Struct, gc=False):
+    """One entry of the log; what its line does not record is None."""
+
+    timestamp: str
+    level: str = "INFO"
+    logger: str = ""
+    message: str = ""
+    method: str | None = None
+    path: str | None = None
+    status_code: int | None = None
+    duration_ms: float | None = None
+    user_id: str | int | None = None
+    username: str | None = None
+    client: str | None = None
+    client_ip: str | None = None
+    operation: str | None = None
+    provider: str | None = None
+    exception: str | None = None
+
+    @property
+    def user(self) -> str | None:
+        """Return who asked, where the line records it."""
+        name = self.user_id if self.user_id is not None else self.username
+        return None if name is None else str(name)
+
+
+_entries = msgspec.json.Decoder(Entry, strict=False)
+_anything = msgspec.json.Decoder()
+
+
+def decode_lines(lines: bytes) -> list[Entry]:
+    """Return the entries of whole JSON lines at once; raises `msgspec.MsgspecError` where one is not well."""
+    return _entries.decode_lines(lines)
+
+
+def decode_line(line: bytes) -> Entry | None:
+    """Return the entry of one JSON line, or None where it is malformed.
+
+    Bytes that are no UTF-8 and control signs inside a text, which JSON forbids, are replaced: the line still says what
+    it says. A field of another type than expected is left out.
+    """
+    try:
+        return _entries.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        mended = "".join(
+            sign if sign >= " " or sign == "\t" else "�" for sign in line.strip().decode("utf-8", "replace")
+        ).replace("\t", " ")
+    try:
+        return _entries.decode(mended)
+    except msgspec.MsgspecError:
+        return _of_odd_types(mended)
+
+
+def _of_odd_types(line: str) -> Entry | None:
+    try:
+        told = _anything.decode(line)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    if not isinstance(told, dict) or not isinstance(told.get("timestamp"), str):
+        return None
+    kept = {"timestamp": told["timestamp"]}
+    for name in Entry.__struct_fields__[1:]:
+        try:
+            kept[name] = msgspec.convert({**kept, name: told[name]}, Entry, strict=False).__getattribute__(name)
+        except (KeyError, msgspec.ValidationError):
+            continue
+    return Entry(**kept)
+
+
+@lru_cache(maxsize=4096)
+def utc_minute(minute: str, zone: str) -> str:
+    """Return the UTC minute (YYYY-MM-DDTHH:MM) of a local one of the same form or with a space."""
+    local = datetime.fromisoformat(minute).replace(tzinfo=ZoneInfo(zone))
+    return local.astimezone(UTC).strftime("%Y-%m-%dT%H:%M")
+
+
+def canonical(stamp: str, zone: str) -> str | None:
+    """Return a timestamp of any ISO form as the service writes it, in UTC; without a zone it is local to ``zone``.
+
+    Returns None where it is no time.
+    """
+    try:
+        moment = datetime.fromisoformat(stamp)
+        moment = moment.replace(tzinfo=ZoneInfo(zone)) if moment.tzinfo is None else moment
+        return as_stamp(moment)
+    except (ValueError, OverflowError):
+        return None
+
+
+def as_stamp(moment: datetime) -> str:
+    """Return a moment in the form that the service writes."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def from_stamp(stamp: str) -> datetime:
+    """Return the moment of a timestamp in the form that the service writes."""
+    return datetime.fromisoformat(stamp)
+
+
+def text_entry(header: "re.Match[bytes]", stamp: str) -> Entry:
+    """Return the entry of a text line's header, which is of the moment ``stamp``."""
+    return Entry(
+        timestamp=stamp,
+        level=header[3].decode(),
+        logger=header[4].decode("utf-8", "replace"),
+        message=header[7].rstrip(b"\r\n").decode("utf-8", "replace"),
+    )
+
+
+def later(stamp: str, seconds: float) -> str:
+    """Return a timestamp some seconds later; at the end of all time, that end."""
+    try:
+        return as_stamp(from_stamp(stamp) + timedelta(seconds=seconds))
+    except OverflowError:
+        return stamp

@@ -1,0 +1,29 @@
+"""Make one of many: messages without their numbers and ids, paths without the ids of what they lead to."""
+
+import re
+
+# Ids first: what is left of digits afterwards are numbers.
+_ID = re.compile(
+    r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{8,}\b",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"\d+(?:\.\d+)*")
+_SEGMENT_ID = re.compile(r"\d+|[0-9a-f]{8,}|[0-9a-f-]{36}|[0-9a-f]{8,}_[\w-]+", re.IGNORECASE)
+MESSAGE_CHARACTERS = 300
+
+
+def masked(message: str) -> str:
+    """Return a message with its ids as ``<id>`` and its numbers as ``#``, cut to `MESSAGE_CHARACTERS`."""
+    return _NUMBER.sub("#", _ID.sub("<id>", message[: 2 * MESSAGE_CHARACTERS]))[:MESSAGE_CHARACTERS]
+
+
+def route(path: str) -> str:
+    """Return a path without its query, with each segment that is an id as ``{id}``."""
+    bare = path.split("?", 1)[0][:MESSAGE_CHARACTERS]
+    head, _, last = bare.rpartition("/")
+    if not any(sign.isdigit() for sign in bare):
+        return bare
+    parts = [*head.split("/"), last]
+    return "/".join(
+        "{id}" if _SEGMENT_ID.fullmatch(part) and any(c.isdigit() for c in part) else part for part in parts
+    )

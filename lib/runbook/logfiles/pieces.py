@@ -1,0 +1,77 @@
+"""Read a part of a file as pieces of whole lines, in bounded memory, however long its lines are."""
+
+import os
+from collections.abc import Iterator
+
+PIECE = 256 << 10
+# A line longer than this is no entry of a log; it is skipped and counted.
+LONGEST_LINE = 4 << 20
+
+
+class Cut(Exception):
+    """A compressed file ends too early, or is damaged."""
+
+
+def of_range(fd: int, begin: int, end: int, size: int) -> Iterator[bytes]:
+    """Yield blocks that hold just the lines which begin in [begin, end), of a file that is ``size`` bytes long."""
+    position = _next_line(fd, begin - 1, size) if begin > 0 else 0
+    stop = _next_line(fd, end - 1, size) if 0 < end < size else size
+    while position < stop:
+        block = os.pread(fd, min(PIECE, stop - position), position)
+        if not block:
+            return  # cut off while it was read
+        position += len(block)
+        yield block
+
+
+def of_stream(blocks: Iterator[bytes]) -> Iterator[bytes | None]:
+    """Yield pieces of whole lines of a stream of blocks; None stands for a line that is too long."""
+    rest, skipping = b"", False
+    for got in blocks:
+        block = got
+        cut = block.rfind(b"\n") + 1
+        if skipping:
+            found = block.find(b"\n") + 1
+            if not found:
+                continue
+            block, skipping = block[found:], False
+            cut = block.rfind(b"\n") + 1
+        if cut:
+            yield rest + block[:cut]
+            rest = block[cut:]
+            continue
+        rest += block
+        if len(rest) > LONGEST_LINE:
+            yield None
+            rest, skipping = b"", True
+    if rest:
+        yield rest
+
+
+def unpacked(fd: int) -> Iterator[bytes]:
+    """Yield blocks of a gzip file; raises `Cut`, after all that could be read, where it is damaged or ends early."""
+    from isal import igzip
+    from isal.igzip_lib import IsalError
+
+    with os.fdopen(os.dup(fd), "rb") as raw, igzip.open(raw, "rb") as file:  # type: ignore[no-untyped-call]
+        while True:
+            try:
+                block = file.read(PIECE)
+            except (EOFError, OSError, IsalError) as error:  # type: ignore[misc]
+                raise Cut(str(error)) from error
+            if not block:
+                return
+            yield block
+
+
+def _next_line(fd: int, position: int, size: int) -> int:
+    """Return where the first line begins after a position: behind the next line end, or at the file's end."""
+    while position < size:
+        block = os.pread(fd, PIECE, position)
+        if not block:
+            return size
+        found = block.find(b"\n")
+        if found >= 0:
+            return position + found + 1
+        position += len(block)
+    return size

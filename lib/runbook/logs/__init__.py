@@ -1,0 +1,48 @@
+"""Questions to the service's log, and to PostgreSQL's and Redis' own: all answered from one pass over the files."""
+
+from runbook.logs.coverage import coverage
+from runbook.logs.durations import durations
+from runbook.logs.errors import errors
+from runbook.logs.logins import failed_logins
+from runbook.logs.plots import HourMap, Timeline
+from runbook.logs.refused import authentication, rate_limited, server_errors
+from runbook.logs.servers import postgres_log, redis_log
+from runbook.logs.suspicious import suspicious_requests
+from runbook.logs.timeline import timeline
+from runbook.logs.unusual import unusual_messages
+from runbook.logs.window import Window, window
+
+questions = (
+    coverage,
+    errors,
+    timeline,
+    authentication,
+    server_errors,
+    rate_limited,
+    suspicious_requests,
+    durations,
+    unusual_messages,
+    failed_logins,
+    postgres_log,
+    redis_log,
+)
+
+__all__ = [
+    "HourMap",
+    "Timeline",
+    "Window",
+    "authentication",
+    "coverage",
+    "durations",
+    "errors",
+    "failed_logins",
+    "postgres_log",
+    "questions",
+    "rate_limited",
+    "redis_log",
+    "server_errors",
+    "suspicious_requests",
+    "timeline",
+    "unusual_messages",
+    "window",
+]

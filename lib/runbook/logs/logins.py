@@ -1,0 +1,109 @@
+"""Does somebody guess passwords?"""
+
+from collections import defaultdict
+from datetime import datetime
+
+import pandas as pd
+
+from runbook.connections import LogsConnection
+from runbook.logs.window import DEADLINE, Window, one_pass, require_requests
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, at_most
+
+BRUTE_FORCE_MINUTES = 10
+SPRAYING_MINUTES = 60
+
+
+def probe(asking: Asking, *, window: Window | None = None) -> pd.DataFrame:
+    """Return a row for each user and each client with failed logins: by (user, client), name, failed (in the window),
+    most (within `BRUTE_FORCE_MINUTES`), users (different ones within `SPRAYING_MINUTES`, of a client), since (UTC).
+
+    Raises `CouldNotFindOut` where the log records no status, or neither user nor client of any failed
+    login.
+    """
+    reading, tally, _ = one_pass(asking, window)
+    require_requests(reading, tally)
+    logins = sorted(tally.failed_logins.items())
+    count = sum(n for _, n in logins)
+    if count and not any(user or client for (_, user, client), _ in logins):
+        raise CouldNotFindOut(
+            f"the log records neither user nor client of the {count:,} failed logins (user_id is null, no address)"
+        )
+    rows = []
+    for place, by in ((1, "user"), (2, "client")):
+        names: dict[str, list[tuple[datetime, int, str]]] = defaultdict(list)
+        for key, n in logins:
+            if key[place]:
+                names[key[place]].append((datetime.fromisoformat(key[0]), n, key[1]))
+        rows += [(by, name, *_most(seen, users=by == "client")) for name, seen in names.items()]
+    frame = pd.DataFrame(rows, columns=["by", "name", "failed", "most", "users", "since"])
+    frame = frame.sort_values(["most", "name"], ascending=[False, True], ignore_index=True)
+    frame.attrs = {"failed": count, "note": asking.connection(LogsConnection).grep("401")}
+    return frame
+
+
+def _most(seen: list[tuple[datetime, int, str]], *, users: bool) -> tuple[int, int, int, str]:
+    """Return all failures, the most within the one span, the most users within the other, and the first time."""
+    most = different = 0
+    for index, (begin, _, _) in enumerate(seen):
+        later = seen[index:]
+        spans = [(moment - begin).total_seconds() / 60 for moment, _, _ in later]
+        most = max(
+            most, sum(n for (_, n, _), minutes in zip(later, spans, strict=True) if minutes < BRUTE_FORCE_MINUTES)
+        )
+        if users:
+            near = {
+                who for (_, _, who), minutes in zip(later, spans, strict=True) if minutes < SPRAYING_MINUTES and who
+            }
+            different = max(different, len(near))
+    return sum(n for _, n, _ in seen), most, different, seen[0][0].strftime("%Y-%m-%d %H:%M")
+
+
+def check(
+    frame: pd.DataFrame,
+    *,
+    warning: float = 9,
+    critical: float = 29,
+    warning_users: float = 4,
+    critical_users: float = 9,
+) -> list[Finding]:
+    """Judge failed logins of one user or client within ten minutes (brute force), and different users that one client
+    failed for within an hour (password spraying).
+
+    People give up or ask for help after a handful of attempts; ten in ten minutes are a machine. Five users behind one
+    address can be an office on a Monday morning, ten are not.
+    """
+    note = f". Beside it, {frame.attrs['note']}" if frame.attrs["note"] else ""
+    brute = frame[frame["most"] > warning]
+    spraying = frame[(frame["by"] == "client") & (frame["users"] > warning_users)]
+    findings = []
+    for row in brute.to_dict("records"):
+        message = (
+            f"brute force: {row['most']:,} failed logins within {BRUTE_FORCE_MINUTES} min, since {row['since']} UTC"
+        )
+        subject = f"{row['by']} {row['name']}"
+        findings.append(
+            at_most(subject, float(row["most"]), warning, critical, unit="failed logins", message=message + note)
+        )
+    for row in spraying.to_dict("records"):
+        message = f"password spraying: {row['users']:,} users within {SPRAYING_MINUTES} min, since {row['since']} UTC"
+        subject = f"client {row['name']}, users"
+        findings.append(
+            at_most(subject, float(row["users"]), warning_users, critical_users, unit="users", message=message)
+        )
+    if not findings:
+        most = int(frame["most"].max()) if len(frame) else 0
+        message = f"{frame.attrs['failed']:,} failed logins; at most {most} of one user or client within 10 min{note}"
+        findings.append(at_most("logins", float(most), warning, critical, unit="failed logins", message=message))
+    return findings
+
+
+failed_logins = Question(
+    name="logs.failed_logins",
+    title="Does somebody guess passwords?",
+    probe=probe,
+    check=check,
+    source="the entries of the window of POST /auth/login with status_code 401, by user and client",
+    needs=(LogsConnection,),
+    deadline=DEADLINE,
+    next="block the client at the proxy; a user whose password was guessed after all: revoke access",
+)

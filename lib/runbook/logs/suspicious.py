@@ -1,0 +1,64 @@
+"""Does somebody probe the service?"""
+
+import pandas as pd
+
+from runbook.connections import LogsConnection
+from runbook.logs.window import DEADLINE, Window, one_pass, partly_recorded, require_requests
+from runbook.model import Asking, Finding, Question, Status, at_most
+
+
+def probe(asking: Asking, *, window: Window | None = None) -> pd.DataFrame:
+    """Return a row for each rule, path as logged and status: rule, path, status, count, first, last (UTC).
+
+    Paths are URL-decoded up to three times and compared in any case; request bodies and, in the service as built, query
+    strings are not logged. Raises `CouldNotFindOut` where the log records no path.
+    """
+    reading, tally, _ = one_pass(asking, window)
+    require_requests(reading, tally)
+    rows = [
+        (rule, path, int(status or 0), seen.count, seen.first[:19], seen.last[:19])
+        for (rule, path, status), seen in tally.suspicious.items()
+    ]
+    columns = ["rule", "path", "status", "count", "first", "last"]
+    frame = pd.DataFrame(rows, columns=columns).sort_values(["count", "path"], ascending=[False, True])
+    note = asking.connection(LogsConnection).grep(r"\(DROP\|DELETE\|INSERT\|UPDATE\).*--")
+    frame.attrs = {"partly": partly_recorded(tally), "requests": tally.requests, "note": note}
+    return frame
+
+
+def check(frame: pd.DataFrame, *, warning: float = 0, critical: float = 200) -> list[Finding]:
+    """Judge the number of suspicious requests by rule; one that was answered 5xx is CRITICAL.
+
+    Anything public is scanned every day, and what is answered 404 did no harm; an injection that makes the server fail
+    has reached something.
+    """
+    note = f". Beside it, {frame.attrs['note']}" if frame.attrs["note"] else ""
+    if frame.empty:
+        message = f"none among {frame.attrs['requests']:,} requests{frame.attrs['partly']}"
+        return [at_most("requests", 0.0, warning, critical, unit="requests", message=message + note)]
+    findings = []
+    for rule, rows in frame.groupby("rule"):
+        count, worst = int(rows["count"].sum()), rows.iloc[0]
+        message = f"{count:,} requests, such as {worst['path'][:100]} (answered {worst['status']}){note}"
+        finding = at_most(str(rule), float(count), warning, critical, unit="requests", message=message)
+        failed = rows[rows["status"] >= 500]
+        if len(failed):
+            path = failed.iloc[0]["path"][:100]
+            told = f"{int(failed['count'].sum()):,} of {count:,} made the service fail, such as {path}"
+            finding = Finding(
+                object=str(rule), status=Status.CRITICAL, message=told + note, value=float(count), unit="requests"
+            )
+        findings.append(finding)
+    return findings
+
+
+suspicious_requests = Question(
+    name="logs.suspicious_requests",
+    title="Does somebody probe the service?",
+    probe=probe,
+    check=check,
+    source="the paths of the window, URL-decoded, by the rules of runbook.logfiles.suspicious",
+    needs=(LogsConnection,),
+    deadline=DEADLINE,
+    next="block the sender at the proxy; where one was answered 2xx or 5xx, see what it reached: P0, security breach",
+)
