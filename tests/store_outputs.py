@@ -30,19 +30,22 @@ def main() -> None:
         try:
             for notebook in all_notebooks():
                 if not wanted or notebook.name in wanted:
-                    store(notebook.path)
+                    store(notebook.path, str(place.folder))
         finally:
             stack.down(place)
 
 
-def store(path: Path) -> None:
-    """Run one notebook and write it back with its outputs and nothing else changed."""
+def store(path: Path, folder: str) -> None:
+    """Run one notebook and write it back with its outputs and nothing else changed.
+
+    The sandbox's folder, which is another on each machine, is kept as SANDBOX.
+    """
     notebook = nbformat.read(path, as_version=4)
     metadata = json.loads(json.dumps(notebook.metadata))
     client = NotebookClient(notebook, timeout=60, record_timing=False, resources={"metadata": {"path": path.parent}})
     client.execute()
     notebook.metadata = nbformat.from_dict(metadata)
-    nbformat.write(notebook, path)
+    path.write_text(nbformat.writes(notebook).replace(folder, "SANDBOX") + "\n")
     sys.stdout.write(f"stored {path.name}\n")
 
 

@@ -1,6 +1,7 @@
 """Every check of the library, fed with small frames as its probe gives them: well, at its limits, and its odd cases."""
 
 import inspect
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 
 from runbook import api, clock, host, postgres, queue, redis
 from runbook.cli.run import all_questions
-from runbook.model import Finding, Question, Status
+from runbook.connections import Response
+from runbook.model import CouldNotFindOut, Finding, Question, Status, Unreachable
 from runbook.redaction import Redactor
 
 OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
@@ -511,6 +513,64 @@ def test_an_empty_queue_tells_fewer_keys_and_is_well() -> None:
 def test_no_waiting_item_is_ok() -> None:
     found = only(queue.oldest_item, pd.DataFrame(columns=list(waiting(0)[0])))
     assert (found.status, found.message, found.value) == (OK, "no item waits", 0)
+
+
+def test_items_that_only_the_service_knows_of_are_unknown() -> None:
+    elsewhere = {"status": "not in the table", "items": 8, "oldest": pd.NaT, "seconds": math.nan}
+    found = only(queue.oldest_item, [elsewhere])
+    assert (found.object, found.status) == ("waiting items", UNKNOWN)
+    assert found.message == "the service says 8 items, the table none: its queue is in its memory"
+
+
+class Asked:
+    """A run whose table holds these rows and whose service gives this answer: JSON, a status, or why there is none."""
+
+    def __init__(self, rows: Rows, told: dict[str, Any] | int | CouldNotFindOut) -> None:
+        self.table, self.told = pd.DataFrame(list(rows), columns=list(waiting(0)[0])), told
+
+    def connection(self, _: type) -> "Asked":
+        return self
+
+    def rows(self, _: str) -> pd.DataFrame:
+        return self.table
+
+    def get(self, path: str, seconds: float) -> Response:
+        assert path == "/triage/statistics" and seconds < queue.oldest_item.deadline
+        if isinstance(self.told, CouldNotFindOut):
+            raise self.told
+        status, body = (self.told, {}) if isinstance(self.told, int) else (200, self.told)
+        return Response(path, status, 0.0, "application/json", json.dumps(body).encode(), False)
+
+
+@pytest.mark.parametrize(
+    ("told", "items"),
+    [
+        ({"queue_size": 0, "total_items": 60, "completed_items": 60}, None),
+        ({"total_items": 0}, None),
+        ({"total_items": 8, "completed_items": 8}, None),
+        ({"total_items": 8, "completed_items": 2}, 6),
+        ({"queue_size": 3, "completed_items": 9}, 3),
+        ({"queue_size": 3}, 3),
+        (Unreachable("api", "not-configured", "the profile has no [api]"), None),
+    ],
+)
+def test_an_empty_table_is_compared_with_what_the_service_tells(told: Any, items: int | None) -> None:
+    frame = queue.oldest_item.probe(Asked([], told))
+    found = only(queue.oldest_item, frame)
+    if items is None:
+        assert (found.status, found.message) == (OK, "no item waits")
+    else:
+        assert found.status is UNKNOWN and f"the service says {items} items, the table none" in found.message
+
+
+@pytest.mark.parametrize("told", [500, {}, {"total_items": "8"}, Unreachable("api", "refused", "nothing listens")])
+def test_an_empty_table_and_a_service_that_does_not_tell_is_no_answer(told: Any) -> None:
+    with pytest.raises(CouldNotFindOut, match="the table holds no waiting item, and whether the service knows of any"):
+        queue.oldest_item.probe(Asked([], told))
+
+
+def test_a_table_with_waiting_items_is_enough() -> None:
+    assert len(queue.oldest_item.probe(Asked(waiting(1), CouldNotFindOut("not to be asked")))) == 1
 
 
 def test_each_status_of_waiting_items_is_judged_by_its_own_oldest() -> None:

@@ -25,6 +25,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         command = commands.add_parser(name, help=says, description=says)
         command.add_argument("--name", default=DEFAULT_NAME, help="which sandbox; its target has the same name")
         if name == "up":
+            command.add_argument("--mode", choices=stack.MODES, default=stack.MODES[0], help="how the service behaves")
             for part in stack.PARTS:
                 command.add_argument(f"--{part}-port", type=int, default=0, metavar="PORT", help="0: a free one")
         if name == "status":
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _up(arguments: argparse.Namespace) -> int:
     ports = {part: getattr(arguments, f"{part}_port") for part in stack.PARTS}
-    place = stack.up(arguments.name, ports=ports)
+    place = stack.up(arguments.name, arguments.mode, ports=ports)
     _show([place])
     say(f"use it: runbook run morning-health-check --target {place.name}")
     return 0
@@ -69,7 +70,7 @@ def _status(arguments: argparse.Namespace) -> int:
 def _show(places: Sequence[Place]) -> None:
     for place in places:
         told = stack.status(place)
-        say(f"sandbox {place.name}: {told['folder']}, target file {told['target']}")
+        say(f"sandbox {place.name} ({told['mode']}): {told['folder']}, target file {told['target']}")
         for part, facts in told["parts"].items():
             say(f"  {part:<9} 127.0.0.1:{facts['port']}  {'runs' if facts['runs'] else 'DOES NOT RUN'}")
         if told["broken"]:

@@ -11,6 +11,7 @@ import psutil
 import redis
 
 from runbook_sandbox import processes, stack
+from runbook_sandbox.past import append_attack
 from runbook_sandbox.place import Place, SandboxError
 
 _FILLER = "fault-filler"
@@ -102,10 +103,12 @@ def _end_holders(place: Place) -> None:
 def _age_queue(hours: int) -> Callable[[Place], None]:
     def age(place: Place) -> None:
         with stack.superuser(place) as connection:
-            connection.execute(
+            aged = connection.execute(
                 "UPDATE triage_items SET created_at = created_at - make_interval(hours => %s) WHERE status = 'pending'",
                 (hours,),
             )
+        if hours > 0 and not aged.rowcount:
+            raise SandboxError("no item waits in the table: this service keeps its queue in its memory")
 
     return age
 
@@ -121,6 +124,17 @@ def _fill_disk(place: Place) -> None:
 def _redis(place: Place) -> "redis.Redis":
     password = (place.folder / "secrets" / "redis").read_text()
     return redis.Redis(port=place.read("state.json")["ports"]["redis"], password=password, socket_timeout=5)
+
+
+def _attack(place: Place) -> None:
+    logs = sorted((place.folder / "logs").glob("api_*.log"))
+    place.write("attack.json", {"log": str(logs[-1]), "size": logs[-1].stat().st_size})
+    append_attack(logs[-1], documented=place.read("state.json").get("mode") == "documented")
+
+
+def _forget_attack(place: Place) -> None:
+    before = place.read("attack.json")
+    os.truncate(before["log"], before["size"])
 
 
 _ALERT = {
@@ -177,6 +191,12 @@ FAULTS = {
         Fault("queue-stuck", "pending items wait for five days", _age_queue(120), _age_queue(-120)),
         Fault(
             "disk-full", "the sandbox's share of the disk is full", _fill_disk, lambda p: (p.folder / _FILLER).unlink()
+        ),
+        Fault(
+            "log-attack",
+            "the log tells of guessed passwords, injections, scanners and a burst of errors",
+            _attack,
+            _forget_attack,
         ),
         Fault(
             "redis-full",

@@ -21,11 +21,14 @@ import redis
 from psycopg import sql
 
 from runbook_sandbox import processes
+from runbook_sandbox.as_built.memory import DOCUMENT
+from runbook_sandbox.passwords import hash_password
+from runbook_sandbox.past import write_past
 from runbook_sandbox.place import Place, SandboxError
 from runbook_sandbox.servers import find_postgres, find_redis, wheel_folders
-from runbook_sandbox.service import hash_password
 
 PARTS = ("postgres", "redis", "api")
+MODES = ("documented", "as-built")  # how the service behaves
 # What the sandbox may use, whatever else the machine holds: its own limits for the disk and memory checks.
 DISK_BYTES, FILES, MEMORY_BYTES, CPUS = 512 << 20, 20_000, 2 << 30, 2
 REDIS_MEMORY = 32 << 20
@@ -33,16 +36,20 @@ MAX_CONNECTIONS = 40
 START_SECONDS = 20.0
 
 
-def up(name: str, *, ports: dict[str, int] | None = None, targets: Path | None = None) -> Place:
+def up(
+    name: str, mode: str = "documented", *, ports: dict[str, int] | None = None, targets: Path | None = None
+) -> Place:
     """Bring a sandbox up and return its place.
 
-    ``ports`` fixes ports by part, others are free ones; ``targets`` is the folder for the target file. Raises
-    `SandboxError` or `NoServerError`, having taken everything down again.
+    ``mode`` is one of `MODES`; ``ports`` fixes ports by part, others are free ones; ``targets`` is the folder for
+    the target file. Raises `SandboxError` or `NoServerError`, having taken everything down again.
     """
+    if mode not in MODES:
+        raise SandboxError(f"unknown mode {mode!r}; there are: {', '.join(MODES)}")
     place = Place(name)
     place.create()
     try:
-        _up(place, ports or {}, targets if targets is not None else targets_folder())
+        _up(place, mode, ports or {}, targets if targets is not None else targets_folder())
     except (OSError, subprocess.CalledProcessError) as error:
         down(place)
         raise SandboxError(f"the sandbox did not come up: {_why(error)}") from error
@@ -52,7 +59,7 @@ def up(name: str, *, ports: dict[str, int] | None = None, targets: Path | None =
     return place
 
 
-def _up(place: Place, wanted: dict[str, int], targets: Path) -> None:
+def _up(place: Place, mode: str, wanted: dict[str, int], targets: Path) -> None:
     closed = [folder for folder in place.folder.parents if not folder.stat().st_mode & 0o001]
     if server_user() is not None and closed:
         raise SandboxError(
@@ -63,7 +70,9 @@ def _up(place: Place, wanted: dict[str, int], targets: Path) -> None:
     ports = {part: held.getsockname()[1] for part, held in listening.items()}
     # PostgreSQL and Redis take no open socket: theirs is given up just before they start.
     folder = readable_by(find_postgres(), place)
-    state: dict[str, Any] = {"name": place.name, "ports": ports, "pids": {}, "broken": [], "postgres_bin": str(folder)}
+    state: dict[str, Any] = {
+        "name": place.name, "mode": mode, "ports": ports, "pids": {}, "broken": [], "postgres_bin": str(folder)
+    }  # fmt: skip
     target = targets / f"{place.name}.toml"
     _claim(target)
     passwords = {role: secrets.token_urlsafe(18) for role in ("shrimp_user", "runbook", "redis", "admin", "annotator1")}
@@ -78,9 +87,15 @@ def _up(place: Place, wanted: dict[str, int], targets: Path) -> None:
             "dsn": dsn.replace("shrimp_user@", f"shrimp_user:{passwords['shrimp_user']}@"),
             "redis_url": redis_url.replace("redis://", f"redis://:{passwords['redis']}@"),
             "signing_key": secrets.token_urlsafe(32),
+            "mode": mode,
+            "users": {username: hash_password(passwords[username]) for username in ("admin", "annotator1")},
         },
     )
     _write_redis_conf(place, ports["redis"], passwords["redis"])
+    if mode == "as-built":
+        (place.folder / "documents").mkdir(mode=0o700)
+        (place.folder / "documents" / "report1.txt").write_text(DOCUMENT)
+    write_past(place.folder / "logs", documented=mode == "documented")
     initdb(place)
     for part in PARTS:
         if part != "api":
@@ -89,6 +104,9 @@ def _up(place: Place, wanted: dict[str, int], targets: Path) -> None:
     listening["api"].close()
     _until("postgres", place, lambda: _superuser(place).close())
     _seed(place, passwords)
+    if mode == "as-built":
+        with superuser(place) as connection:
+            connection.execute("TRUNCATE triage_items")  # this service keeps its queue in its memory
     _until("redis", place, lambda: redis.Redis.from_url(redis_url, password=passwords["redis"]).ping())
     # As soon as the database can be reached, as the service would be started.
     _until("api", place, lambda: _answers(ports["api"]))
@@ -168,6 +186,7 @@ def status(place: Place) -> dict[str, Any]:
     ports = state.get("ports", {})
     return {
         "name": place.name,
+        "mode": state.get("mode"),
         "folder": str(place.folder),
         "target": state.get("target"),
         "logs": str(place.folder / "logs"),
@@ -262,10 +281,11 @@ def _seed(place: Place, passwords: dict[str, str]) -> None:
         connection.execute("SET ROLE shrimp_user")
         connection.execute(resources.files(__package__).joinpath("seed.sql").read_bytes())
         connection.execute("GRANT SELECT ON triage_items TO runbook")
+        connection.execute("GRANT SELECT (username, role, is_active, created_at, last_login) ON users TO runbook")
         for username, role in (("admin", "admin"), ("annotator1", "annotator")):
             connection.execute(
                 "INSERT INTO users (id, username, email, hashed_password, role, created_at) "
-                "VALUES (%s, %s, %s, %s, %s, now())",
+                "VALUES (%s, %s, %s, %s, %s, now() - interval '400 days')",
                 (str(uuid.uuid5(uuid.NAMESPACE_DNS, username)), username, f"{username}@example.com",
                  hash_password(passwords[username]), role),
             )  # fmt: skip
@@ -374,6 +394,12 @@ disk_bytes = {DISK_BYTES}
 files = {FILES}
 memory_bytes = {MEMORY_BYTES}
 cpus = {CPUS}
+
+[logs]
+api = ["{place.folder}/logs/api_*.log*"]
+postgres = ["{place.folder}/logs/postgres.log"]
+redis = ["{place.folder}/logs/redis.log"]
+records_429 = {"true" if place.read("state.json")["mode"] == "documented" else "false"}
 
 [[contacts]]
 name = "yourself"

@@ -13,6 +13,7 @@ from runbook.logfiles import LogFile, PassTooLong, Reading, find_files, read_all
 from runbook.logfiles.entries import as_stamp
 from runbook.logfiles.reader import Job, Reader
 from runbook.logfiles.streams import blocks_of
+from runbook.logfiles.tail import Tail
 from runbook.logfiles.tally import FileRead, Period
 from runbook.model import CouldNotFindOut, Unreachable
 from runbook.target import Logs, Target
@@ -32,6 +33,7 @@ class LogsConnection(Connection):
         self.opened_at = datetime.now(UTC)
         self._connect_seconds = connect_seconds
         self._readings: dict[tuple[Period, ...], Reading | str] = {}
+        self._tail = Tail(logs.timezone)
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         files = self.files("api")
@@ -82,6 +84,12 @@ class LogsConnection(Connection):
         latest = as_stamp(datetime.now(UTC) + timedelta(seconds=CLOCK_SECONDS))
         return Job(list(periods), self.logs.timezone, latest)
 
+    def recent(self, minutes: float) -> Tail:
+        """Return the last minutes of the service's log files, having read what was added since the last call."""
+        with self._lock:
+            self._tail.refresh(self.files("api"), datetime.now(UTC), minutes)
+        return self._tail
+
     def blocks(self, part: str, since: datetime, until: datetime) -> Iterator[tuple[str, Iterator[bytes] | str]]:
         """Yield for each file and container of a log its name and its bytes in blocks, or why it cannot be read.
 
@@ -116,8 +124,9 @@ class LogsConnection(Connection):
         except subprocess.TimeoutExpired:
             return f"the runbook's grep '{expression}' did not end within {GREP_SECONDS} s"
         printed = ended.stdout.count(b"\n")
-        binary = ", cut short by a line that is no text" if b"binary file matches" in ended.stdout[-300:] else ""
-        return f"the runbook's grep '{expression}' prints {printed} lines of this day's file{binary}"
+        binary = b"inary file" in ended.stderr + ended.stdout[-300:]
+        stopped = ", and goes no further for a byte that is no text" if binary else ""
+        return f"the runbook's grep '{expression}' prints {printed} lines of this day's file{stopped}"
 
     def close(self) -> None:
         """End what still reads."""

@@ -54,6 +54,7 @@ def check(
             findings.append(finding)
     for name, prefix in EXPECTED.items():
         found = frame[(frame["kind"] == "operation") & frame["subject"].str.startswith(prefix)]
+        found = found.sort_values("subject")
         if found.empty:
             told = "no duration of it is in the log of this window"
             findings.append(Finding(object=name, status=Status.UNKNOWN, message=told))

@@ -18,7 +18,13 @@ from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, at
 
 _POSTGRES = re.compile(
     rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)? ([A-Z]{2,5}|[+-]\d\d(?::?\d\d)?)\b"
-    rb".*?\b(PANIC|FATAL|ERROR|WARNING):  (.*)"
+    rb".*?\b(PANIC|FATAL|ERROR|WARNING|LOG):  (.*)"
+)
+# Whatever its level, such a line is an emergency, or close to one.
+GRAVE = re.compile(
+    r"remaining connection slots|too many clients|no space left|invalid page|could not read block|out of memory"
+    r"|terminated by signal|crash of another server process|wraparound|invalid memory alloc",
+    re.IGNORECASE,
 )
 _REDIS = re.compile(rb"\d+:[XCSM] (\d\d \w{3} \d{4} \d\d:\d\d:\d\d)\.\d{3} ([.*#-]) (.*)")
 # Redis has no word for it: # is a warning, * a notice, - and . are talk.
@@ -29,7 +35,7 @@ Parse = Callable[[bytes, ZoneInfo], tuple[datetime, str, str] | None]
 
 
 def parse_postgres(line: bytes, zone: ZoneInfo) -> tuple[datetime, str, str] | None:
-    """Return time, level and message of a line of WARNING and worse (text or jsonlog), or None."""
+    """Return time, level and message of a line of WARNING and worse or that is grave (text or jsonlog), or None."""
     if line[:1] == b"{" and b'"error_severity"' in line:
         try:
             told = msgspec.json.decode(line)
@@ -44,8 +50,11 @@ def parse_postgres(line: bytes, zone: ZoneInfo) -> tuple[datetime, str, str] | N
         return None
     # The server writes the zone beside the time; UTC and GMT are meant as they stand.
     local = ZoneInfo("UTC") if parts[2] in (b"UTC", b"GMT") else zone
+    message = parts[4].decode("utf-8", "replace")
+    if parts[3] == b"LOG" and not GRAVE.search(message):
+        return None
     moment = _moment(parts[1].decode(), "%Y-%m-%d %H:%M:%S", local)
-    return (moment, parts[3].decode(), parts[4].decode("utf-8", "replace")) if moment else None
+    return (moment, parts[3].decode(), message) if moment else None
 
 
 def parse_redis(line: bytes, zone: ZoneInfo) -> tuple[datetime, str, str] | None:
@@ -123,18 +132,18 @@ def probe_redis(asking: Asking, *, window: Window | None = None) -> pd.DataFrame
     return _probe(asking, "redis", parse_redis, window)
 
 
-def check_postgres(frame: pd.DataFrame, *, warning: float = 0, critical: float = 50) -> list[Finding]:
-    """Judge FATAL by their number, and any PANIC as CRITICAL; ERROR is told.
+def check_postgres(frame: pd.DataFrame, *, warning: float = 20, critical: float = 200) -> list[Finding]:
+    """Judge any PANIC and what is grave as CRITICAL, FATAL by their number; ERROR is told.
 
-    A PANIC ends every connection. FATAL ends one: refused for its password, for want of slots, or by an administrator.
-    An ERROR is mostly a statement that the application itself got wrong.
+    A PANIC ends every connection. FATAL ends one: a wrong password, an unknown database, an administrator; some are
+    there every day. An ERROR is mostly a statement that the application itself got wrong.
     """
     counted = frame.groupby("level")["count"].sum().to_dict()
     told = ", ".join(f"{counted.get(level, 0):,} {level}" for level in ("PANIC", "FATAL", "ERROR", "WARNING"))
     findings = _problems(frame)
-    panics = frame[frame["level"] == "PANIC"]
+    panics = frame[(frame["level"] == "PANIC") | frame["message"].str.contains(GRAVE)]
     for row in panics.to_dict("records"):
-        message = f"{row['count']:,} × PANIC, last {row['last']} UTC"
+        message = f"{row['count']:,} × {row['level']}, last {row['last']} UTC"
         findings.append(Finding(object=row["message"][:150], status=Status.CRITICAL, message=message))
     fatal = frame[frame["level"] == "FATAL"]
     most = f"; most often: {fatal.iloc[0]['message'][:120]}" if len(fatal) else ""
@@ -143,7 +152,7 @@ def check_postgres(frame: pd.DataFrame, *, warning: float = 0, critical: float =
     return findings
 
 
-def check_redis(frame: pd.DataFrame, *, warning: float = 5, critical: float = 100) -> list[Finding]:
+def check_redis(frame: pd.DataFrame, *, warning: float = 20, critical: float = 200) -> list[Finding]:
     """Judge the warnings (Redis' mark #).
 
     Redis writes a few at each start (memory overcommit, its backlog); what repeats is a failing save or replication.

@@ -36,7 +36,8 @@ def check(frame: pd.DataFrame, *, times: float = 5, at_least: float = 5) -> list
 
     What broke is mostly told by a line that was never there before. New messages of a single occurrence are told too.
     """
-    new = frame[frame["times"] == float("inf")]
+    # A line with damaged bytes is none that was never there before.
+    new = frame[(frame["times"] == float("inf")) & ~frame["message"].str.contains("\ufffd")]
     more = frame[(frame["times"] != float("inf")) & (frame["times"] >= times) & (frame["count"] >= at_least)]
     findings = []
     for rows, how in ((new, "never seen before"), (more, "")):

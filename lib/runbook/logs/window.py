@@ -41,8 +41,7 @@ def window(hours: float = 24.0, until: str = "", before_hours: float = 48.0) -> 
     Raises `UsageError` for what is no time or no length of time.
     """
     try:
-        end = datetime.fromisoformat(until) if until else datetime.now(UTC)
-        end = end.replace(tzinfo=UTC) if end.tzinfo is None else end.astimezone(UTC)
+        end = moment_of(until) if until else datetime.now(UTC)
         begin = end - timedelta(hours=hours)
         return Window(begin, end, _positive(hours, before_hours))
     except (ValueError, OverflowError) as error:
@@ -50,6 +49,15 @@ def window(hours: float = 24.0, until: str = "", before_hours: float = 48.0) -> 
             f"no window of {hours} hours until {until or 'now'!r}: write the time as 2026-01-31T14:30, in UTC, "
             "and more than 0 hours"
         ) from error
+
+
+def moment_of(text: str) -> datetime:
+    """Return the moment of an ISO text, in UTC where it names no zone; raises `UsageError` where it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"{text!r} is no time: write it as 2026-01-31T14:30, in UTC") from error
 
 
 def _positive(hours: float, before: float) -> timedelta:

@@ -1,0 +1,135 @@
+"""What the service is in either mode: admission by Redis, faults switched on for practice, a line for each request."""
+
+import asyncio
+import json
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import redis.asyncio
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from runbook_sandbox.request_log import RequestLog
+
+VERSION = "1.0.0"
+PERMISSIONS = {
+    "admin": ["read:all", "write:all", "delete:all", "manage:users", "manage:system", "export:data", "view:analytics"],
+    "annotator": ["read:all", "write:annotations"],
+    "viewer": ["read:all"],
+}
+TOKEN_MINUTES = 30
+PER_MINUTE, PER_HOUR = 6000, 100_000  # wide: a whole test suite asks from one address
+LIMITS = {"enabled": True, "per_minute": PER_MINUTE, "per_hour": PER_HOUR}
+SERVICES = ("ingestion_service", "llm_generator", "rule_engine", "triage_engine", "triplet_workflow")
+API = "services.api.annotation_api"  # the logger of most of its lines
+
+
+class Frame:
+    """The state that both modes share; a mode says what its breakers are and what becomes of a request answered."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self._folder = folder
+        self.log = RequestLog(folder / "logs")
+        self.signing_key: str = settings["signing_key"]
+        self.redis = redis.asyncio.Redis.from_url(settings["redis_url"], socket_timeout=2, socket_connect_timeout=1)
+
+    def faults(self) -> dict[str, Any]:
+        """Return the faults that are switched on."""
+        try:
+            switched: dict[str, Any] = json.loads((self._folder / "faults.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return switched
+
+    async def admit(self, client: str) -> tuple[bool, int]:
+        """Count a request and tell whether it is within the limit, and after how many seconds to come again."""
+        now = time.time()
+        key = f"rate:{client}:{int(now // 60)}"
+        count = await self.redis.incr(key)
+        if count == 1:
+            await self.redis.expire(key, 120)
+        limit = 0 if self.faults().get("rate_limited") else PER_MINUTE
+        return count <= limit, 60 - int(now % 60)
+
+    def breakers(self) -> dict[str, dict[str, Any]]:
+        """Return the state of each circuit breaker that is known."""
+        if self.faults().get("breaker_open"):
+            return {"ollama_api": {"state": "open", "failure_count": 3, "last_failure_time": time.time() - 30}}
+        return self.own_breakers()
+
+    def own_breakers(self) -> dict[str, dict[str, Any]]:
+        """Return the breakers as they are while no fault is switched on."""
+        return {}
+
+    async def who(self, _: Request) -> str | None:
+        """Return who asks, as far as the log tells it."""
+        return None
+
+    def answered(self, request: Request, status: int, seconds: float, user: str | None) -> None:
+        """Take note of a request that was answered."""
+
+    async def around(self, request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        """Admit a request, have it answered, take note of it."""
+        began = time.monotonic()
+        user = await self.who(request)  # now: the body cannot be read again afterwards
+        response: Response
+        try:
+            admitted, seconds = await self.admit(client_of(request) or "unknown")
+            if admitted:
+                await asyncio.sleep(self.faults().get("slow_seconds", 0))
+                response = await call(request)
+            else:
+                response = JSONResponse({"error": "Rate limit exceeded", "retry_after": seconds}, 429)
+        except redis.exceptions.RedisError:
+            # As the service does: its in-memory fallback is chosen at start only.
+            response = JSONResponse({"detail": "Internal server error"}, 500)
+        except Exception:  # noqa: BLE001 - a request has its line in the log, whatever became of it
+            traceback.print_exc()
+            response = JSONResponse({"detail": "Internal server error"}, 500)
+        self.answered(request, response.status_code, time.monotonic() - began, user)
+        return response
+
+    def add_health(self, app: FastAPI, environment: str) -> None:
+        """Add /health, /ready and /alerts, which are the same in both modes."""
+
+        @app.get("/health")
+        def health() -> dict[str, Any]:
+            return {
+                "status": "healthy",
+                "version": VERSION,
+                "environment": environment,
+                "timestamp": now(),
+                "services": dict.fromkeys(SERVICES, True),
+                "circuit_breakers": self.breakers(),
+                "rate_limiting": LIMITS,
+            }
+
+        @app.get("/ready")
+        def ready() -> JSONResponse:
+            opened = [name for name, breaker in self.breakers().items() if breaker["state"] == "open"]
+            body = {
+                "ready": not opened,
+                "services": dict.fromkeys(SERVICES, True),
+                "critical_breakers_open": opened,
+                "timestamp": now(),
+            }
+            return JSONResponse({"detail": body} if opened else body, 503 if opened else 200)
+
+        @app.get("/alerts")
+        def alerts() -> dict[str, Any]:
+            active: dict[str, Any] = self.faults().get("alerts", {})
+            return {"active_alerts": active, "alert_count": len(active)}
+
+
+def client_of(request: Request) -> str | None:
+    """Return the address that a request came from."""
+    return request.client.host if request.client else None
+
+
+def now() -> str:
+    """Return the time as the service tells it: UTC, without saying so."""
+    return datetime.now(UTC).replace(tzinfo=None).isoformat()
