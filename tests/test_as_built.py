@@ -92,10 +92,16 @@ def restart(place: Place, *, documents: bool = True) -> None:
     faults.heal(place)
 
 
+def own_log(place: Place) -> tuple[str, str]:
+    """Return the name of today's log and what the running service wrote to it: all behind the past made for it."""
+    (path,) = sorted((place.folder / "logs").glob("api_*.log"))[-1:]
+    text = path.read_text(errors="replace")
+    return path.name, text[text.rindex("\n", 0, text.rindex("Logging configured successfully")) + 1 :]
+
+
 def logged(place: Place, *, since: int = 0) -> list[dict[str, Any]]:
     """Return the lines of the requests in the log of today, from a number of lines on."""
-    (path,) = sorted((place.folder / "logs").glob("api_*.log"))[-1:]
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [json.loads(line) for line in own_log(place)[1].splitlines()]
     return [line for line in lines if line["logger"] == "api.requests"][since:]
 
 
@@ -293,11 +299,10 @@ def test_who_asks_is_never_logged(fresh: httpx.Client, place: Place) -> None:
 
 def test_a_start_and_the_opening_of_the_breaker_are_logged(fresh: httpx.Client, place: Place) -> None:
     fresh.post("/candidates/generate", json=SENTENCE)
-    (path,) = sorted((place.folder / "logs").glob("api_*.log"))[-1:]
-    text = path.read_text()
+    name, text = own_log(place)
     assert "All services initialized successfully" in text
     assert "Circuit breaker ollama_api is now OPEN (failures: 3)" in text
-    assert f'"File logging: logs/{path.name}"' in text
+    assert f'"File logging: logs/{name}"' in text
 
 
 def test_the_documented_service_logs_who_asked_from_where_and_what_was_refused(breakable: Place) -> None:

@@ -113,6 +113,7 @@ matching = Question(
     source="the lines of the window, by expression and fields",
     needs=(LogsConnection,),
     deadline=2 * SEARCH_SECONDS + 5,
+    next="narrow it by where= and pattern=, or take a shorter window",
 )
 
 around = Question(
@@ -123,4 +124,5 @@ around = Question(
     source="the lines around the moment",
     needs=(LogsConnection,),
     deadline=DEADLINE + SEARCH_SECONDS,
+    next="give the moment= yourself, or more seconds= around it",
 )
