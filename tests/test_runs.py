@@ -211,7 +211,7 @@ def test_an_acknowledged_finding_is_shown_and_not_counted(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["morning-helth-check"], "did you mean morning-health-check?"),
+        (["morning-helth-check"], "did you mean morning-health-check"),
         ([NOTEBOOK, "-p", "tarhet=x"], "no parameter 'tarhet'"),
         ([NOTEBOOK, "-p", "incident"], "NAME=VALUE"),
         ([NOTEBOOK, "-p", "target=x"], "--target"),
