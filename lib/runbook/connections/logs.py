@@ -9,7 +9,7 @@ from typing import Self
 
 from runbook.connections.connection import Connection
 from runbook.connections.containers import container_output
-from runbook.logfiles import LogFile, PassTooLong, Reading, find_files, read_all
+from runbook.logfiles import LogFile, PassBroken, PassTooLong, Reading, find_files, read_all
 from runbook.logfiles.entries import as_stamp
 from runbook.logfiles.reader import Job, Reader
 from runbook.logfiles.streams import blocks_of
@@ -74,6 +74,8 @@ class LogsConnection(Connection):
                     self._readings[key] = self._read(periods, seconds)
                 except PassTooLong as reason:
                     self._readings[key] = f"{reason}; ask for a shorter window (fewer hours)"
+                except PassBroken as reason:
+                    raise CouldNotFindOut(str(reason)) from reason
             found = self._readings[key]
         if isinstance(found, str):
             raise CouldNotFindOut(found)
@@ -109,8 +111,8 @@ class LogsConnection(Connection):
 
     def todays_file(self) -> str | None:
         """Return the file that the runbook's own commands read: that of this day."""
-        names = [file.path for file in self.files("api") if file.path.endswith(f"api_{self.opened_at:%Y%m%d}.log")]
-        return names[0] if names else None
+        name = f"api_{self.opened_at:%Y%m%d}.log"
+        return next((file.path for file in self.files("api") if file.path.endswith(name) and not file.problem), None)
 
     def grep(self, expression: str) -> str:
         """Return how many lines the runbook's own grep prints of this day's file, as it would be told in a sentence."""
@@ -119,12 +121,19 @@ class LogsConnection(Connection):
             return f"the runbook's grep '{expression}' fails: there is no file of this day"
         if grep is None:
             return ""
-        try:
-            ended = subprocess.run([grep, expression, file], capture_output=True, timeout=GREP_SECONDS, check=False)
-        except subprocess.TimeoutExpired:
+        printed, last = 0, b""
+        with subprocess.Popen([grep, expression, file], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            ending = threading.Timer(GREP_SECONDS, process.kill)
+            ending.start()
+            assert process.stdout
+            while block := process.stdout.read(1 << 20):  # it may print all of a big file
+                printed += block.count(b"\n")
+                last = (last + block)[-300:]
+            process.wait()
+            ending.cancel()
+        if process.returncode < 0:
             return f"the runbook's grep '{expression}' did not end within {GREP_SECONDS} s"
-        printed = ended.stdout.count(b"\n")
-        binary = b"inary file" in ended.stderr + ended.stdout[-300:]
+        binary = b"inary file" in last
         stopped = ", and goes no further for a byte that is no text" if binary else ""
         return f"the runbook's grep '{expression}' prints {printed} lines of this day's file{stopped}"
 

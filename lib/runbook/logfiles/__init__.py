@@ -3,8 +3,8 @@
 Plain bytes in, tallies out; it knows no target and no DataFrame, so that its worker processes start quickly.
 """
 
-from runbook.logfiles.crew import PassTooLong, read_all
+from runbook.logfiles.crew import PassBroken, PassTooLong, read_all
 from runbook.logfiles.sources import LogFile, find_files
 from runbook.logfiles.tally import FileRead, Period, Reading, Tally
 
-__all__ = ["FileRead", "LogFile", "PassTooLong", "Period", "Reading", "Tally", "find_files", "read_all"]
+__all__ = ["FileRead", "LogFile", "PassBroken", "PassTooLong", "Period", "Reading", "Tally", "find_files", "read_all"]

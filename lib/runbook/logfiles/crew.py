@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import msgspec
 
+from runbook.logfiles.entries import from_stamp
 from runbook.logfiles.frames import receive, send
 from runbook.logfiles.reader import Job, Task, read_here
 from runbook.logfiles.sources import LogFile, open_file
@@ -29,6 +30,10 @@ class PassTooLong(Exception):
     """The files could not be read in the time there was."""
 
 
+class PassBroken(Exception):
+    """A process that read the files died, and what it had counted is lost."""
+
+
 def read_all(
     files: Sequence[LogFile],
     job: Job,
@@ -39,8 +44,8 @@ def read_all(
 ) -> Reading:
     """Return what the files say of the job's periods.
 
-    Raises `PassTooLong` after ``seconds``, having ended every worker. A file that cannot be read is told in the
-    reading's ``files`` with its problem; the others count.
+    Raises `PassTooLong` after ``seconds``, having ended every worker, and `PassBroken` where a worker died. A file that
+    cannot be read is told in the reading's ``files`` with its problem; the others count.
     """
     began = time.monotonic()
     end = began + seconds
@@ -73,10 +78,10 @@ def _plan(files: Iterable[LogFile], job: Job) -> tuple[list[Task], list[FileRead
         if file.problem or file.size == 0 or _modified_before(file, since):
             continue
         if file.compressed:
-            tasks.append(Task(file.path, 0, file.size, file.size, compressed=True))
+            tasks.append(Task(file.path, 0, file.size, file.size, compressed=True, identity=file.identity))
             continue
         try:
-            fd = open_file(file.path)
+            fd = open_file(file.path, file.identity)
         except OSError as error:
             read.problem = f"cannot be read: {error.strerror}"
             continue
@@ -85,13 +90,15 @@ def _plan(files: Iterable[LogFile], job: Job) -> tuple[list[Task], list[FileRead
         finally:
             os.close(fd)
         for begin, end in found:
-            tasks += [Task(file.path, at, min(end, at + PART), file.size) for at in range(begin, end, PART)]
+            tasks += [
+                Task(file.path, at, min(end, at + PART), file.size, identity=file.identity)
+                for at in range(begin, end, PART)
+            ]
     return sorted(tasks, key=lambda task: not task.compressed), told  # what cannot be divided comes first
 
 
 def _modified_before(file: LogFile, since: str) -> bool:
-    last = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(file.modified + MODIFIED_SLACK))
-    return last < since
+    return file.modified + MODIFIED_SLACK < from_stamp(since).timestamp()
 
 
 def _by_workers(job: Job, tasks: Sequence[Task], count: int, end: float, over: Callable[[], bool]) -> Reading:
@@ -121,8 +128,7 @@ def _by_workers(job: Job, tasks: Sequence[Task], count: int, end: float, over: C
     for part in readings:
         reading.merge(part)
     if len(readings) < count and not over():
-        for path in {task.path for task in tasks}:
-            reading.files.setdefault(path, FileRead(path)).problem = "a process that read the logs died; run it again"
+        raise PassBroken("a process that read the logs died; run it again")
     return reading
 
 

@@ -22,7 +22,8 @@ class Durations:
         """Count what is held; called now and then, so that little is held."""
         if self._held:
             milliseconds = np.frombuffer(self._held, dtype=np.float64)
-            microseconds = np.rint(np.clip(np.nan_to_num(milliseconds), 0, 1e9) * 1000).astype(np.int64)
+            told = milliseconds[~np.isnan(milliseconds)]
+            microseconds = np.rint(np.clip(told, 0, 1e9) * 1000).astype(np.int64)
             unit = 10 ** np.searchsorted(_DECADES, microseconds, side="right")
             values, counts = np.unique((microseconds + unit // 2) // unit * unit, return_counts=True)
             for value, count in zip(values.tolist(), counts.tolist(), strict=True):

@@ -1,14 +1,18 @@
 """What one line of the service's log says, in either of its formats."""
 
+import json
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 # 2026-11-23T15:46:55.573144Z: what the service writes; lines of this form compare as text.
 STAMP_CHARACTERS = 27
+SECONDS = frozenset(f":{second:02d}" for second in range(60))
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SERIOUS = frozenset({"WARNING", "ERROR", "CRITICAL"})
 FAILED = frozenset({"ERROR", "CRITICAL"})
@@ -45,7 +49,6 @@ class Entry(msgspec.Struct, gc=False):
 
 
 _entries = msgspec.json.Decoder(Entry, strict=False)
-_anything = msgspec.json.Decoder()
 
 
 def decode_lines(lines: bytes) -> list[Entry]:
@@ -61,28 +64,34 @@ def decode_line(line: bytes) -> Entry | None:
     """
     try:
         return _entries.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         mended = "".join(
             sign if sign >= " " or sign == "\t" else "�" for sign in line.strip().decode("utf-8", "replace")
         ).replace("\t", " ")
     try:
         return _entries.decode(mended)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return _of_odd_types(mended)
 
 
 def _of_odd_types(line: str) -> Entry | None:
+    # Python's own writer of JSON knows NaN, Infinity and halves of surrogates, and its reader too.
     try:
-        told = _anything.decode(line)
-    except (msgspec.MsgspecError, RecursionError):
+        told = json.loads(line)
+    except (ValueError, RecursionError):
         return None
     if not isinstance(told, dict) or not isinstance(told.get("timestamp"), str):
         return None
-    kept = {"timestamp": told["timestamp"]}
+    kept: dict[str, Any] = {"timestamp": told["timestamp"]}
     for name in Entry.__struct_fields__[1:]:
+        value = told.get(name)
+        if isinstance(value, str):
+            value = value.encode("utf-8", "replace").decode()
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
+            continue
         try:
-            kept[name] = msgspec.convert({**kept, name: told[name]}, Entry, strict=False).__getattribute__(name)
-        except (KeyError, msgspec.ValidationError):
+            kept[name] = getattr(msgspec.convert({**kept, name: value}, Entry, strict=False), name)
+        except (msgspec.ValidationError, OverflowError):
             continue
     return Entry(**kept)
 
@@ -91,7 +100,7 @@ def _of_odd_types(line: str) -> Entry | None:
 def utc_minute(minute: str, zone: str) -> str:
     """Return the UTC minute (YYYY-MM-DDTHH:MM) of a local one of the same form or with a space."""
     local = datetime.fromisoformat(minute).replace(tzinfo=ZoneInfo(zone))
-    return local.astimezone(UTC).strftime("%Y-%m-%dT%H:%M")
+    return local.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="minutes")
 
 
 def canonical(stamp: str, zone: str) -> str | None:
@@ -109,7 +118,7 @@ def canonical(stamp: str, zone: str) -> str | None:
 
 def as_stamp(moment: datetime) -> str:
     """Return a moment in the form that the service writes."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def from_stamp(stamp: str) -> datetime:

@@ -8,6 +8,7 @@ _ID = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d+(?:\.\d+)*")
+_DIGIT = re.compile(r"\d")
 _SEGMENT_ID = re.compile(r"\d+|[0-9a-f]{8,}|[0-9a-f-]{36}|[0-9a-f]{8,}_[\w-]+", re.IGNORECASE)
 MESSAGE_CHARACTERS = 300
 
@@ -21,9 +22,7 @@ def route(path: str) -> str:
     """Return a path without its query, with each segment that is an id as ``{id}``."""
     bare = path.split("?", 1)[0][:MESSAGE_CHARACTERS]
     head, _, last = bare.rpartition("/")
-    if not any(sign.isdigit() for sign in bare):
+    if not _DIGIT.search(bare):
         return bare
     parts = [*head.split("/"), last]
-    return "/".join(
-        "{id}" if _SEGMENT_ID.fullmatch(part) and any(c.isdigit() for c in part) else part for part in parts
-    )
+    return "/".join("{id}" if _SEGMENT_ID.fullmatch(part) and _DIGIT.search(part) else part for part in parts)

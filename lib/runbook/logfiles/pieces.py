@@ -6,20 +6,26 @@ from collections.abc import Iterator
 PIECE = 256 << 10
 # A line longer than this is no entry of a log; it is skipped and counted.
 LONGEST_LINE = 4 << 20
+# As much is lost where a compressed file is damaged, before the damage.
+_UNPACKED = 16 << 10
 
 
 class Cut(Exception):
-    """A compressed file ends too early, or is damaged."""
+    """A file ends too early, or is damaged."""
 
 
 def of_range(fd: int, begin: int, end: int, size: int) -> Iterator[bytes]:
-    """Yield blocks that hold just the lines which begin in [begin, end), of a file that is ``size`` bytes long."""
-    position = _next_line(fd, begin - 1, size) if begin > 0 else 0
-    stop = _next_line(fd, end - 1, size) if 0 < end < size else size
+    """Yield blocks that hold just the lines which begin in [begin, end), of a file that was ``size`` bytes long.
+
+    The last line is read to its end where the file has grown since. Raises `Cut` where it has become shorter.
+    """
+    grown = max(size, os.fstat(fd).st_size)
+    position = _next_line(fd, begin - 1, grown) if begin > 0 else 0
+    stop = _next_line(fd, end - 1, grown) if end > 0 else 0
     while position < stop:
         block = os.pread(fd, min(PIECE, stop - position), position)
         if not block:
-            return  # cut off while it was read
+            raise Cut("the file was cut off while it was read")
         position += len(block)
         yield block
 
@@ -55,13 +61,16 @@ def unpacked(fd: int) -> Iterator[bytes]:
 
     with os.fdopen(os.dup(fd), "rb") as raw, igzip.open(raw, "rb") as file:  # type: ignore[no-untyped-call]
         while True:
+            blocks: list[bytes] = []
             try:
-                block = file.read(PIECE)
+                while len(blocks) < PIECE // _UNPACKED and (not blocks or blocks[-1]):
+                    blocks.append(file.read(_UNPACKED))
             except (EOFError, OSError, IsalError) as error:  # type: ignore[misc]
-                raise Cut(str(error)) from error
-            if not block:
+                yield b"".join(blocks)
+                raise Cut(f"the compressed file is damaged or ends early ({error})") from error
+            if not blocks[0]:
                 return
-            yield block
+            yield b"".join(blocks)
 
 
 def _next_line(fd: int, position: int, size: int) -> int:

@@ -1,6 +1,7 @@
 """Read lines of either format into tallies: in bulk where a piece is ordinary, line by line where it is not."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
@@ -9,8 +10,8 @@ import msgspec
 
 from runbook.logfiles.entries import (
     HEADER,
+    SECONDS,
     SERIOUS,
-    STAMP_CHARACTERS,
     Entry,
     canonical,
     decode_line,
@@ -20,9 +21,11 @@ from runbook.logfiles.entries import (
 )
 from runbook.logfiles.pieces import Cut, of_range, of_stream, unpacked
 from runbook.logfiles.sources import open_file
+from runbook.logfiles.stamps import all_canonical
 from runbook.logfiles.tally import FileRead, Period, Reading, Tallier, Tally
 
 _HEAD = itemgetter(slice(0, 26))
+_FRACTION = re.compile(rb"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)[.,]\d+(?= \[)", re.MULTILINE)
 _LEVELS = {b"[DEBUG": "DEBUG", b"[INFO]": "INFO", b"[WARNI": "WARNING", b"[ERROR": "ERROR", b"[CRITI": "CRITICAL"}
 _SERIOUS_MARKS = (b"[WARNING] ", b"[ERROR] ", b"[CRITICAL] ")
 _TRACEBACK_LINES = 60
@@ -36,6 +39,7 @@ class Task(msgspec.Struct, frozen=True):
     end: int
     size: int
     compressed: bool = False
+    identity: tuple[int, int] = (0, 0)
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -61,7 +65,7 @@ class Reader:
         """Read one part; what keeps it from being read whole is told of its file."""
         self.file = FileRead(task.path)
         try:
-            fd = open_file(task.path)
+            fd = open_file(task.path, task.identity)
         except OSError as error:
             self.file.problem = f"cannot be read: {error.strerror}"
         else:
@@ -70,7 +74,7 @@ class Reader:
                 blocks = unpacked(fd) if task.compressed else of_range(fd, task.begin, task.end, task.size)
                 self.read_stream(blocks, stopped)
             except Cut as error:
-                self.file.problem = f"the compressed file is damaged or ends early ({error}); what could be read counts"
+                self.file.problem = f"{error}; what could be read counts"
             except OSError as error:
                 self.file.problem = f"could not be read to its end: {error.strerror}"
             finally:
@@ -97,7 +101,7 @@ class Reader:
         if piece[:1] == b"{":
             try:
                 entries = decode_lines(piece)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 self._lines(piece)
             else:
                 self.file.json_lines += len(entries)
@@ -113,7 +117,7 @@ class Reader:
         if not entries:
             return
         stamps = [entry.timestamp for entry in entries]
-        if set(map(len, stamps)) != {STAMP_CHARACTERS} or not all(map(_ends_in_z, stamps)):
+        if not all_canonical(stamps):
             entries = self._made_canonical(entries)
             stamps = [entry.timestamp for entry in entries]
             if not entries:
@@ -148,14 +152,29 @@ class Reader:
             level = _LEVELS.get(head[20:26])
             stamp = self._second(head[:19]) if level is not None else None
             if level is None or stamp is None:
+                if head[19:20] in (b",", b"."):
+                    whole = _FRACTION.sub(rb"\1", piece)
+                    if whole != piece:
+                        self._text(whole)
+                        return
                 others += count
             else:
                 seconds[(stamp, level)] += count
         self.file.other_lines += others - (piece[-1:] == b"\n")
         self.file.text_lines += sum(seconds.values())
         self._in_text = True
-        if not seconds:
-            return
+        if seconds:
+            self._seconds(seconds)
+        for mark in _SERIOUS_MARKS:
+            found = piece.find(mark)
+            while found >= 0:
+                begin = piece.rfind(b"\n", 0, found) + 1
+                if found - begin == 20:
+                    self._serious_text(piece, begin)
+                found = piece.find(mark, found + 1)
+
+    def _seconds(self, seconds: "Counter[tuple[str, str]]") -> None:
+        """Count entries of the text format by second and level."""
         low, high = min(seconds)[0], max(seconds)[0]
         self._span(low, high)
         self._reading.future += sum(n for (stamp, _), n in seconds.items() if stamp > self._job.latest)
@@ -167,18 +186,12 @@ class Reader:
                         minutes[(stamp[:16], level)] += count
                 tallier.add_text_counts(minutes)
                 tallier.tally.text_lines += sum(minutes.values())
-        for mark in _SERIOUS_MARKS:
-            found = piece.find(mark)
-            while found >= 0:
-                begin = piece.rfind(b"\n", 0, found) + 1
-                if found - begin == 20:
-                    self._serious_text(piece, begin)
-                found = piece.find(mark, found + 1)
 
     def _second(self, local: bytes) -> str | None:
+        second = local[16:].decode("ascii", "replace")
         try:
-            return f"{utc_minute(local[:16].decode(), self._job.zone)}{local[16:].decode()}.000000Z"
-        except ValueError:
+            return f"{utc_minute(local[:16].decode(), self._job.zone)}{second}.000000Z" if second in SECONDS else None
+        except (ValueError, OverflowError):
             return None
 
     def _serious_text(self, piece: bytes, begin: int) -> None:
@@ -233,10 +246,6 @@ class Reader:
     def _span(self, low: str, high: str) -> None:
         self._reading.newest = max(self._reading.newest, high)
         self._reading.oldest = min(self._reading.oldest or low, low)
-
-
-def _ends_in_z(stamp: str) -> bool:
-    return stamp[-1] == "Z" and stamp[10] == "T"
 
 
 def _continued(piece: bytes, begin: int) -> str:

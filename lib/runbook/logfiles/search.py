@@ -118,7 +118,7 @@ class _Backwards:
 
 def _lines(file: LogFile, wanted: Search) -> Iterator[tuple[str, bytes]]:
     """Yield each line with its time; lines that follow a line of text have that one's."""
-    fd = open_file(file.path)
+    fd = open_file(file.path, file.identity)
     try:
         streams: list[Iterator[bytes]]
         if file.compressed:

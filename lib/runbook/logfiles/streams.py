@@ -9,7 +9,7 @@ from runbook.logfiles.sources import LogFile, open_file
 
 def blocks_of(file: LogFile) -> Iterator[bytes]:
     """Yield a file's bytes as long as it was when it was found; raises `Cut` or OSError where it cannot go on."""
-    fd = open_file(file.path)
+    fd = open_file(file.path, file.identity)
     try:
         yield from unpacked(fd) if file.compressed else of_range(fd, 0, file.size, file.size)
     finally:

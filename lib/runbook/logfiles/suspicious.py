@@ -17,7 +17,7 @@ RULES: dict[str, "re.Pattern[str]"] = {
         r"/wp-(?:login|admin|content|includes)|/xmlrpc\.php|/\.(?:env|git|svn|aws|ssh|htaccess|ds_store)\b"
         r"|phpmyadmin|/cgi-bin/|/actuator\b|/vendor/phpunit|/boaform|/solr/|/hnap1|\.(?:php|asp|aspx|jsp|cgi)(?:$|[/?])"
     ),
-    "script injection": re.compile(r"<script|javascript:|onerror\s*=|\$\{jndi:|\{\{.*\}\}"),
+    "script injection": re.compile(r"<script|javascript:|onerror\s*=|\$\{jndi:|\{\{.{0,200}?\}\}"),
 }
 DECODED_TIMES = 3
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from runbook.logfiles.entries import as_stamp
@@ -45,14 +46,15 @@ class Tail:
         self.read = 0
         for file in files:
             if not file.problem and not file.compressed and file.modified >= begin.timestamp():
-                self._read(file, reader, since)
+                with suppress(OSError):  # renamed or removed meanwhile: the next call finds what is there then
+                    self._read(file, reader, since)
         for name, tally in reader.done().periods.items():
             if tally.entries:
                 self.minutes.setdefault(name, Tally()).merge(tally)
         self.minutes = {minute: tally for minute, tally in self.minutes.items() if minute >= since[:16]}
 
     def _read(self, file: LogFile, reader: Reader, since: str) -> None:
-        fd = open_file(file.path)
+        fd = open_file(file.path, file.identity)
         try:
             facts = os.fstat(fd)
             identity = (facts.st_dev, facts.st_ino)
@@ -68,7 +70,7 @@ class Tail:
             os.close(fd)
         for begin, end in found:
             # A part begins where a line does: what lies before has been read.
-            reader.read(Task(file.path, begin, end, size))
+            reader.read(Task(file.path, begin, end, size, identity=file.identity))
             self.read += end - begin
 
 

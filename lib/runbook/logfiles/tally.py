@@ -7,17 +7,20 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from runbook.logfiles.durations import Durations
-from runbook.logfiles.entries import FAILED, SERIOUS, Entry
+from runbook.logfiles.entries import FAILED, LEVELS, SERIOUS, Entry
 from runbook.logfiles.masking import MESSAGE_CHARACTERS, masked, route
 from runbook.logfiles.suspicious import rule_of
 
 # Tables end here, and what is beyond is counted together: hostile input must not fill the memory.
 KEYS_KEPT = 5000
+LOGINS_KEPT = 10 * KEYS_KEPT
+TIMELINE_ROWS = 200_000
 PATHS_REMEMBERED = 20_000
 OTHER = "(others)"
 # The commonest path with an id: what stands before the id decides everything about it.
 _ENDS_IN_ID = re.compile(r"((?:/[a-z_-]+)+/)(?:[0-9]+|(?=[a-f]*[0-9])[0-9a-f]{8,})")
 EXAMPLE_CHARACTERS = 2000
+WHO_CHARACTERS = 100
 
 
 class Period(msgspec.Struct, frozen=True):
@@ -39,14 +42,14 @@ class Seen(msgspec.Struct):
     def add(self, stamp: str, example: str = "") -> None:
         """Count one more."""
         self.count += 1
-        if not self.first or stamp < self.first:
-            self.first, self.example = stamp, example or self.example
+        if not self.first or (stamp, example) < (self.first, self.example):
+            self.first, self.example = stamp, example
         self.last = max(self.last, stamp)
 
     def merge(self, other: "Seen") -> None:
         """Count all that the other did."""
         self.count += other.count
-        if not self.first or (other.first and other.first < self.first):
+        if not self.first or (other.first and (other.first, other.example) < (self.first, self.example)):
             self.first, self.example = other.first, other.example
         self.last = max(self.last, other.last)
 
@@ -61,7 +64,9 @@ class Tally(msgspec.Struct):
     message); ``refused`` the answers of 400 and more by (status, method, path, user, client), empty where not recorded;
     ``failed_logins`` by (minute, user, client); ``suspicious`` by (rule, path as logged, status). ``durations`` are
     by path or operation, in microseconds to three significant digits. ``users_recorded`` and ``clients_recorded`` count
-    refused requests that say who asked.
+    refused requests that say who asked, ``without_status`` requests that do not say how they were answered.
+
+    Tables end at `KEYS_KEPT` rows; what is beyond is counted as `OTHER`, by its level, its status or its rule.
     """
 
     timeline: dict[tuple[str, str], int] = {}
@@ -72,25 +77,26 @@ class Tally(msgspec.Struct):
     durations: dict[str, dict[int, int]] = {}
     operations: dict[str, dict[int, int]] = {}
     requests: int = 0
+    without_status: int = 0
     users_recorded: int = 0
     clients_recorded: int = 0
     text_lines: int = 0
 
     def merge(self, other: "Tally") -> None:
         """Add everything that another tally of the same period counted."""
-        for name in ("requests", "users_recorded", "clients_recorded", "text_lines"):
+        for name in ("requests", "without_status", "users_recorded", "clients_recorded", "text_lines"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for minute, count in other.timeline.items():
             self.timeline[minute] = self.timeline.get(minute, 0) + count
         for login, count in other.failed_logins.items():
             self.failed_logins[login] = self.failed_logins.get(login, 0) + count
-        for table, added in (
-            (self.messages, other.messages),
-            (self.refused, other.refused),
-            (self.suspicious, other.suspicious),
+        for table, added, kept in (
+            (self.messages, other.messages, (0,)),
+            (self.refused, other.refused, (0,)),
+            (self.suspicious, other.suspicious, (0, 2)),
         ):
             for row, seen in added.items():
-                _in(table, row).merge(seen)
+                _in(table, row, kept).merge(seen)
         for bins, others in ((self.durations, other.durations), (self.operations, other.operations)):
             for subject, counts in others.items():
                 mine = bins.setdefault(subject if subject in bins or len(bins) < KEYS_KEPT else OTHER, {})
@@ -108,13 +114,19 @@ class Tally(msgspec.Struct):
         return sum(count for (_, level), count in self.timeline.items() if level in FAILED)
 
 
-def _in(table: Table, key: tuple[str, ...]) -> Seen:
+def _in(table: Table, key: tuple[str, ...], kept: tuple[int, ...] = (0,)) -> Seen:
+    """Return the row of a key; of one too many that of all others, which keeps the ``kept`` places of the key."""
     seen = table.get(key)
     if seen is None:
         if len(table) >= KEYS_KEPT:
-            key = tuple(OTHER if part else "" for part in key)
+            key = tuple(OTHER if part and place not in kept else part for place, part in enumerate(key))
         seen = table.setdefault(key, Seen())
     return seen
+
+
+def _status(entry: Entry) -> str:
+    """Return the status of an answer; "" where there is none that HTTP knows."""
+    return str(entry.status_code) if entry.status_code and 100 <= entry.status_code < 600 else ""
 
 
 class FileRead(msgspec.Struct):
@@ -168,12 +180,14 @@ class Tallier:
         self._durations: dict[str, Durations] = {}
         self._operations: dict[str, Durations] = {}
         self._messages: dict[str, str] = {}
+        self._last = ("", "", "")
         self._timeline: Counter[tuple[str, str]] = Counter()
+        self._most_rows = TIMELINE_ROWS
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Count entries; their timestamps are canonical."""
         self._timeline.update([(entry.timestamp[:16], entry.level) for entry in entries])
-        paths, requests = self._paths, 0
+        paths, requests, without_status = self._paths, 0, 0
         for entry in entries:
             path, duration = entry.path, entry.duration_ms
             if path is not None:
@@ -185,13 +199,18 @@ class Tallier:
                 if duration is not None:
                     append(duration)
                 status = entry.status_code
-                if status is not None and status >= 400:
+                if status is None:
+                    without_status += 1
+                elif status >= 400:
                     self._refused(entry)
             elif duration is not None:
                 self._operation(entry, duration)
             if entry.level != "INFO" and entry.level in SERIOUS:
                 self._message(entry)
         self.tally.requests += requests
+        self.tally.without_status += without_status
+        if len(self._timeline) > self._most_rows:
+            self._fold_levels()
         for held in self._durations.values():
             if held.full:
                 held.settle()
@@ -217,22 +236,38 @@ class Tallier:
                     bins[subject] = dict(durations.counted)
         return tally
 
+    def _fold_levels(self) -> None:
+        """Count levels that are none together, so that their number ends."""
+        folded: Counter[tuple[str, str]] = Counter()
+        for (minute, level), count in self._timeline.items():
+            folded[(minute, level if level in LEVELS else OTHER)] += count
+        self._timeline = folded
+        self._most_rows = max(TIMELINE_ROWS, 2 * len(folded))
+
     def _new_path(self, path: str, entry: Entry) -> Callable[[float], None]:
         one_of_many = _ENDS_IN_ID.fullmatch(path)
         if one_of_many is not None and one_of_many[1] in self._prefixes:
             return self._prefixes[one_of_many[1]]
-        rule = rule_of(path)
+        rule, shown = self._about(path)
         if rule:
             # Never remembered: each time it is seen it is counted as suspicious again.
-            key = (rule, path[:MESSAGE_CHARACTERS], str(entry.status_code or ""))
-            _in(self.tally.suspicious, key).add(entry.timestamp, entry.user or "")
+            key = (rule, path[:MESSAGE_CHARACTERS], _status(entry))
+            _in(self.tally.suspicious, key, (0, 2)).add(entry.timestamp, (entry.user or "")[:WHO_CHARACTERS])
             return self._of(self._durations, OTHER).append
-        append = self._of(self._durations, route(path)).append
+        append = self._of(self._durations, shown).append
+        if len(path) > MESSAGE_CHARACTERS:
+            return append
         known = self._paths if one_of_many is None else self._prefixes
         if len(known) >= PATHS_REMEMBERED:
             known.clear()
         known[path if one_of_many is None else one_of_many[1]] = append
         return append
+
+    def _about(self, path: str) -> tuple[str, str]:
+        """Return the rule that a path breaks and its route; asked again for the same one, at once."""
+        if path != self._last[0]:
+            self._last = (path, rule_of(path), route(path))
+        return self._last[1:]
 
     @staticmethod
     def _of(table: dict[str, Durations], subject: str) -> Durations:
@@ -251,18 +286,22 @@ class Tallier:
             held.settle()
 
     def _refused(self, entry: Entry) -> None:
-        path = entry.path or ""
-        user, client = entry.user or "", entry.client or entry.client_ip or ""
+        path, status = entry.path or "", _status(entry)
+        if not status:
+            return
+        user = (entry.user or "")[:WHO_CHARACTERS]
+        client = (entry.client or entry.client_ip or "")[:WHO_CHARACTERS]
         self.tally.users_recorded += user != ""
         self.tally.clients_recorded += client != ""
         # An attack's own path would be a row each time; its rule is counted elsewhere.
-        shown = OTHER if rule_of(path) else route(path)
-        key = (str(entry.status_code), entry.method or "", shown, user[:100], client[:100])
+        rule, shown = self._about(path)
+        key = (status, (entry.method or "")[:WHO_CHARACTERS], OTHER if rule else shown, user, client)
         _in(self.tally.refused, key).add(entry.timestamp)
         if entry.status_code == 401 and path.rstrip("/").endswith("/auth/login"):
-            minute = (entry.timestamp[:16], user[:100], client[:100])
-            if minute in self.tally.failed_logins or len(self.tally.failed_logins) < 10 * KEYS_KEPT:
-                self.tally.failed_logins[minute] = self.tally.failed_logins.get(minute, 0) + 1
+            login, logins = (entry.timestamp[:16], user, client), self.tally.failed_logins
+            if login not in logins and len(logins) >= LOGINS_KEPT:
+                login = (login[0], OTHER if user else "", OTHER if client else "")
+            logins[login] = logins.get(login, 0) + 1
 
     def _message(self, entry: Entry) -> None:
         message = self._messages.get(entry.message)
@@ -270,8 +309,9 @@ class Tallier:
             message = masked(entry.message)
             if len(self._messages) >= KEYS_KEPT:
                 self._messages.clear()
-            self._messages[entry.message] = message
-        key = (entry.level, entry.logger[:100], message)
+            if len(entry.message) <= EXAMPLE_CHARACTERS:
+                self._messages[entry.message] = message
+        key = (entry.level, entry.logger[:WHO_CHARACTERS], message)
         example = entry.message[:EXAMPLE_CHARACTERS]
         if entry.exception:
             example = f"{example}\n{entry.exception[-EXAMPLE_CHARACTERS:]}"

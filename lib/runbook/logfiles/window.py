@@ -14,13 +14,17 @@ _LOOK = 64 << 10
 _JSON_STAMP = re.compile(rb'"timestamp"\s*:\s*"([0-9T:. Z+-]{19,35})"')
 
 
-def time_at(fd: int, position: int, size: int, zone: str) -> str | None:
-    """Return the time of the first entry that begins at or after a position, or None where none is near."""
+def time_at(fd: int, position: int, size: int, zone: str, *, last: bool = False) -> str | None:
+    """Return the time of the first entry that begins at or after a position, or None where none is near.
+
+    With ``last`` it is that of the last entry near.
+    """
     block = os.pread(fd, min(_LOOK, max(0, size - position)), position)
     begin = 0 if position == 0 else block.find(b"\n") + 1
     if position and not begin:
         return None
-    for line in block[begin:].split(b"\n"):
+    lines = block[begin:].split(b"\n")
+    for line in reversed(lines) if last else lines:
         told = _JSON_STAMP.search(line[:400]) if line[:1] == b"{" else None
         header = HEADER.match(line) if told is None else None
         stamp = told[1].decode() if told else f"{header[1].decode()} {header[2].decode()}" if header else ""
@@ -35,35 +39,25 @@ def parts(fd: int, size: int, since: str, until: str, zone: str) -> tuple[list[t
     out of order.
 
     The time at the beginning of each step bounds the steps before and after it. A step whose times run backwards, or
-    where no time is found, is always read.
+    whose times are not both known, is always read; one without a time at its beginning is one with the step before.
     """
     step = max(STEP, size // MOST_PROBES)
-    places = [*range(0, size, step), size]
-    if len(places) <= 2:
+    if size <= step:
         return [(0, size)], False
-    times: list[str | None] = [time_at(fd, place, size, zone) for place in places[:-1]]
+    probed = [(place, time_at(fd, place, size, zone)) for place in range(0, size, step)]
+    times = [probed[0], *((place, time) for place, time in probed[1:] if time is not None)]
+    times.append((size, time_at(fd, max(times[-1][0] + 1, size - _LOOK), size, zone, last=True)))
     low, high = later(since, -SLACK_SECONDS), later(until, SLACK_SECONDS)
     wanted: list[tuple[int, int]] = []
     unordered = False
-    for index, (begin, end) in enumerate(itertools.pairwise(places)):
-        before = times[index]
-        after = times[index + 1] if index + 1 < len(times) else None
-        last = index + 1 == len(times)
-        backwards = before is not None and after is not None and later(after, SLACK_SECONDS) < before
-        unordered = unordered or backwards
-        if not backwards and before is not None:
-            if before > high:
+    for (begin, before), (end, after) in itertools.pairwise(times):
+        if before is not None and after is not None:
+            backwards = later(after, SLACK_SECONDS) < before
+            unordered = unordered or backwards
+            if not backwards and (before > high or after < low):
                 continue
-            if after is not None and after < low:
-                continue
-        if before is None and not last and after is not None and after < low and index and _known(times[:index]) < low:
-            continue
         if wanted and wanted[-1][1] == begin:
             wanted[-1] = (wanted[-1][0], end)
         else:
             wanted.append((begin, end))
     return wanted, unordered
-
-
-def _known(times: list[str | None]) -> str:
-    return next((time for time in reversed(times) if time is not None), "")

@@ -7,7 +7,7 @@ import pandas as pd
 from runbook.connections import LogsConnection
 from runbook.logfiles.durations import percentile
 from runbook.logs.window import DEADLINE, Window, one_pass, partly_recorded, require_requests
-from runbook.model import Asking, Finding, Question, Status, at_most
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, at_most
 
 # What the runbook wants to know of, and under which names the service logs it.
 EXPECTED = {"candidate_generation": "candidate_generation", "language model": "llm ", "database": "database"}
@@ -23,6 +23,8 @@ def probe(asking: Asking, *, window: Window | None = None) -> pd.DataFrame:
     require_requests(reading, tally)
     rows = [_row("request", subject, counted) for subject, counted in tally.durations.items()]
     rows += [_row("operation", subject, counted) for subject, counted in tally.operations.items()]
+    if not rows:
+        raise CouldNotFindOut(f"the log records no duration of the {tally.requests:,} requests")
     columns = ["kind", "subject", "count", "p50", "p95", "p99", "longest"]
     frame = pd.DataFrame(rows, columns=columns).sort_values(["kind", "p95"], ascending=[False, False])
     frame.attrs = {"partly": partly_recorded(tally)}

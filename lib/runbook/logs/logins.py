@@ -1,12 +1,12 @@
 """Does somebody guess passwords?"""
 
-from collections import defaultdict
-from datetime import datetime
+from collections import Counter, defaultdict
+from datetime import datetime, timedelta
 
 import pandas as pd
 
 from runbook.connections import LogsConnection
-from runbook.logs.window import DEADLINE, Window, one_pass, require_requests
+from runbook.logs.window import DEADLINE, Window, one_pass, require_statuses
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, at_most
 
 BRUTE_FORCE_MINUTES = 10
@@ -21,7 +21,7 @@ def probe(asking: Asking, *, window: Window | None = None) -> pd.DataFrame:
     login.
     """
     reading, tally, _ = one_pass(asking, window)
-    require_requests(reading, tally)
+    require_statuses(reading, tally)
     logins = sorted(tally.failed_logins.items())
     count = sum(n for _, n in logins)
     if count and not any(user or client for (_, user, client), _ in logins):
@@ -43,18 +43,22 @@ def probe(asking: Asking, *, window: Window | None = None) -> pd.DataFrame:
 
 def _most(seen: list[tuple[datetime, int, str]], *, users: bool) -> tuple[int, int, int, str]:
     """Return all failures, the most within the one span, the most users within the other, and the first time."""
-    most = different = 0
-    for index, (begin, _, _) in enumerate(seen):
-        later = seen[index:]
-        spans = [(moment - begin).total_seconds() / 60 for moment, _, _ in later]
-        most = max(
-            most, sum(n for (_, n, _), minutes in zip(later, spans, strict=True) if minutes < BRUTE_FORCE_MINUTES)
-        )
-        if users:
-            near = {
-                who for (_, _, who), minutes in zip(later, spans, strict=True) if minutes < SPRAYING_MINUTES and who
-            }
-            different = max(different, len(near))
+    most = different = failed = first = near = 0
+    names: Counter[str] = Counter()
+    for moment, n, who in seen:  # in the order of time: what leaves a span at its beginning never comes back
+        failed += n
+        while moment - seen[first][0] >= timedelta(minutes=BRUTE_FORCE_MINUTES):
+            failed -= seen[first][1]
+            first += 1
+        most = max(most, failed)
+        if users and who:
+            names[who] += 1
+        while moment - seen[near][0] >= timedelta(minutes=SPRAYING_MINUTES):
+            names[seen[near][2]] -= 1
+            if names[seen[near][2]] <= 0:
+                del names[seen[near][2]]
+            near += 1
+        different = max(different, len(names))
     return sum(n for _, n, _ in seen), most, different, seen[0][0].strftime("%Y-%m-%d %H:%M")
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from runbook.connections import LogsConnection
 from runbook.logfiles import Tally
-from runbook.logs.window import DEADLINE, Window, one_pass, partly_recorded, require_requests
+from runbook.logs.window import DEADLINE, Window, one_pass, partly_recorded, require_statuses
 from runbook.model import Asking, Finding, Question, Status, at_most
 
 COLUMNS = ["status", "method", "path", "user", "client", "count", "first", "last"]
@@ -25,7 +25,7 @@ def rows_of(tally: Tally, low: int, high: int) -> pd.DataFrame:
 
 def _probe(asking: Asking, asked: Window | None, low: int, high: int, grep: str) -> pd.DataFrame:
     reading, tally, about = one_pass(asking, asked)
-    require_requests(reading, tally)
+    require_statuses(reading, tally)
     frame = rows_of(tally, low, high)
     frame.attrs = {
         "hours": about.hours,

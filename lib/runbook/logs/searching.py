@@ -35,7 +35,7 @@ def _search(asking: Asking, since: datetime, until: datetime, pattern: str, wher
     logs = asking.connection(LogsConnection)
     try:
         re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"the pattern {pattern!r} is no regular expression: {error}") from error
     wanted = Search(
         files=logs.files("api"),

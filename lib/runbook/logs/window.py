@@ -89,6 +89,13 @@ def require_requests(reading: Reading, tally: Tally) -> None:
         raise CouldNotFindOut(f"{form} no path, no status and no duration")
 
 
+def require_statuses(reading: Reading, tally: Tally) -> None:
+    """Raise `CouldNotFindOut` where the window's entries do not record how requests were answered."""
+    require_requests(reading, tally)
+    if tally.without_status == tally.requests:
+        raise CouldNotFindOut(f"the log records no status of the {tally.requests:,} requests")
+
+
 def partly_recorded(tally: Tally) -> str:
     """Return what to add to a figure where a part of the entries is in the text format, which records less."""
     if not tally.text_lines:
