@@ -85,7 +85,8 @@ def slow(p95: float, count: int = 20, kind: str = "request", subject: str = "/a"
 
 
 def guessed(most: int, users: int = 0, by: str = "client") -> pd.DataFrame:
-    row = {"by": by, "name": "x", "failed": most, "most": most, "users": users, "since": "2026-03-11 09:00"}
+    row = {"by": by, "name": "x", "failed": most, "most": most, "since": "2026-03-11 09:00"}
+    row |= {"users": users, "users_since": "2026-03-11 08:30"}
     return framed([row] if most else [], row, failed=most, note="")
 
 
@@ -421,8 +422,8 @@ def test_ten_minutes_and_an_hour_are_counted_wherever_they_begin() -> None:
             (80, 1, "f"),
         ]
     ]
-    assert logins._most(seen, users=True) == (10, 5, 4, "2026-03-11 00:00")
-    assert logins._most(seen, users=False) == (10, 5, 0, "2026-03-11 00:00")
+    assert logins._most(seen, users=True) == (10, 5, "2026-03-11 00:10", 4, "2026-03-11 00:00")
+    assert logins._most(seen, users=False) == (10, 5, "2026-03-11 00:10", 0, "2026-03-11 00:00")
 
 
 def test_a_spray_over_very_many_users_is_judged_in_time(logged: Opened) -> None:
@@ -585,6 +586,42 @@ def test_the_runbooks_own_grep_never_waits_for_what_is_no_file(
     os.mkfifo(folder / f"api_{datetime.now(UTC):%Y%m%d}.log")
     answer = run.ask(logs.errors, window=WINDOW)
     assert answer.seconds < 5 and "there is no file of this day" in answer.findings[0].message
+
+
+@pytest.mark.parametrize(("damage", "told"), [(b"", "prints 2 lines"), (b"\0\n", "prints 0 lines")])
+def test_the_note_counts_what_the_runbooks_own_grep_prints_and_not_its_complaints(
+    logged: Opened, damage: bytes, told: str
+) -> None:
+    run = logged(request())
+    today = Path(run.target.logs.api[0]).parent / f"api_{datetime.now(UTC):%Y%m%d}.log"
+    today.write_bytes(damage + (entry(level="ERROR") * 2).encode())
+    note = run.ask(logs.errors, window=WINDOW).findings[0].message
+    assert f"grep 'ERROR' {told} of this day's file" in note
+    assert ("for a byte that is no text" in note) is bool(damage)
+
+
+def test_the_note_stands_beside_the_first_finding_only() -> None:
+    rows = [{"by": "user", "name": name, "failed": 50, "most": 50, "since": "x", "users": 0} for name in "ab"]
+    told = judge(logs.failed_logins, framed(rows, [*rows[0], "users_since"], failed=100, note="the note"))
+    assert [finding.message.count("the note") for finding in told.values()] == [1, 0]
+
+
+def test_suspicious_requests_tell_how_each_was_answered_and_the_worst_of_them() -> None:
+    rows = [
+        {"rule": "scanner", "path": path, "status": status, "count": count, "first": "", "last": ""}
+        for path, status, count in [("/.env", 404, 9), ("/.git", 200, 2), ("/x.php", 404, 1)]
+    ]
+    frame = framed(rows, [*rows[0]], partly="", requests=99, note="")
+    message = judge(logs.suspicious_requests, frame)["scanner"].message
+    assert message == "12 requests, answered 2 × 200, 10 × 404; such as /.git (200)"
+
+
+@pytest.mark.parametrize(("share", "status"), [(0.9, None), (10.0, WARNING), (10.1, CRITICAL)])
+def test_failures_that_grew_above_the_runbooks_p1_are_critical(share: float, status: Status | None) -> None:
+    rows = [("5xx", "all requests", 0.1, share, "%", 10 * share), ("entries", "all", 1.0, 1.0, "per hour", 1.0)]
+    frame = pd.DataFrame(rows, columns=["what", "subject", "before", "after", "unit", "times"])
+    found = judge(logs.compared, frame).get("5xx all requests")
+    assert (found.status if found else None) is status
 
 
 def test_the_last_minutes_are_judged_by_the_last_five(logged: Opened) -> None:

@@ -57,7 +57,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     truth, before = Truth(SINCE, UNTIL), Truth(BEGIN, SINCE)
     told = events(11, BEGIN, UNTIL, 12_000, documented=True, attacked=True)
     written = write(folder, told, truths=[truth, before], **{"rotate_bytes": 1_000_000, **CASES[request.param]})
-    reading = read_all(find_files([f"{folder}/api_*.log*"]), Job(PERIODS), seconds=60, workers=0 or None)
+    reading = read_all(find_files([f"{folder}/api_*.log*"]), Job(PERIODS), seconds=60)
     yield Case(reading, truth, before, written.malformed, written.broken)
 
 

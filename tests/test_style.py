@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import papermill
 import pytest
 
 from runbook.cli.run import all_questions
@@ -83,6 +84,11 @@ def test_parameters_are_explained_and_hold_no_secret(notebook: Notebook) -> None
     assert parameters["target"].default == "sandbox" and parameters["incident"].default == ""
     assert all(parameter.says for parameter in parameters.values())
     assert not [name for name in parameters if re.search("password|secret|token|key", name)]
+
+
+@each_notebook
+def test_papermill_reads_every_parameter_as_well(notebook: Notebook) -> None:
+    assert set(papermill.inspect_notebook(str(notebook.path))) == set(declared(notebook))
 
 
 @each_notebook

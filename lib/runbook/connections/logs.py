@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -122,7 +123,10 @@ class LogsConnection(Connection):
         if grep is None:
             return ""
         printed, last = 0, b""
-        with subprocess.Popen([grep, expression, file], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        with (
+            tempfile.TemporaryFile() as told,
+            subprocess.Popen([grep, expression, file], stdout=subprocess.PIPE, stderr=told) as process,
+        ):
             ending = threading.Timer(GREP_SECONDS, process.kill)
             ending.start()
             assert process.stdout
@@ -131,11 +135,16 @@ class LogsConnection(Connection):
                 last = (last + block)[-300:]
             process.wait()
             ending.cancel()
+            told.seek(0)
+            complaint = told.read(4096)
         if process.returncode < 0:
             return f"the runbook's grep '{expression}' did not end within {GREP_SECONDS} s"
-        binary = b"inary file" in last
+        # Its remark about a file that is no text stands on either stream, by its version.
+        printed -= b"inary file" in last
+        binary = b"inary file" in last + complaint
         stopped = ", and goes no further for a byte that is no text" if binary else ""
-        return f"the runbook's grep '{expression}' prints {printed} lines of this day's file{stopped}"
+        lines = "1 line" if printed == 1 else f"{printed} lines"
+        return f"the runbook's grep '{expression}' prints {lines} of this day's file{stopped}"
 
     def close(self) -> None:
         """End what still reads."""
@@ -163,13 +172,13 @@ class LogsConnection(Connection):
         since = datetime.fromisoformat(min(period.since for period in periods))
         until = datetime.fromisoformat(max(period.until for period in periods))
         for name in containers:
-            reader, told = Reader(job), FileRead(f"container:{name}")
+            reader = Reader(job)
+            reader.file = FileRead(f"container:{name}")
             try:
                 reader.read_stream(container_output(name, since, until, self._connect_seconds), self._stopped.is_set)
             except CouldNotFindOut as reason:
-                told.problem = str(reason)
+                reader.file.problem = str(reason)
             more = reader.done()
-            more.files = {told.path: reader.file}
-            reader.file.path, reader.file.problem = told.path, told.problem
+            more.files = {reader.file.path: reader.file}
             reading.merge(more)
         return reading

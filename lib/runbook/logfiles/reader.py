@@ -11,7 +11,6 @@ import msgspec
 from runbook.logfiles.entries import (
     HEADER,
     SECONDS,
-    SERIOUS,
     Entry,
     canonical,
     decode_line,
@@ -276,6 +275,3 @@ def read_here(job: Job, tasks: Sequence[Task], stopped: Callable[[], bool]) -> R
     for task in tasks:
         reader.read(task, stopped)
     return reader.done()
-
-
-__all__ = ["SERIOUS", "Job", "Reader", "Task", "read_here"]

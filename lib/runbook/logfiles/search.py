@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from heapq import heappush, heapreplace
+from heapq import nsmallest
 from typing import Any
 
 import msgspec
@@ -73,8 +73,13 @@ def search(wanted: Search, seconds: float) -> Found:
 def find(wanted: Search) -> Found:
     """Return the lines found, searching in this process."""
     found = Found()
-    # The latest of the kept lines lies on top, to make room for an earlier one.
-    kept: list[tuple[Any, ...]] = []
+    first = nsmallest(wanted.limit, _hits(wanted, found))
+    found.lines = [(stamp, path, line) for stamp, _, path, line in first]
+    return found
+
+
+def _hits(wanted: Search, found: Found) -> Iterator[tuple[str, int, str, str]]:
+    """Yield each line that is wanted, with its time, its number and its file; counts them, and tells problems."""
     matches = re.compile(wanted.pattern).search if wanted.pattern else None
     for file in wanted.files:
         if file.problem:
@@ -84,36 +89,9 @@ def find(wanted: Search) -> Found:
             for stamp, line in _lines(file, wanted):
                 if wanted.since <= stamp < wanted.until and _wanted(line, wanted.conditions, matches):
                     found.count += 1
-                    row = (
-                        _Backwards(stamp),
-                        -found.count,
-                        file.path,
-                        line[:LINE_CHARACTERS].decode("utf-8", "replace"),
-                    )
-                    if len(kept) < wanted.limit:
-                        heappush(kept, row)
-                    elif row > kept[0]:
-                        heapreplace(kept, row)
+                    yield stamp, found.count, file.path, line[:LINE_CHARACTERS].decode("utf-8", "replace")
         except (Cut, OSError) as error:
             found.problems[file.path] = f"could not be read to its end: {error}"
-    found.lines = [(stamp.text, path, line) for stamp, _, path, line in sorted(kept, reverse=True)]
-    return found
-
-
-class _Backwards:
-    """A text that sorts the other way round."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __lt__(self, other: "_Backwards") -> bool:
-        return self.text > other.text
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Backwards) and self.text == other.text
-
-    def __hash__(self) -> int:
-        return hash(self.text)
 
 
 def _lines(file: LogFile, wanted: Search) -> Iterator[tuple[str, bytes]]:

@@ -71,12 +71,19 @@ def _figures(tally: Tally, hours: float) -> dict[tuple[str, str, str], float]:
 
 
 def check(
-    frame: pd.DataFrame, *, times: float = 3, least: float = 3, least_ms: float = 200, least_share: float = 1
+    frame: pd.DataFrame,
+    *,
+    times: float = 3,
+    least: float = 3,
+    least_ms: float = 200,
+    least_share: float = 1,
+    critical_share: float = 10,
 ) -> list[Finding]:
     """Name what is ``times`` as much as before: errors, 5xx and durations; warnings and volume are told in the table.
 
     A factor of three is more than the hour of the day explains. Left out is what is small: messages of fewer than
-    ``least`` an hour, 95th percentiles below ``least_ms``, 5xx below ``least_share`` (%).
+    ``least`` an hour, 95th percentiles below ``least_ms``, 5xx below ``least_share`` (%). Above ``critical_share`` (%)
+    5xx that grew are CRITICAL, the runbook's own P1.
     """
     floors = {"error": least, "p95": least_ms, "5xx": least_share}
     floor = frame["what"].map(floors)
@@ -84,7 +91,7 @@ def check(
     findings = [
         Finding(
             object=f"{row['what']} {row['subject'][:150]}",
-            status=Status.WARNING,
+            status=Status.CRITICAL if row["what"] == "5xx" and row["after"] > critical_share else Status.WARNING,
             message=f"{row['before']:.3g} → {row['after']:.3g} {row['unit']}",
             value=row["after"],
             unit=row["unit"],

@@ -4,6 +4,7 @@ import pandas as pd
 
 from runbook.connections import LogsConnection
 from runbook.logfiles.entries import FAILED
+from runbook.logs.beside import beside
 from runbook.logs.window import DEADLINE, Window, one_pass, require_entries
 from runbook.model import Asking, Finding, Question, at_most
 
@@ -41,9 +42,8 @@ def check(frame: pd.DataFrame, *, warning: float = 20, critical: float = 200) ->
     if len(frame):
         top = frame.iloc[0]
         message += f", {len(frame):,} different; most often ({top['count']:,}): {top['message'][:120]}"
-    if frame.attrs["note"]:
-        message += f". Beside it, {frame.attrs['note']}"
-    return [at_most("service", per_hour, warning, critical, unit="errors/h", message=message)]
+    finding = at_most("service", per_hour, warning, critical, unit="errors/h", message=message)
+    return beside(frame.attrs["note"], [finding])
 
 
 errors = Question(

@@ -102,7 +102,16 @@ class HourMap(Plot):
             drawn = axes.imshow(table.to_numpy(dtype=float), aspect="auto", cmap="OrRd", vmin=0)
             figure.colorbar(drawn, ax=axes, label="errors per hour")
             for (row, column), value in _values(table):
-                axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7)
+                ink = "white" if value > 0.6 * (table.max().max() or 1) else "black"
+                axes.text(
+                    column,
+                    row,
+                    f"{value:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color=ink,
+                )
         axes.set_yticks(range(len(table)), list(table.index), fontsize=8)
         axes.set_xticks(range(0, 24, 2))
         axes.set_xlabel("hour of the day (UTC); white without a number: not in the window")

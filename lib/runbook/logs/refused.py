@@ -4,6 +4,7 @@ import pandas as pd
 
 from runbook.connections import LogsConnection
 from runbook.logfiles import Tally
+from runbook.logs.beside import beside
 from runbook.logs.window import DEADLINE, Window, one_pass, partly_recorded, require_statuses
 from runbook.model import Asking, Finding, Question, Status, at_most
 
@@ -61,14 +62,13 @@ def check_authentication(frame: pd.DataFrame, *, warning: float = 60, critical: 
     if count:
         paths = frame.groupby("path")["count"].sum().sort_values(ascending=False)
         message += f"; most on {paths.index[0]} ({paths.iloc[0]:,})"
-    if frame.attrs["note"]:
-        message += f". Beside it, {frame.attrs['note']}"
     findings = [at_most("401 and 403", count / hours, warning, critical, unit="refused/h", message=message)]
-    for name, why in (("user", "user_id is null in each"), ("client", "no address is recorded")):
+    for name, why in (("user", "user_id is null"), ("client", "no address is recorded")):
         if count and not frame[name].astype(bool).any():
-            told = f"who was refused cannot be told by {name}: {why} of these {count:,} entries"
-            findings.append(Finding(object=f"by {name}", status=Status.UNKNOWN, message=told))
-    return findings
+            told = f"who was refused cannot be told by {name}: {why} in all of these {count:,} entries"
+            after = "have the service log it, or acknowledge this in the profile"
+            findings.append(Finding(object=f"by {name}", status=Status.UNKNOWN, message=told, next=after))
+    return beside(frame.attrs["note"], findings)
 
 
 def probe_server_errors(asking: Asking, *, window: Window | None = None) -> pd.DataFrame:
@@ -106,18 +106,19 @@ def check_rate_limited(frame: pd.DataFrame, *, warning: float = 1, critical: flo
     One of a hundred refused is a limit that works; one of ten is a limit that users meet, or an attack.
     """
     requests, count = int(frame.attrs["requests"]), int(frame["count"].sum())
-    note = f". Beside it, {frame.attrs['note']}" if frame.attrs["note"] else ""
     if not count and not frame.attrs["recorded"]:
         message = (
             "the service as built never logs a 429, so that none in the log means nothing; count them by its metrics"
         )
-        return [Finding(object="service", status=Status.UNKNOWN, message=message + note)]
+        after = "set logs.records_429 where the service does log them, or acknowledge this in the profile"
+        finding = Finding(object="service", status=Status.UNKNOWN, message=message, next=after)
+        return beside(frame.attrs["note"], [finding])
     message = f"{count:,} of {requests:,} requests answered 429{frame.attrs['partly']}"
     if count:
         paths = frame.groupby("path")["count"].sum().sort_values(ascending=False)
         message += f"; most on {paths.index[0]} ({paths.iloc[0]:,})"
     share = 100 * count / (requests or 1)
-    return [at_most("service", share, warning, critical, unit="%", message=message + note)]
+    return beside(frame.attrs["note"], [at_most("service", share, warning, critical, unit="%", message=message)])
 
 
 authentication = Question(
@@ -150,5 +151,5 @@ rate_limited = Question(
     source="the entries of the window with status_code 429",
     needs=(LogsConnection,),
     deadline=DEADLINE,
-    next="see by client who sends so many; where the log records no 429, set logs.records_429 or acknowledge this",
+    next="see in the table which client sends so many",
 )

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from runbook.connections import LogsConnection
+from runbook.logs.beside import beside
 from runbook.logs.window import DEADLINE, Window, one_pass, partly_recorded, require_requests
 from runbook.model import Asking, Finding, Question, Status, at_most
 
@@ -32,24 +33,33 @@ def check(frame: pd.DataFrame, *, warning: float = 0, critical: float = 200) -> 
     Anything public is scanned every day, and what is answered 404 did no harm; an injection that makes the server fail
     has reached something.
     """
-    note = f". Beside it, {frame.attrs['note']}" if frame.attrs["note"] else ""
     if frame.empty:
         message = f"none among {frame.attrs['requests']:,} requests{frame.attrs['partly']}"
-        return [at_most("requests", 0.0, warning, critical, unit="requests", message=message + note)]
+        finding = at_most("requests", 0.0, warning, critical, unit="requests", message=message)
+        return beside(frame.attrs["note"], [finding])
     findings = []
     for rule, rows in frame.groupby("rule"):
-        count, worst = int(rows["count"].sum()), rows.iloc[0]
-        message = f"{count:,} requests, such as {worst['path'][:100]} (answered {worst['status']}){note}"
+        count = int(rows["count"].sum())
+        # What reached something first: failed, then answered, then refused.
+        worst = rows.assign(rank=rows["status"].map(_rank)).sort_values(["rank", "count"], ascending=False).iloc[0]
+        by_status = rows.groupby("status")["count"].sum()
+        answers = ", ".join(f"{n:,} × {status or 'no status'}" for status, n in by_status.items())
+        message = f"{count:,} requests, answered {answers}; such as {worst['path'][:100]} ({worst['status']})"
         finding = at_most(str(rule), float(count), warning, critical, unit="requests", message=message)
-        failed = rows[rows["status"] >= 500]
-        if len(failed):
-            path = failed.iloc[0]["path"][:100]
-            told = f"{int(failed['count'].sum()):,} of {count:,} made the service fail, such as {path}"
+        if worst["status"] >= 500:
             finding = Finding(
-                object=str(rule), status=Status.CRITICAL, message=told + note, value=float(count), unit="requests"
+                object=str(rule),
+                status=Status.CRITICAL,
+                message=f"made the service fail: {message}",
+                value=float(count),
+                unit="requests",
             )
         findings.append(finding)
-    return findings
+    return beside(frame.attrs["note"], findings)
+
+
+def _rank(status: int) -> int:
+    return 2 if status >= 500 else 1 if 0 < status < 400 else 0
 
 
 suspicious_requests = Question(

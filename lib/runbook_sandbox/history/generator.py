@@ -52,7 +52,7 @@ PATHS = (
     ("GET", "/auth/me", 70, 1.4, 0.4, True),
     ("POST", "/auth/login", 40, 210.0, 0.2, True),
     ("POST", "/annotations/decisions", 80, 22.0, 0.6, True),
-    ("POST", "/candidates/generate", 30, 950.0, 0.5, True),
+    ("POST", "/candidates/generate", 30, 650.0, 0.4, True),
     ("POST", "/documents/ingest", 22, 130.0, 0.8, True),
     ("GET", "/statistics/overview", 10, 35.0, 0.5, True),
 )
