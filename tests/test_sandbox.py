@@ -313,3 +313,16 @@ def test_a_server_that_other_users_cannot_reach_is_copied_to_where_they_can(
         assert told.stdout.startswith("postgres (PostgreSQL)"), told.stderr
     finally:
         shutil.rmtree(elsewhere.folder)
+
+
+def test_a_process_that_ends_while_the_holders_are_looked_for_does_not_stop_the_healing(
+    sandbox: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = [sys.executable, "-c", "input()", "runbook_sandbox.holder"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE) as stays, subprocess.Popen(argv, stdin=subprocess.PIPE) as ends:
+        both = [psutil.Process(stays.pid), psutil.Process(ends.pid)]
+        ends.communicate(b"\n")
+        monkeypatch.setattr(processes, "find", lambda _: both)
+        found = processes.running(sandbox, "runbook_sandbox.holder")
+        stays.communicate(b"\n")
+    assert [process.pid for process in found] == [stays.pid]

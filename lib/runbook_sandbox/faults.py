@@ -96,8 +96,7 @@ def _take_all_slots(place: Place) -> None:
 
 
 def _end_holders(place: Place) -> None:
-    holders = [p for p in processes.find(place) if "runbook_sandbox.holder" in p.cmdline()]
-    processes.end(holders)
+    processes.end(processes.running(place, "runbook_sandbox.holder"))
 
 
 def _age_queue(hours: int) -> Callable[[Place], None]:

@@ -84,6 +84,18 @@ def end(processes: Sequence[psutil.Process], *, seconds: float = 4.0) -> None:
     psutil.wait_procs(alive, timeout=seconds)
 
 
+def running(place: Place, module: str) -> list[psutil.Process]:
+    """Return the processes of the sandbox that run a module; one that ends meanwhile is none of them."""
+
+    def runs(process: psutil.Process) -> bool:
+        try:
+            return module in process.cmdline()
+        except psutil.Error:
+            return False
+
+    return [process for process in find(place) if runs(process)]
+
+
 def process_name(process: psutil.Process) -> str:
     """Return a process's name, "" when it is gone."""
     try:
