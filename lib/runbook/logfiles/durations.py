@@ -4,6 +4,7 @@ from array import array
 from collections import Counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 _HELD = 4096
 # Durations in microseconds at which one digit more is rounded away.
@@ -23,13 +24,16 @@ class Durations:
         if self._held:
             milliseconds = np.frombuffer(self._held, dtype=np.float64)
             told = milliseconds[~np.isnan(milliseconds)]
-            microseconds = np.rint(np.clip(told, 0, 1e9) * 1000).astype(np.int64)
-            unit = 10 ** np.searchsorted(_DECADES, microseconds, side="right")
-            values, counts = np.unique((microseconds + unit // 2) // unit * unit, return_counts=True)
-            for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-                self.counted[value] += count
+            self.count(np.rint(np.clip(told, 0, 1e9) * 1000).astype(np.int64))
             del milliseconds
             del self._held[:]
+
+    def count(self, microseconds: NDArray[np.int64]) -> None:
+        """Count many durations at once."""
+        unit = 10 ** np.searchsorted(_DECADES, microseconds, side="right")
+        values, counts = np.unique((microseconds + unit // 2) // unit * unit, return_counts=True)
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+            self.counted[value] += count
 
     @property
     def full(self) -> bool:

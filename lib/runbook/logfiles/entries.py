@@ -126,13 +126,14 @@ def from_stamp(stamp: str) -> datetime:
     return datetime.fromisoformat(stamp)
 
 
-def text_entry(header: "re.Match[bytes]", stamp: str) -> Entry:
-    """Return the entry of a text line's header, which is of the moment ``stamp``."""
+def text_entry(header: "re.Match[bytes]", stamp: str, exception: str | None = None) -> Entry:
+    """Return the entry of a text line's header, which is of the moment ``stamp``, and of the lines after it."""
     return Entry(
         timestamp=stamp,
         level=header[3].decode(),
         logger=header[4].decode("utf-8", "replace"),
         message=header[7].rstrip(b"\r\n").decode("utf-8", "replace"),
+        exception=exception,
     )
 
 

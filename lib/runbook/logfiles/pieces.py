@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-PIECE = 256 << 10
+PIECE = 2 << 20
 # A line longer than this is no entry of a log; it is skipped and counted.
 LONGEST_LINE = 4 << 20
 # As much is lost where a compressed file is damaged, before the damage.

@@ -8,8 +8,10 @@ from operator import itemgetter
 
 import msgspec
 
+from runbook.logfiles.columns import Columns, Ordinary
 from runbook.logfiles.entries import (
     HEADER,
+    LEVELS,
     SECONDS,
     Entry,
     canonical,
@@ -18,6 +20,8 @@ from runbook.logfiles.entries import (
     text_entry,
     utc_minute,
 )
+from runbook.logfiles.heads import NONE as NO_LEVEL
+from runbook.logfiles.heads import SECOND_CHARACTERS, HeadReader
 from runbook.logfiles.pieces import Cut, of_range, of_stream, unpacked
 from runbook.logfiles.sources import open_file
 from runbook.logfiles.stamps import all_canonical
@@ -25,9 +29,11 @@ from runbook.logfiles.tally import FileRead, Period, Reading, Tallier, Tally
 
 _HEAD = itemgetter(slice(0, 26))
 _FRACTION = re.compile(rb"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)[.,]\d+(?= \[)", re.MULTILINE)
-_LEVELS = {b"[DEBUG": "DEBUG", b"[INFO]": "INFO", b"[WARNI": "WARNING", b"[ERROR": "ERROR", b"[CRITI": "CRITICAL"}
+_LEVELS = {b" [DEBUG": "DEBUG", b" [INFO]": "INFO", b" [WARNI": "WARNING", b" [ERROR": "ERROR", b" [CRITI": "CRITICAL"}
 _SERIOUS_MARKS = (b"[WARNING] ", b"[ERROR] ", b"[CRITICAL] ")
+_FIRST_SERIOUS = LEVELS.index("WARNING")
 _TRACEBACK_LINES = 60
+_TIMES_REMEMBERED = 10_000
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -59,6 +65,9 @@ class Reader:
         self._reading = Reading()
         self.file = FileRead("")
         self._in_text = False
+        self._columns = Columns()
+        self._heads = HeadReader(job.zone)
+        self._local: dict[bytes, str | None] = {}
 
     def read(self, task: Task, stopped: Callable[[], bool] = lambda: False) -> None:
         """Read one part; what keeps it from being read whole is told of its file."""
@@ -98,6 +107,9 @@ class Reader:
 
     def _piece(self, piece: bytes) -> None:
         if piece[:1] == b"{":
+            taken = self._columns.take(piece)
+            if taken is not None and self._ordinary(taken[0]):
+                piece = taken[1]
             try:
                 entries = decode_lines(piece)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -110,6 +122,29 @@ class Reader:
             self._text(piece)
         else:
             self._lines(piece)
+
+    def _ordinary(self, ordinary: Ordinary) -> bool:
+        """Count ordinary entries, where each period holds all of them or none; tell whether it did."""
+        holding = self._holding(ordinary.low, ordinary.high)
+        if holding is None:
+            return False
+        self._span(ordinary.low, ordinary.high)
+        self.file.json_lines += sum(ordinary.minutes.values())
+        for tallier in holding:
+            tallier.add_ordinary(ordinary)
+        return True
+
+    def _holding(self, low: str, high: str) -> list[Tallier] | None:
+        """Return the tallies whose period holds all from ``low`` to ``high``; None where one holds a part of it only,
+        or a part is of the future.
+        """
+        holding = []
+        for period, tallier in self._tallies:
+            if period.since <= low and high < period.until:
+                holding.append(tallier)
+            elif low < period.until and high >= period.since:
+                return None
+        return None if high > self._job.latest else holding
 
     def _entries(self, entries: list[Entry]) -> None:
         """Count entries of JSON lines, whatever form their timestamps have."""
@@ -144,11 +179,31 @@ class Reader:
         return kept
 
     def _text(self, piece: bytes) -> None:
-        """Count a piece of the text format: by second and level at once, then its serious lines one by one."""
+        """Count a piece of the text format: by minute and level at once, then its serious lines one by one."""
+        heads = self._heads.read(piece)
+        holding = None if heads is None else self._holding(heads.low, heads.high)
+        if heads is None or holding is None:
+            self._text_by_second(piece)
+            return
+        self._in_text = True
+        self._span(heads.low, heads.high)
+        count = sum(heads.minutes.values())
+        self.file.text_lines += count
+        self.file.other_lines += len(heads.levels) - count
+        for tallier in holding:
+            tallier.add_text_counts(heads.minutes)
+            tallier.tally.text_lines += count
+        if holding:
+            serious = (heads.levels >= _FIRST_SERIOUS) & (heads.levels < NO_LEVEL)
+            for begin, end in zip(heads.begins[serious].tolist(), heads.ends[serious].tolist(), strict=True):
+                self._serious_text(piece, begin, end)
+
+    def _text_by_second(self, piece: bytes) -> None:
+        """Count a piece that a period holds a part of, or whose times are not all of the usual form."""
         seconds: Counter[tuple[str, str]] = Counter()
         others = 0
         for head, count in Counter(map(_HEAD, piece.split(b"\n"))).items():
-            level = _LEVELS.get(head[20:26])
+            level = _LEVELS.get(head[19:26])
             stamp = self._second(head[:19]) if level is not None else None
             if level is None or stamp is None:
                 if head[19:20] in (b",", b"."):
@@ -169,7 +224,8 @@ class Reader:
             while found >= 0:
                 begin = piece.rfind(b"\n", 0, found) + 1
                 if found - begin == 20:
-                    self._serious_text(piece, begin)
+                    end = piece.find(b"\n", begin)
+                    self._serious_text(piece, begin, len(piece) if end < 0 else end)
                 found = piece.find(mark, found + 1)
 
     def _seconds(self, seconds: "Counter[tuple[str, str]]") -> None:
@@ -187,25 +243,31 @@ class Reader:
                 tallier.tally.text_lines += sum(minutes.values())
 
     def _second(self, local: bytes) -> str | None:
-        second = local[16:].decode("ascii", "replace")
-        try:
-            return f"{utc_minute(local[:16].decode(), self._job.zone)}{second}.000000Z" if second in SECONDS else None
-        except (ValueError, OverflowError):
-            return None
+        """Return the time of a text line as the service writes it in JSON, or None where it is none."""
+        stamp = self._local.get(local, "")
+        if stamp == "":
+            second = local[16:].decode("ascii", "replace")
+            try:
+                minute = utc_minute(local[:16].decode(), self._job.zone)
+                stamp = f"{minute}{second}.000000Z" if second in SECONDS and local[10:11] == b" " else None
+            except (ValueError, OverflowError):
+                stamp = None
+            if len(self._local) >= _TIMES_REMEMBERED:
+                self._local.clear()
+            self._local[local] = stamp
+        return stamp
 
-    def _serious_text(self, piece: bytes, begin: int) -> None:
-        end = piece.find(b"\n", begin)
-        end = len(piece) if end < 0 else end
-        header = HEADER.match(piece[begin:end])
-        stamp = self._second(piece[begin : begin + 19]) if header else None
-        if header is None or stamp is None:
-            return
-        entry = text_entry(header, stamp)
-        if piece[end + 1 : end + 2] not in (b"2", b""):
-            entry.exception = _continued(piece, end + 1)
-        for period, tallier in self._tallies:
-            if period.since <= entry.timestamp < period.until:
-                tallier.add_text(entry)
+    def _serious_text(self, piece: bytes, begin: int, end: int) -> None:
+        stamp = self._second(piece[begin : begin + SECOND_CHARACTERS])
+        if stamp is not None:
+            told = piece[begin + SECOND_CHARACTERS : end]
+            for period, tallier in self._tallies:
+                if period.since <= stamp < period.until and not tallier.add_text_again(stamp, told):
+                    header = HEADER.match(piece[begin:end])
+                    if header is not None:
+                        continued = piece[end + 1 : end + 2] not in (b"2", b"")
+                        exception = _continued(piece, end + 1) if continued else None
+                        tallier.add_text(text_entry(header, stamp, exception), told)
 
     def _lines(self, piece: bytes) -> None:
         """Count a piece line by line: lines of both formats, broken ones, and what follows a line of text."""

@@ -2,25 +2,30 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
+import numpy as np
 
+from runbook.logfiles.columns import Ordinary
 from runbook.logfiles.durations import Durations
 from runbook.logfiles.entries import FAILED, LEVELS, SERIOUS, Entry
-from runbook.logfiles.masking import MESSAGE_CHARACTERS, masked, route
+from runbook.logfiles.masking import ENDS_IN_ID, MESSAGE_CHARACTERS, masked, route
 from runbook.logfiles.suspicious import rule_of
 
 # Tables end here, and what is beyond is counted together: hostile input must not fill the memory.
 KEYS_KEPT = 5000
 LOGINS_KEPT = 10 * KEYS_KEPT
 TIMELINE_ROWS = 200_000
+# So many durations wait to be counted together.
+_SETTLED_AT = 1 << 18
 PATHS_REMEMBERED = 20_000
 OTHER = "(others)"
-# The commonest path with an id: what stands before the id decides everything about it.
-_ENDS_IN_ID = re.compile(r"((?:/[a-z_-]+)+/)(?:[0-9]+|(?=[a-f]*[0-9])[0-9a-f]{8,})")
 EXAMPLE_CHARACTERS = 2000
 WHO_CHARACTERS = 100
+_DIGIT = re.compile(r"\d")
+_ZEROED = bytes.maketrans(b"123456789", b"000000000")
 
 
 class Period(msgspec.Struct, frozen=True):
@@ -42,9 +47,10 @@ class Seen(msgspec.Struct):
     def add(self, stamp: str, example: str = "") -> None:
         """Count one more."""
         self.count += 1
-        if not self.first or (stamp, example) < (self.first, self.example):
-            self.first, self.example = stamp, example
         self.last = max(self.last, stamp)
+        first = self.first
+        if not first or stamp < first or (stamp == first and example < self.example):
+            self.first, self.example = stamp, example
 
     def merge(self, other: "Seen") -> None:
         """Count all that the other did."""
@@ -170,19 +176,37 @@ class Reading(msgspec.Struct):
         self.oldest = min(filter(None, (self.oldest, other.oldest)), default="")
 
 
+class _Path(msgspec.Struct, gc=False):
+    """A path of requests that was looked at: what it is counted as, and its durations."""
+
+    shown: str
+    durations: Durations
+
+
+class _Refused(msgspec.Struct, gc=False):
+    """A row of refused requests, and who asked."""
+
+    seen: Seen
+    user: str
+    client: str
+
+
 class Tallier:
     """Counts entries into a tally, in bulk where they are ordinary."""
 
     def __init__(self, tally: Tally) -> None:
         self.tally = tally
-        self._paths: dict[str, Callable[[float], None]] = {}
-        self._prefixes: dict[str, Callable[[float], None]] = {}
+        self._paths: dict[str, _Path] = {}
+        self._prefixes: dict[str, _Path] = {}
         self._durations: dict[str, Durations] = {}
         self._operations: dict[str, Durations] = {}
-        self._messages: dict[str, str] = {}
-        self._last = ("", "", "")
+        self._messages: dict[bytes, str] = {}
+        self._text_rows: dict[bytes, Seen] = {}
+        self._refused_rows: dict[tuple[Any, ...], _Refused] = {}
         self._timeline: Counter[tuple[str, str]] = Counter()
         self._most_rows = TIMELINE_ROWS
+        self._ordinary: list[Ordinary] = []
+        self._waiting = 0
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Count entries; their timestamps are canonical."""
@@ -192,17 +216,14 @@ class Tallier:
             path, duration = entry.path, entry.duration_ms
             if path is not None:
                 requests += 1
-                try:
-                    append = paths[path]
-                except KeyError:
-                    append = self._new_path(path, entry)
+                known = paths.get(path) or self._new_path(path, entry)
                 if duration is not None:
-                    append(duration)
+                    known.durations.append(duration)
                 status = entry.status_code
                 if status is None:
                     without_status += 1
                 elif status >= 400:
-                    self._refused(entry)
+                    self._refused(entry, known.shown)
             elif duration is not None:
                 self._operation(entry, duration)
             if entry.level != "INFO" and entry.level in SERIOUS:
@@ -215,17 +236,56 @@ class Tallier:
             if held.full:
                 held.settle()
 
-    def add_text_counts(self, counts: "Counter[tuple[str, str]]") -> None:
+    def add_ordinary(self, ordinary: Ordinary) -> None:
+        """Count requests that went well."""
+        self._timeline.update({(minute, "INFO"): count for minute, count in ordinary.minutes.items()})
+        self.tally.requests += len(ordinary.codes)
+        self._ordinary.append(ordinary)
+        self._waiting += len(ordinary.codes)
+        if self._waiting >= _SETTLED_AT:
+            self._settle_ordinary()
+
+    def _settle_ordinary(self) -> None:
+        if self._ordinary:
+            codes = np.concatenate([ordinary.codes for ordinary in self._ordinary])
+            microseconds = np.concatenate([ordinary.microseconds for ordinary in self._ordinary])
+            order = np.argsort(codes, kind="stable")
+            counts = np.bincount(codes)
+            routes = self._ordinary[-1].routes
+            parts = np.split(microseconds[order], np.cumsum(counts)[:-1])
+            for route_, part in zip(routes, parts, strict=False):
+                if len(part):
+                    self._of(self._durations, route_).count(part)
+            self._ordinary.clear()
+            self._waiting = 0
+
+    def add_text_counts(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Count entries of the text format that need no closer look, by (UTC minute, level)."""
         self._timeline.update(counts)
 
-    def add_text(self, entry: Entry) -> None:
+    def add_text_again(self, stamp: str, told: bytes) -> bool:
+        """Count the message of a serious line of the text format, from behind its time, where one that differs in its
+        digits only was counted before and this one is not to be its example; tell whether it was.
+        """
+        seen = self._text_rows.get(told.translate(_ZEROED))
+        if seen is None or stamp <= seen.first:
+            return False
+        seen.count += 1
+        seen.last = max(seen.last, stamp)
+        return True
+
+    def add_text(self, entry: Entry, told: bytes) -> None:
         """Count the message of an entry of the text format that is serious; the timeline has it already."""
-        self._message(entry)
+        seen = self._message(entry)
+        if len(told) <= EXAMPLE_CHARACTERS and not _DIGIT.search(entry.logger):
+            if len(self._text_rows) >= KEYS_KEPT:
+                self._text_rows.clear()
+            self._text_rows[told.translate(_ZEROED)] = seen
 
     def done(self) -> Tally:
         """Return the tally with everything in it."""
         tally = self.tally
+        self._settle_ordinary()
         for key, count in self._timeline.items():
             tally.timeline[key] = tally.timeline.get(key, 0) + count
         self._timeline.clear()
@@ -244,30 +304,25 @@ class Tallier:
         self._timeline = folded
         self._most_rows = max(TIMELINE_ROWS, 2 * len(folded))
 
-    def _new_path(self, path: str, entry: Entry) -> Callable[[float], None]:
-        one_of_many = _ENDS_IN_ID.fullmatch(path)
+    def _new_path(self, path: str, entry: Entry) -> "_Path":
+        one_of_many = ENDS_IN_ID.fullmatch(path)
         if one_of_many is not None and one_of_many[1] in self._prefixes:
             return self._prefixes[one_of_many[1]]
-        rule, shown = self._about(path)
+        rule = rule_of(path)
         if rule:
-            # Never remembered: each time it is seen it is counted as suspicious again.
+            # Never remembered: each time it is seen it is counted as suspicious again. Its own path would be a row of
+            # the refused requests each time.
             key = (rule, path[:MESSAGE_CHARACTERS], _status(entry))
             _in(self.tally.suspicious, key, (0, 2)).add(entry.timestamp, (entry.user or "")[:WHO_CHARACTERS])
-            return self._of(self._durations, OTHER).append
-        append = self._of(self._durations, shown).append
-        if len(path) > MESSAGE_CHARACTERS:
-            return append
-        known = self._paths if one_of_many is None else self._prefixes
-        if len(known) >= PATHS_REMEMBERED:
-            known.clear()
-        known[path if one_of_many is None else one_of_many[1]] = append
-        return append
-
-    def _about(self, path: str) -> tuple[str, str]:
-        """Return the rule that a path breaks and its route; asked again for the same one, at once."""
-        if path != self._last[0]:
-            self._last = (path, rule_of(path), route(path))
-        return self._last[1:]
+            return _Path(OTHER, self._of(self._durations, OTHER))
+        shown = route(path)
+        told = _Path(shown, self._of(self._durations, shown))
+        if len(path) <= MESSAGE_CHARACTERS:
+            known = self._paths if one_of_many is None else self._prefixes
+            if len(known) >= PATHS_REMEMBERED:
+                known.clear()
+            known[path if one_of_many is None else one_of_many[1]] = told
+        return told
 
     @staticmethod
     def _of(table: dict[str, Durations], subject: str) -> Durations:
@@ -285,34 +340,42 @@ class Tallier:
         if held.full:
             held.settle()
 
-    def _refused(self, entry: Entry) -> None:
-        path, status = entry.path or "", _status(entry)
-        if not status:
-            return
-        user = (entry.user or "")[:WHO_CHARACTERS]
-        client = (entry.client or entry.client_ip or "")[:WHO_CHARACTERS]
-        self.tally.users_recorded += user != ""
-        self.tally.clients_recorded += client != ""
-        # An attack's own path would be a row each time; its rule is counted elsewhere.
-        rule, shown = self._about(path)
-        key = (status, (entry.method or "")[:WHO_CHARACTERS], OTHER if rule else shown, user, client)
-        _in(self.tally.refused, key).add(entry.timestamp)
-        if entry.status_code == 401 and path.rstrip("/").endswith("/auth/login"):
-            login, logins = (entry.timestamp[:16], user, client), self.tally.failed_logins
+    def _refused(self, entry: Entry, shown: str) -> None:
+        who = (entry.status_code, entry.method, shown, entry.user_id, entry.username, entry.client, entry.client_ip)
+        row = self._refused_rows.get(who)
+        if row is None:
+            status = _status(entry)
+            if not status:
+                return
+            user = (entry.user or "")[:WHO_CHARACTERS]
+            client = (entry.client or entry.client_ip or "")[:WHO_CHARACTERS]
+            key = (status, (entry.method or "")[:WHO_CHARACTERS], shown, user, client)
+            if len(self._refused_rows) >= KEYS_KEPT:
+                self._refused_rows.clear()
+            row = self._refused_rows[who] = _Refused(_in(self.tally.refused, key), user, client)
+        row.seen.add(entry.timestamp)
+        self.tally.users_recorded += row.user != ""
+        self.tally.clients_recorded += row.client != ""
+        if entry.status_code == 401 and (entry.path or "").rstrip("/").endswith("/auth/login"):
+            login, logins = (entry.timestamp[:16], row.user, row.client), self.tally.failed_logins
             if login not in logins and len(logins) >= LOGINS_KEPT:
-                login = (login[0], OTHER if user else "", OTHER if client else "")
+                login = (login[0], OTHER if row.user else "", OTHER if row.client else "")
             logins[login] = logins.get(login, 0) + 1
 
-    def _message(self, entry: Entry) -> None:
-        message = self._messages.get(entry.message)
+    def _message(self, entry: Entry) -> Seen:
+        # Which digits a message holds does not matter to what it is masked as.
+        zeroed = entry.message.encode("utf-8", "replace").translate(_ZEROED)
+        message = self._messages.get(zeroed)
         if message is None:
             message = masked(entry.message)
             if len(self._messages) >= KEYS_KEPT:
                 self._messages.clear()
-            if len(entry.message) <= EXAMPLE_CHARACTERS:
-                self._messages[entry.message] = message
+            if len(zeroed) <= EXAMPLE_CHARACTERS:
+                self._messages[zeroed] = message
         key = (entry.level, entry.logger[:WHO_CHARACTERS], message)
         example = entry.message[:EXAMPLE_CHARACTERS]
         if entry.exception:
             example = f"{example}\n{entry.exception[-EXAMPLE_CHARACTERS:]}"
-        _in(self.tally.messages, key).add(entry.timestamp, example)
+        seen = _in(self.tally.messages, key)
+        seen.add(entry.timestamp, example)
+        return seen
