@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 # 2026-11-23T15:46:55.573144Z: what the service writes; lines of this form compare as text.
-STAMP_CHARACTERS = 27
+STAMP_CHARACTERS, MINUTE_CHARACTERS = 27, 16
 SECONDS = frozenset(f":{second:02d}" for second in range(60))
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SERIOUS = frozenset({"WARNING", "ERROR", "CRITICAL"})
@@ -46,6 +46,11 @@ class Entry(msgspec.Struct, gc=False):
         """Return who asked, where the line records it."""
         name = self.user_id if self.user_id is not None else self.username
         return None if name is None else str(name)
+
+    @property
+    def subject(self) -> str:
+        """Return what took the time that an entry without a path tells."""
+        return self.operation or (f"llm {self.provider}" if self.provider else self.logger) or "unnamed"
 
 
 _entries = msgspec.json.Decoder(Entry, strict=False)

@@ -4,12 +4,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from runbook.logfiles.buffers import WORD, Frame, Places, Signs, signs_at, words_at
 from runbook.logfiles.entries import LEVELS, utc_minute
-from runbook.logfiles.patterns import WORD, Frame, Pattern, Places, Signs, words_at
 from runbook.logfiles.stamps import extreme, minutes_of
 
-_LOWEST, _HIGHEST = b"0000-00-00 00:00:00 [", b"9999-19-39 29:59:59 ["
-_STAMP = Pattern(_LOWEST, _HIGHEST)
+# The lowest and the highest of each sign before the level; whether there is such a date and hour is looked at later.
+_LOWEST = np.frombuffer(b"0000-00-00 00:00:00 [", np.uint8)
+_SPAN = np.frombuffer(b"9999-19-39 29:59:59 [", np.uint8) - _LOWEST
 SECOND_CHARACTERS = 19
 _FRACTION = np.array([ord("."), ord(",")], np.uint8)
 _ROOM = 8 * WORD
@@ -46,7 +47,8 @@ class HeadReader:
         if piece[-1:] != b"\n":
             return None
         signs, begins, ends = self._frame.lines(piece, _ROOM)
-        timed = _STAMP.is_at(signs, begins)
+        # What is too low is very high, by the sign that a byte has not.
+        timed = ((signs_at(signs, begins, len(_LOWEST)) - _LOWEST) <= _SPAN).all(axis=1)
         levels = _levels(signs, begins)
         levels[~timed] = NONE
         if (levels == NONE).all() or np.isin(signs[begins[~timed] + SECOND_CHARACTERS], _FRACTION).any():

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-PIECE = 2 << 20
+PIECE = 128 << 10
 # A line longer than this is no entry of a log; it is skipped and counted.
 LONGEST_LINE = 4 << 20
 # As much is lost where a compressed file is damaged, before the damage.
@@ -52,6 +52,12 @@ def of_stream(blocks: Iterator[bytes]) -> Iterator[bytes | None]:
             rest, skipping = b"", True
     if rest:
         yield rest
+
+
+def halves(lines: bytes) -> tuple[bytes, bytes]:
+    """Return some lines, of which there are more than one, in two parts."""
+    cut = lines.rfind(b"\n", 0, len(lines) // 2) + 1 or lines.find(b"\n") + 1
+    return lines[:cut], lines[cut:]
 
 
 def unpacked(fd: int) -> Iterator[bytes]:

@@ -8,7 +8,6 @@ from operator import itemgetter
 
 import msgspec
 
-from runbook.logfiles.columns import Columns, Ordinary
 from runbook.logfiles.entries import (
     HEADER,
     LEVELS,
@@ -22,7 +21,7 @@ from runbook.logfiles.entries import (
 )
 from runbook.logfiles.heads import NONE as NO_LEVEL
 from runbook.logfiles.heads import SECOND_CHARACTERS, HeadReader
-from runbook.logfiles.pieces import Cut, of_range, of_stream, unpacked
+from runbook.logfiles.pieces import Cut, halves, of_range, of_stream, unpacked
 from runbook.logfiles.sources import open_file
 from runbook.logfiles.stamps import all_canonical
 from runbook.logfiles.tally import FileRead, Period, Reading, Tallier, Tally
@@ -33,6 +32,7 @@ _LEVELS = {b" [DEBUG": "DEBUG", b" [INFO]": "INFO", b" [WARNI": "WARNING", b" [E
 _SERIOUS_MARKS = (b"[WARNING] ", b"[ERROR] ", b"[CRITICAL] ")
 _FIRST_SERIOUS = LEVELS.index("WARNING")
 _TRACEBACK_LINES = 60
+_LOOKED_AT = 16
 _TIMES_REMEMBERED = 10_000
 
 
@@ -65,7 +65,6 @@ class Reader:
         self._reading = Reading()
         self.file = FileRead("")
         self._in_text = False
-        self._columns = Columns()
         self._heads = HeadReader(job.zone)
         self._local: dict[bytes, str | None] = {}
 
@@ -107,31 +106,31 @@ class Reader:
 
     def _piece(self, piece: bytes) -> None:
         if piece[:1] == b"{":
-            taken = self._columns.take(piece)
-            if taken is not None and self._ordinary(taken[0]):
-                piece = taken[1]
-            try:
-                entries = decode_lines(piece)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                self._lines(piece)
-            else:
-                self.file.json_lines += len(entries)
-                self._in_text = False
-                self._entries(entries)
+            self._json(piece)
         elif HEADER.match(piece) and b"\n{" not in piece and b"\0" not in piece:
             self._text(piece)
         else:
             self._lines(piece)
 
-    def _ordinary(self, ordinary: Ordinary) -> bool:
-        """Count ordinary entries, where each period holds all of them or none; tell whether it did."""
-        holding = self._holding(ordinary.low, ordinary.high)
-        if holding is None:
+    def _json(self, lines: bytes) -> None:
+        """Count lines of which the first is JSON: all at once, but for those around one that is not well."""
+        if not self._decoded(lines):
+            # A line of text holds together with those behind it.
+            if b"\n2" in lines or lines.count(b"\n") <= _LOOKED_AT:
+                self._lines(lines)
+            else:
+                for half in halves(lines):
+                    self._json(half)
+
+    def _decoded(self, lines: bytes) -> bool:
+        """Count the entries of JSON lines, and tell whether all are well."""
+        try:
+            entries = decode_lines(lines)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
-        self._span(ordinary.low, ordinary.high)
-        self.file.json_lines += sum(ordinary.minutes.values())
-        for tallier in holding:
-            tallier.add_ordinary(ordinary)
+        self.file.json_lines += len(entries)
+        self._in_text = False
+        self._entries(entries)
         return True
 
     def _holding(self, low: str, high: str) -> list[Tallier] | None:
@@ -158,13 +157,16 @@ class Reader:
                 return
         low, high = min(stamps), max(stamps)
         self._span(low, high)
-        if high > self._job.latest:
-            self._reading.future += sum(stamp > self._job.latest for stamp in stamps)
+        holding = self._holding(low, high)
+        if holding is not None:
+            for tallier in holding:
+                tallier.add(entries, low, high)
+            return
+        self._reading.future += sum(stamp > self._job.latest for stamp in stamps)
         for period, tallier in self._tallies:
-            if period.since <= low and high < period.until:
-                tallier.add(entries)
-            elif low < period.until and high >= period.since:
-                tallier.add([entry for entry in entries if period.since <= entry.timestamp < period.until])
+            inside = [entry for entry in entries if period.since <= entry.timestamp < period.until]
+            if inside:
+                tallier.add(inside, low, high)
 
     def _made_canonical(self, entries: list[Entry]) -> list[Entry]:
         kept = []

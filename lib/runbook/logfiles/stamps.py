@@ -7,13 +7,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from runbook.logfiles.buffers import Places, Signs, words_at
 from runbook.logfiles.entries import STAMP_CHARACTERS
-from runbook.logfiles.patterns import Places, Signs, words_at
 
-# As text, the lowest and the highest of each sign; whether the date and the hour are ones is looked at by `is_hour`.
-LOWEST, HIGHEST = b"0000-00-00T00:00:00.000000Z", b"9999-19-39T29:59:59.999999Z"
-_LOWEST = np.frombuffer(LOWEST, np.uint8)
-_SPAN = np.frombuffer(HIGHEST, np.uint8) - _LOWEST
+_LOWEST = np.frombuffer(b"0000-00-00T00:00:00.000000Z", np.uint8)
+_SPAN = np.frombuffer(b"9999-19-39T29:59:59.999999Z", np.uint8) - _LOWEST
 _SECONDS = 17
 _BY_HOUR = np.dtype([("hour", "S13"), ("rest", "S14")])
 
@@ -30,12 +28,11 @@ def all_canonical(stamps: list[str]) -> bool:
         return False
     hours = np.frombuffer(signs, _BY_HOUR)["hour"]
     begun = (hours[1:] != hours[:-1]).nonzero()[0] + 1
-    return all(is_hour(hour) for hour in {hours[0], *hours[begun]})
+    return all(_is_hour(hour) for hour in {hours[0], *hours[begun]})
 
 
 @lru_cache(maxsize=4096)
-def is_hour(hour: bytes) -> bool:
-    """Tell whether there is such an hour (YYYY-MM-DDTHH)."""
+def _is_hour(hour: bytes) -> bool:
     try:
         datetime.fromisoformat(f"{hour.decode()}:00")
     except ValueError:

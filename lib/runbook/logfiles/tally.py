@@ -2,15 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 
-from runbook.logfiles.columns import Ordinary
 from runbook.logfiles.durations import Durations
-from runbook.logfiles.entries import FAILED, LEVELS, SERIOUS, Entry
+from runbook.logfiles.entries import FAILED, LEVELS, MINUTE_CHARACTERS, SERIOUS, Entry
 from runbook.logfiles.masking import ENDS_IN_ID, MESSAGE_CHARACTERS, masked, route
 from runbook.logfiles.suspicious import rule_of
 
@@ -18,8 +16,6 @@ from runbook.logfiles.suspicious import rule_of
 KEYS_KEPT = 5000
 LOGINS_KEPT = 10 * KEYS_KEPT
 TIMELINE_ROWS = 200_000
-# So many durations wait to be counted together.
-_SETTLED_AT = 1 << 18
 PATHS_REMEMBERED = 20_000
 OTHER = "(others)"
 EXAMPLE_CHARACTERS = 2000
@@ -177,10 +173,10 @@ class Reading(msgspec.Struct):
 
 
 class _Path(msgspec.Struct, gc=False):
-    """A path of requests that was looked at: what it is counted as, and its durations."""
+    """A path of requests that was looked at: what it is counted as, and where its durations go."""
 
     shown: str
-    durations: Durations
+    append: Callable[[float], None]
 
 
 class _Refused(msgspec.Struct, gc=False):
@@ -205,59 +201,42 @@ class Tallier:
         self._refused_rows: dict[tuple[Any, ...], _Refused] = {}
         self._timeline: Counter[tuple[str, str]] = Counter()
         self._most_rows = TIMELINE_ROWS
-        self._ordinary: list[Ordinary] = []
-        self._waiting = 0
 
-    def add(self, entries: Sequence[Entry]) -> None:
-        """Count entries; their timestamps are canonical."""
-        self._timeline.update([(entry.timestamp[:16], entry.level) for entry in entries])
+    def add(self, entries: Sequence[Entry], low: str, high: str) -> None:
+        """Count entries; their timestamps are canonical, none before ``low`` and none after ``high``."""
+        self._times(entries, low, high)
         paths, requests, without_status = self._paths, 0, 0
         for entry in entries:
-            path, duration = entry.path, entry.duration_ms
+            path = entry.path
             if path is not None:
                 requests += 1
                 known = paths.get(path) or self._new_path(path, entry)
+                duration = entry.duration_ms
                 if duration is not None:
-                    known.durations.append(duration)
-                status = entry.status_code
-                if status is None:
+                    known.append(duration)
+                if entry.status_code is None:
                     without_status += 1
-                elif status >= 400:
+                elif entry.status_code >= 400:
                     self._refused(entry, known.shown)
-            elif duration is not None:
-                self._operation(entry, duration)
+            elif entry.duration_ms is not None:
+                self._operation(entry, entry.duration_ms)
             if entry.level != "INFO" and entry.level in SERIOUS:
                 self._message(entry)
         self.tally.requests += requests
         self.tally.without_status += without_status
-        if len(self._timeline) > self._most_rows:
-            self._fold_levels()
         for held in self._durations.values():
             if held.full:
                 held.settle()
 
-    def add_ordinary(self, ordinary: Ordinary) -> None:
-        """Count requests that went well."""
-        self._timeline.update({(minute, "INFO"): count for minute, count in ordinary.minutes.items()})
-        self.tally.requests += len(ordinary.codes)
-        self._ordinary.append(ordinary)
-        self._waiting += len(ordinary.codes)
-        if self._waiting >= _SETTLED_AT:
-            self._settle_ordinary()
-
-    def _settle_ordinary(self) -> None:
-        if self._ordinary:
-            codes = np.concatenate([ordinary.codes for ordinary in self._ordinary])
-            microseconds = np.concatenate([ordinary.microseconds for ordinary in self._ordinary])
-            order = np.argsort(codes, kind="stable")
-            counts = np.bincount(codes)
-            routes = self._ordinary[-1].routes
-            parts = np.split(microseconds[order], np.cumsum(counts)[:-1])
-            for route_, part in zip(routes, parts, strict=False):
-                if len(part):
-                    self._of(self._durations, route_).count(part)
-            self._ordinary.clear()
-            self._waiting = 0
+    def _times(self, entries: Sequence[Entry], low: str, high: str) -> None:
+        minute = low[:MINUTE_CHARACTERS]
+        if high.startswith(minute):
+            for level, count in Counter([entry.level for entry in entries]).items():
+                self._timeline[minute, level] += count
+        else:
+            self._timeline.update([(entry.timestamp[:MINUTE_CHARACTERS], entry.level) for entry in entries])
+        if len(self._timeline) > self._most_rows:
+            self._fold_levels()
 
     def add_text_counts(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Count entries of the text format that need no closer look, by (UTC minute, level)."""
@@ -285,7 +264,6 @@ class Tallier:
     def done(self) -> Tally:
         """Return the tally with everything in it."""
         tally = self.tally
-        self._settle_ordinary()
         for key, count in self._timeline.items():
             tally.timeline[key] = tally.timeline.get(key, 0) + count
         self._timeline.clear()
@@ -314,9 +292,9 @@ class Tallier:
             # the refused requests each time.
             key = (rule, path[:MESSAGE_CHARACTERS], _status(entry))
             _in(self.tally.suspicious, key, (0, 2)).add(entry.timestamp, (entry.user or "")[:WHO_CHARACTERS])
-            return _Path(OTHER, self._of(self._durations, OTHER))
+            return _Path(OTHER, self._of(self._durations, OTHER).append)
         shown = route(path)
-        told = _Path(shown, self._of(self._durations, shown))
+        told = _Path(shown, self._of(self._durations, shown).append)
         if len(path) <= MESSAGE_CHARACTERS:
             known = self._paths if one_of_many is None else self._prefixes
             if len(known) >= PATHS_REMEMBERED:
@@ -334,8 +312,7 @@ class Tallier:
         return durations
 
     def _operation(self, entry: Entry, duration: float) -> None:
-        subject = entry.operation or (f"llm {entry.provider}" if entry.provider else entry.logger) or "unnamed"
-        held = self._of(self._operations, subject[:MESSAGE_CHARACTERS])
+        held = self._of(self._operations, entry.subject[:MESSAGE_CHARACTERS])
         held.append(duration)
         if held.full:
             held.settle()
@@ -357,7 +334,7 @@ class Tallier:
         self.tally.users_recorded += row.user != ""
         self.tally.clients_recorded += row.client != ""
         if entry.status_code == 401 and (entry.path or "").rstrip("/").endswith("/auth/login"):
-            login, logins = (entry.timestamp[:16], row.user, row.client), self.tally.failed_logins
+            login, logins = (entry.timestamp[:MINUTE_CHARACTERS], row.user, row.client), self.tally.failed_logins
             if login not in logins and len(logins) >= LOGINS_KEPT:
                 login = (login[0], OTHER if row.user else "", OTHER if row.client else "")
             logins[login] = logins.get(login, 0) + 1

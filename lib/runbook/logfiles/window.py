@@ -10,18 +10,30 @@ from runbook.logfiles.entries import HEADER, canonical, later
 SLACK_SECONDS = 120.0
 STEP = 1 << 20
 MOST_PROBES = 2048
-_LOOK = 64 << 10
+# An entry is mostly found at a glance.
+_GLANCE, _LOOK = 2 << 10, 64 << 10
 _JSON_STAMP = re.compile(rb'"timestamp"\s*:\s*"([0-9T:. Z+-]{19,35})"')
 
 
 def time_at(fd: int, position: int, size: int, zone: str, *, last: bool = False) -> str | None:
     """Return the time of the first entry that begins at or after a position, or None where none is near.
 
-    With ``last`` it is that of the last entry near.
+    With ``last`` it is that of the last entry near the file's end.
     """
-    block = os.pread(fd, min(_LOOK, max(0, size - position)), position)
-    begin = 0 if position == 0 else block.find(b"\n") + 1
-    if position and not begin:
+    near = min(_LOOK, max(0, size - position))
+    for look in (_GLANCE, _LOOK):
+        begin = max(position, size - look) if last else position
+        block = os.pread(fd, min(look, near), begin)
+        moment = _time_in(block, zone, last=last, whole=begin == 0)
+        if moment is not None or look >= near:
+            return moment
+    return None
+
+
+def _time_in(block: bytes, zone: str, *, last: bool, whole: bool) -> str | None:
+    """Return the time of the first or the last entry of a block, whose first line is whole or not."""
+    begin = 0 if whole else block.find(b"\n") + 1
+    if not whole and not begin:
         return None
     lines = block[begin:].split(b"\n")
     for line in reversed(lines) if last else lines:

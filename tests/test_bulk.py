@@ -1,4 +1,4 @@
-"""Reading ordinary lines as columns tells just what decoding each line tells, whatever is done to the lines."""
+"""Reading many lines at once tells just what reading each by itself tells, whatever is done to the lines."""
 
 from pathlib import Path
 from random import Random
@@ -7,7 +7,6 @@ import msgspec
 import pytest
 
 from runbook.logfiles import find_files, read_all
-from runbook.logfiles.columns import Columns
 from runbook.logfiles.heads import HeadReader
 from runbook.logfiles.reader import Job, Reader
 from runbook.logfiles.tally import Period, Reading
@@ -27,12 +26,17 @@ def entry(rng: Random, at: int) -> bytes:
         text = rng.choice(("Processing doc7.txt", "Processed 1/3", 'odd \\" text', "\\u00e9"))
         return f'{head}"services.triage", "message": "{text}", "module": "m", "line": 1, {uptime}'.encode()
     if kind < 0.2:
-        return f'{head}"services.llm", "message": "candidate_generation", "duration_ms": 812.5, {uptime}'.encode()
+        name = rng.choice(("candidate_generation", "database_query"))
+        told = f'"message": "done", "operation": "{name}", "duration_ms": {round(rng.lognormvariate(3, 2), 2)}'
+        return f'{head}"services.timed", {told}, {uptime}'.encode()
+    if kind < 0.22:
+        return f'{head}"services.llm", "message": "m", "duration_ms": 812.5, "provider": "openai", {uptime}'.encode()
     if kind < 0.25:
         return f'{head}"services.triage", "message": "failed {at}", {uptime}'.replace("INFO", "ERROR").encode()
     duration = round(rng.lognormvariate(2, 2), 2)
     method, status = rng.choice(("GET", "POST", "DELETE")), rng.choice((200, 200, 201, 304))
-    user = rng.choice(("null",) * 9 + ('"anna"',))
+    user = rng.choice(("null", '"anna"', '"bo"', '"a b"', '"' + "x" * 30 + '"'))
+    user += rng.choice(("", ', "client": "203.0.113.9"', ', "client": "10.0.0.1"'))
     return (
         f'{head}"api.requests", "message": "API request completed", "module": "logging_config", "function": "log", '
         f'"line": 379, "method": "{method}", "path": "{rng.choice(PATHS)}", "status_code": {status}, '
@@ -72,7 +76,7 @@ def line_by_line(monkeypatch: pytest.MonkeyPatch) -> "object":
 
     def read(lines: bytes, *periods: Period, zone: str = "UTC", latest: str = "9999") -> Reading:
         with monkeypatch.context() as patched:
-            patched.setattr(Columns, "take", lambda *_: None)
+            patched.setattr(Reader, "_json", Reader._lines)
             patched.setattr(HeadReader, "read", lambda *_: None)
             return reading(lines, *periods, zone=zone, latest=latest)
 
@@ -95,36 +99,27 @@ def _flat(name: str, value: object) -> dict[str, object]:
     return {key: each for part, inner in value.items() for key, each in _flat(f"{name}/{part}", inner).items()}
 
 
-def test_ordinary_lines_are_read_as_columns_and_say_what_decoding_them_says(line_by_line) -> None:  # type: ignore[no-untyped-def]
+def test_lines_read_at_once_say_what_each_says_by_itself(line_by_line) -> None:  # type: ignore[no-untyped-def]
     lines = b"".join(lines_of(entry, 5000))
-    taken = Columns().take(lines)
-    assert taken is not None
-    assert len(taken[0].codes) > 2500
-    assert len(taken[1]) < len(lines) // 3
-    assert differing(reading(lines), line_by_line(lines)) == {}
-
-
-def test_an_uptime_that_begins_anew_and_grows_by_digits_is_followed(line_by_line) -> None:  # type: ignore[no-untyped-def]
-    lines = b"".join(
-        line.replace(b'"uptime": 86', b'"uptime": ' + b"%d" % (number // 7 % 1200))
-        for number, line in enumerate(lines_of(entry, 20_000))
-    )
+    assert reading(lines).periods["always"].requests > 3000
     assert differing(reading(lines), line_by_line(lines)) == {}
 
 
 def test_every_byte_of_a_line_may_be_another_and_nothing_is_told_differently(line_by_line) -> None:  # type: ignore[no-untyped-def]
     made = lines_of(entry, 600)
     request = next(line for line in made if b'"/triage/queue"' in line and b"null" in line)
+    of_anna = next(line for line in made if b'"anna", "client"' in line and b"/ready" in line)
+    timed = next(line for line in made if b'"database_query"' in line)
     plain = next(line for line in made if b"Processed 1/3" in line)
-    for line in (request, plain):
+    for line in (request, of_anna, timed, plain):
         broken = [
             line[:place] + bytes([sign]) + line[place + 1 :]
             for place in range(len(line))
             for sign in INSTEAD
             if line[place] != sign
         ]
-        for begin in range(0, len(broken), 200):
-            lines = b"".join(made[:60] + [each for one in broken[begin : begin + 200] for each in (one, request)])
+        for begin in range(0, len(broken), 400):
+            lines = b"".join(made[:60] + [each for one in broken[begin : begin + 400] for each in (one, line)])
             assert differing(reading(lines), line_by_line(lines)) == {}, begin
 
 
