@@ -22,13 +22,8 @@ from runbook.logfiles.window import parts
 WORTH_WORKERS = 24 << 20
 PART = 16 << 20
 MOST_WORKERS = 4
-# Memory that is given back and taken anew for each piece costs more than what is done in it (glibc's settings); threads
-# for linear algebra are not needed.
-_ENVIRONMENT = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
-    "OPENBLAS_NUM_THREADS": "1",
-}
+# Threads for linear algebra are not needed, and take time to start.
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
 # An hour more for files whose clock of writing is not that of their entries.
 MODIFIED_SLACK = 3600.0
 

@@ -1,0 +1,98 @@
+"""A Docker engine of the tests: started on a socket in a folder of its own, without a network, and ended with it."""
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import pytest
+
+SECONDS = 40
+
+
+@dataclass
+class Engine:
+    """A running engine; ``host`` is what DOCKER_HOST must be to reach it."""
+
+    host: str
+    client: docker.DockerClient
+
+    def image(self, name: str, **files: bytes) -> None:
+        """Make an image of busybox and some files in its root."""
+        busybox = shutil.which("busybox")
+        assert busybox is not None
+        held = io.BytesIO()
+        with tarfile.open(fileobj=held, mode="w") as tar:
+            tar.add(os.path.realpath(busybox), "bin/busybox")
+            for tool in ("sh", "cat", "sleep"):
+                link = tarfile.TarInfo(f"bin/{tool}")
+                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+                tar.addfile(link)
+            for path, content in files.items():
+                told = tarfile.TarInfo(path)
+                told.size = len(content)
+                tar.addfile(told, io.BytesIO(content))
+        self.client.api.import_image_from_data(held.getvalue(), repository=name, tag="latest")
+
+    def run(self, name: str, image: str, *command: str) -> None:
+        """Start a container under a name."""
+        self.client.containers.run(image, list(command), name=name, detach=True, network_mode="none")
+
+
+@contextmanager
+def engine() -> Iterator[Engine]:
+    """Start an engine and end it with everything in it; skips where it cannot be."""
+    if os.geteuid() != 0 or shutil.which("dockerd") is None or shutil.which("busybox") is None:
+        pytest.skip("a Docker engine of the tests' own needs root, dockerd and busybox")
+    # Not below the session's folder: the path of a socket is short.
+    place = Path(tempfile.mkdtemp(prefix="rbd-", dir="/tmp"))
+    host = f"unix://{place}/docker.sock"
+    with (place / "dockerd.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                "dockerd",
+                "--bridge=none",
+                "--iptables=false",
+                "--ip6tables=false",
+                f"--data-root={place}/data",
+                f"--exec-root={place}/exec",
+                f"--pidfile={place}/docker.pid",
+                f"--host={host}",
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield Engine(host, _answering(host, process, place / "dockerd.log"))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _answering(host: str, process: "subprocess.Popen[bytes]", log: Path) -> docker.DockerClient:
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        assert process.poll() is None, log.read_text(errors="replace")[-2000:]
+        try:
+            client = docker.DockerClient(base_url=host, timeout=10)
+            client.ping()
+        except docker.errors.DockerException:
+            time.sleep(0.2)
+        else:
+            return client
+    raise AssertionError(log.read_text(errors="replace")[-2000:])

@@ -1,0 +1,83 @@
+"""The log questions asked of what containers wrote to their output, on a real Docker engine."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from engine import Engine, engine
+
+from runbook.model.protocol import RunsDocument
+from runbook_sandbox.history import Truth, events, write
+from runbook_sandbox.place import Place
+
+UNTIL = datetime.now(UTC).replace(second=0, microsecond=0)
+SINCE = UNTIL - timedelta(hours=6)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, Truth]]:
+    """Return an engine whose container `shrimp-api` wrote a history, and its truth."""
+    folder, truth = tmp_path_factory.mktemp("history"), Truth(SINCE, UNTIL + timedelta(minutes=1))
+    history = events(5, SINCE, UNTIL, 20_000, documented=True, attacked=True)
+    written = write(folder, history, formats=("mixed",), day_names=False, truths=[truth], rotate_bytes=1 << 30)
+    (log,) = written.paths
+    with engine() as running:
+        running.image("api", log=log.read_bytes())
+        running.run("shrimp-api", "api", "/bin/cat", "/log")
+        running.client.containers.get("shrimp-api").wait(timeout=30)
+        yield running, truth
+
+
+@pytest.fixture
+def ask(
+    sandbox: Place, profile: Callable[..., str], run_json: Callable[..., tuple[int, RunsDocument]]
+) -> Callable[..., Any]:
+    """Run a notebook with the service's log in a container, by an engine; return its run."""
+
+    def run(notebook: str, host: str, container: str = "shrimp-api") -> Any:
+        target = Path(str(sandbox.read("state.json")["target"])).read_text()
+        lines = [
+            f'api = ["container:{container}"]' if line.startswith("api = [") and "logs" in line else line
+            for line in target.splitlines()
+        ]
+        assert any("container:" in line for line in lines), target
+        _, document = run_json(
+            notebook,
+            "--target",
+            profile("\n".join(lines), "contained"),
+            "-p",
+            f"until={UNTIL + timedelta(minutes=1):%Y-%m-%dT%H:%M}",
+            "-p",
+            "hours=7",
+            DOCKER_HOST=host,
+        )
+        return document.runs[0]
+
+    return run
+
+
+def test_what_a_container_wrote_is_counted_as_a_file_is(told: tuple[Engine, Truth], ask: Callable[..., Any]) -> None:
+    running, truth = told
+    run = ask("log-review", running.host)
+    folder = Path(str(run.evidence)) / "data"
+    (errors,) = folder.glob("*-logs.errors.parquet")
+    (timeline,) = folder.glob("*-logs.timeline.parquet")
+    assert pd.read_parquet(errors)["count"].sum() == truth.errors > 0
+    assert pd.read_parquet(timeline)["count"].sum() == truth.entries
+
+
+def test_a_container_that_is_not_there_is_told_by_its_name(told: tuple[Engine, Truth], ask: Callable[..., Any]) -> None:
+    running, _ = told
+    run = ask("log-review", running.host, "shrimp-apj")
+    unknown = [f.message for f in run.findings if str(f.status) == "UNKNOWN"]
+    assert any("there is no container shrimp-apj" in message for message in unknown), unknown
+
+
+def test_an_engine_that_is_off_is_told(ask: Callable[..., Any], tmp_path: Path) -> None:
+    run = ask("log-review", f"unix://{tmp_path}/off.sock")
+    unknown = [f.message for f in run.findings if str(f.status) == "UNKNOWN"]
+    assert any("Docker engine does not answer" in message for message in unknown), unknown
+    assert not [f for f in run.findings if f.check == "logs.errors" and str(f.status) == "OK"]
