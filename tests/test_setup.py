@@ -63,7 +63,7 @@ def test_the_lock_holds_every_dependency_and_no_jupyterlab() -> None:
 
 def test_the_commands_that_made_the_locks_are_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
-    for lock in ("requirements.lock", "requirements-lab.lock"):
+    for lock in ("requirements.lock", "requirements-lab.lock", "requirements-tools.lock"):
         command = re.search(r"^#    (uv pip compile .*)$", (ROOT / "lib" / lock).read_text(), re.MULTILINE)
         assert command and command[1] in readme
 

@@ -65,6 +65,8 @@ class RunRecord(msgspec.Struct, kw_only=True):
     """One run as `run --json` prints it and as ``run.json`` in its folder keeps it.
 
     ``exit`` is the exit status that this run alone would give; ``error`` says why the run itself failed, else None.
+    ``started`` and ``ended`` are UTC times of ISO form ("" where it was never begun, or did not end); ``mode`` is
+    "headless", or "interactive" for a notebook that a person ran and added.
     """
 
     notebook: str
@@ -77,6 +79,11 @@ class RunRecord(msgspec.Struct, kw_only=True):
     evidence: str
     findings: list[Finding]
     plans: list[dict[str, Any]] = []
+    started: str = ""
+    ended: str = ""
+    operator: str = ""
+    incident: str = ""
+    mode: Literal["headless", "interactive"] = "headless"
 
 
 class RunsDocument(msgspec.Struct, kw_only=True):

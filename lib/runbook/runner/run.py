@@ -1,5 +1,6 @@
 """Run one notebook against one target, supervised, and account for it."""
 
+import getpass
 import os
 import shutil
 import signal
@@ -78,15 +79,20 @@ class _Run:
         self._findings = Findings()
         self._data: list[DataFile] = []
         self._began = time.monotonic()
-        self.run_id = new_run_id(notebook.name, datetime.now(UTC))
+        self._started = datetime.now(UTC)
+        self._incident = ""
+        self.run_id = new_run_id(notebook.name, self._started)
         self._folder = RunFolder(archive, self.run_id, self._redactor)
         self._error: BaseException | None = None
         self._session: Any = None
 
     def carry_out(self, parameters: dict[str, Any], deadline: float) -> RunRecord:
+        self._incident = str(parameters.get("incident", ""))
         try:
             # What stays behind when this process is killed: a record that says so.
-            self._folder.create(self._record("the run did not end: it still goes on, or its runner was killed"))
+            self._folder.create(
+                self._record("the run did not end: it still goes on, or its runner was killed", ended="")
+            )
         except RunFailed as refused:
             return self._record(str(refused), evidence="")
         home = Path(tempfile.mkdtemp(prefix="rb-"))
@@ -203,7 +209,7 @@ class _Run:
             return error or f"the data behind the answers could not be kept: {why}"
         return error
 
-    def _record(self, error: str | None, evidence: str | None = None) -> RunRecord:
+    def _record(self, error: str | None, evidence: str | None = None, ended: str | None = None) -> RunRecord:
         verdict = self._findings.verdict
         return RunRecord(
             notebook=self._notebook.name,
@@ -215,6 +221,10 @@ class _Run:
             seconds=round(time.monotonic() - self._began, 2),
             evidence=str(self._folder.path) if evidence is None else evidence,
             findings=list(self._findings),
+            started=utc(self._started),
+            ended=utc(datetime.now(UTC)) if ended is None else ended,
+            operator=operator(),
+            incident=self._incident,
         )
 
     def _end_kernel(self) -> bool:
@@ -237,6 +247,19 @@ class _Run:
             with suppress(psutil.Error):
                 if process.pid != os.getpid() and process.environ().get("RUNBOOK_RUN_ID") == self.run_id:
                     process.kill()
+
+
+def utc(moment: datetime) -> str:
+    """Return a moment as records tell it."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def operator() -> str:
+    """Return the user on whose account the run goes, as the system knows it; "" where it does not."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
 
 
 def _told(error: BaseException, where: str, by_signal: str) -> str:
