@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from runbook.model import RunFailed
+from runbook.redaction import saving
 from runbook.runner.collection import collection_folder
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,10 +26,15 @@ def test(arguments: list[str]) -> NoReturn:
 
 
 def lab(arguments: list[str]) -> NoReturn:
-    """Become JupyterLab on the collection, with its token on."""
+    """Become JupyterLab on the collection, with its token on; what is saved there is scrubbed."""
     if importlib.util.find_spec("jupyterlab") is None:
         raise RunFailed(
             "JupyterLab is an extra; in a checkout `python3 lib lab` installs it, else: pip install 'lib[lab]'"
         )
-    folder = collection_folder()
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}", *arguments])
+    own = [
+        f"--ServerApp.root_dir={collection_folder()}",
+        f"--ServerApp.jpserver_extensions={saving.__name__}=True",
+        # Without the extension, what is saved would keep its secrets: then there is to be no server.
+        "--ServerApp.reraise_server_extension_failures=True",
+    ]
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *own, *arguments])

@@ -75,7 +75,7 @@ class _Run:
     def __init__(self, notebook: Notebook, target: Target, archive: Path, stop: Stop, watcher: Watcher) -> None:
         self._notebook, self._target = notebook, target
         self._stop, self._watcher = stop, watcher
-        self._redactor = Redactor(target.secret_values())
+        self._redactor = Redactor(target.secret_values(), allow=target.redaction.allow)
         self._findings = Findings()
         self._data: list[DataFile] = []
         self._began = time.monotonic()

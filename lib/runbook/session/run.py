@@ -52,7 +52,7 @@ class Run:
         self.opened_at = datetime.now(UTC)
         self.run_id = os.environ.get("RUNBOOK_RUN_ID") or new_run_id(notebook, self.opened_at)
         self.findings = Findings()
-        self._redactor = Redactor(target.secret_values())
+        self._redactor = Redactor(target.secret_values(), allow=target.redaction.allow)
         self._questions: dict[str, Question] = {}
         self._not_asked: set[str] = set()
         self._dependencies = Dependencies(target, f"runbook {notebook}"[:63])

@@ -207,6 +207,15 @@ class NotApplicable(_Strict):
     reason: str = Field(min_length=1)
 
 
+class Redaction(_Strict):
+    """What is to stay readable although it has a secret's form, such as a known test value: whole values, as written.
+
+    It never holds for what the profile itself refers to as a secret.
+    """
+
+    allow: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+
 class Contact(_Strict):
     """Who to call when the notebook does not help."""
 
@@ -231,6 +240,7 @@ class Target(_Strict):
     acknowledge: tuple[Acknowledged, ...] = ()
     not_applicable: tuple[NotApplicable, ...] = ()
     contacts: tuple[Contact, ...] = ()
+    redaction: Redaction = Redaction()
 
     def acknowledgement(self, check: str, obj: str, today: date) -> Acknowledgement | None:
         """Return why a finding is accepted today, or None; an entry whose day has passed no longer counts."""
