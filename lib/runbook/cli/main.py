@@ -39,6 +39,12 @@ def build_parser() -> Parser:
 
     commands.add_parser("lab", help="JupyterLab on the collection; what follows is handed to it")
 
+    evidence = commands.add_parser("evidence", help="what runs left: list, show, verify, diff, head, key, add, …")
+    if sys.argv[1:2] == ["evidence"]:
+        from runbook.cli.evidence import add_commands as add_evidence_commands
+
+        add_evidence_commands(evidence)
+
     sandbox = commands.add_parser("sandbox", help="the practice stack: up, status, break, heal, down")
     if sys.argv[1:2] == ["sandbox"]:
         from runbook.cli.sandbox import add_commands
@@ -90,6 +96,10 @@ def _dispatch() -> int:
         from runbook.cli import demo
 
         return demo.run()
+    if arguments.command == "evidence":
+        from runbook.cli import evidence
+
+        return evidence.run(arguments)
     from runbook.cli import sandbox
 
     return sandbox.run(arguments)

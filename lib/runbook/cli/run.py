@@ -14,11 +14,11 @@ from typing import Any
 
 import runbook
 from runbook.cli.report import Report
+from runbook.evidence.archive import archive_folder
 from runbook.model import Question, UsageError
 from runbook.model.protocol import RunRecord
 from runbook.model.status import EXIT_FAILED, Status, verdict
 from runbook.runner.collection import Notebook, find_notebook
-from runbook.runner.folder import archive_folder
 from runbook.runner.parameters import declared, parse
 from runbook.runner.run import Stop, Watcher, as_json, not_run, run_notebook
 from runbook.target import Target, load_target

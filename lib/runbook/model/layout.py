@@ -7,21 +7,27 @@ from pathlib import Path
 
 NOTEBOOK_FILE = "notebook.ipynb"
 RECORD_FILE = "run.json"
+REPORT_FILE = "report.html"
 DATA_FOLDER = "data"
 
-_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
+ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 _RUN_ID = re.compile(r"run_[0-9]{8}T[0-9]{6}Z_[a-z0-9-]{1,80}_[a-z2-9]{6}")
 
 
 def new_run_id(notebook: str, at: datetime) -> str:
     """Return an id that sorts by time, says the notebook and begins with letters (papermill turns 0123 into 123)."""
-    tail = "".join(secrets.choice(_ALPHABET) for _ in range(6))
+    tail = "".join(secrets.choice(ALPHABET) for _ in range(6))
     name = re.sub(r"[^a-z0-9-]+", "-", notebook.lower())[:80]
     return f"run_{at:%Y%m%dT%H%M%SZ}_{name}_{tail}"
 
 
+def is_run_id(text: str) -> bool:
+    """Tell whether a text is the id of a run."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
 def run_folder(archive: Path, run_id: str) -> Path:
     """Return the folder of a run: ``runs/YYYY-MM/RUN_ID``; raises ValueError for what is no run id."""
-    if not _RUN_ID.fullmatch(run_id):
+    if not is_run_id(run_id):
         raise ValueError(f"not a run id: {run_id!r}")
     return archive / "runs" / f"{run_id[4:8]}-{run_id[8:10]}" / run_id

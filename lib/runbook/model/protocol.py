@@ -26,16 +26,25 @@ class DataFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One display of a run: an answer's findings (``kind`` "answer"), or all of them again ("summary")."""
+    """One display of a run: the target that it found (``kind`` "opened"), an answer's findings ("answer"), or all of
+    them again ("summary").
+
+    ``identity`` proves each part of the target in a few words by name, ``clock_offsets`` says how many seconds its
+    clock is ahead of this machine's. ``executed`` holds, in a summary, the digest of each source that was run (scrubbed)
+    by its execution count: so a cell that was changed afterwards is known.
+    """
 
     schema: int = SCHEMA
-    kind: Literal["answer", "summary"]
+    kind: Literal["opened", "answer", "summary"]
     run_id: str
     check: str
     asked_at: datetime
     seconds: float
     findings: list[Finding]
     data: DataFile | None = None
+    identity: dict[str, dict[str, str]] = {}
+    clock_offsets: dict[str, float] = {}
+    executed: dict[str, str] = {}
 
 
 def encode(message: Message) -> dict[str, Any]:
@@ -66,7 +75,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
 
     ``exit`` is the exit status that this run alone would give; ``error`` says why the run itself failed, else None.
     ``started`` and ``ended`` are UTC times of ISO form ("" where it was never begun, or did not end); ``mode`` is
-    "headless", or "interactive" for a notebook that a person ran and added.
+    "headless", or "interactive" for a notebook that a person ran and added; ``remarks`` say how that was run.
     """
 
     notebook: str
@@ -84,6 +93,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     operator: str = ""
     incident: str = ""
     mode: Literal["headless", "interactive"] = "headless"
+    remarks: list[str] = []
 
 
 class RunsDocument(msgspec.Struct, kw_only=True):

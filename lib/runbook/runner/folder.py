@@ -1,26 +1,19 @@
 """The folder of one run in the archive: made before anything starts, every file written whole or not at all."""
 
 import hashlib
-import os
 import re
-from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
-import platformdirs
 
+from runbook.evidence.archive import write_whole
 from runbook.model import RunFailed
-from runbook.model.layout import DATA_FOLDER, NOTEBOOK_FILE, RECORD_FILE, run_folder
+from runbook.model.layout import DATA_FOLDER, NOTEBOOK_FILE, RECORD_FILE, REPORT_FILE, run_folder
 from runbook.model.protocol import DataFile, RunRecord
 from runbook.redaction import Redactor
 
 _DATA_NAME = re.compile(r"[0-9]{3,6}-[a-z0-9_.-]+\.parquet")
-
-
-def archive_folder() -> Path:
-    """Return the archive: RUNBOOK_EVIDENCE, else ``runbook/evidence`` in the user's state folder."""
-    named = os.environ.get("RUNBOOK_EVIDENCE")
-    return Path(named).absolute() if named else platformdirs.user_state_path("runbook") / "evidence"
 
 
 class RunFolder:
@@ -43,10 +36,15 @@ class RunFolder:
         """Write the executed notebook; its text must be scrubbed already."""
         self._write(NOTEBOOK_FILE, text.encode())
 
-    def write_record(self, record: RunRecord) -> None:
-        """Write what the run found, as `run --json` prints it."""
-        scrubbed = self._redactor.data(msgspec.to_builtins(record))
+    def write_record(self, record: RunRecord) -> dict[str, Any]:
+        """Write what the run found, as `run --json` prints it; return what was written, as plain data."""
+        scrubbed: dict[str, Any] = self._redactor.data(msgspec.to_builtins(record))
         self._write(RECORD_FILE, msgspec.json.format(msgspec.json.encode(scrubbed), indent=1))
+        return scrubbed
+
+    def write_report(self, page: bytes) -> None:
+        """Write the run's page; it is made of what was scrubbed already."""
+        self._write(REPORT_FILE, page)
 
     def adopt(self, spool: Path, data: DataFile) -> None:
         """Take a data file over from a kernel's spool, when it is what the kernel said it was."""
@@ -58,19 +56,7 @@ class RunFolder:
         self._write(f"{DATA_FOLDER}/{data.file}", content)
 
     def _write(self, name: str, content: bytes) -> None:
-        path = self.path / name
-        new = path.with_name(f".{path.name}.new")
-        try:
-            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(path)
-        except OSError:
-            with suppress(OSError):
-                new.unlink(missing_ok=True)
-            raise
+        write_whole(self.path / name, content)
 
 
 def _cannot_write(path: Path, error: OSError) -> str:

@@ -24,6 +24,7 @@ from runbook.model.status import EXIT_FAILED
 from runbook.redaction import Redactor
 from runbook.runner.collection import Notebook
 from runbook.runner.folder import RunFolder
+from runbook.runner.leaving import leave
 from runbook.target import Target
 
 FAILED = "FAILED"
@@ -82,12 +83,16 @@ class _Run:
         self._started = datetime.now(UTC)
         self._incident = ""
         self.run_id = new_run_id(notebook.name, self._started)
+        self._archive = archive
         self._folder = RunFolder(archive, self.run_id, self._redactor)
         self._error: BaseException | None = None
+        self._parameters: dict[str, Any] = {}
+        self._identity: dict[str, dict[str, str]] = {}
+        self._clock_offsets: dict[str, float] = {}
         self._session: Any = None
 
     def carry_out(self, parameters: dict[str, Any], deadline: float) -> RunRecord:
-        self._incident = str(parameters.get("incident", ""))
+        self._parameters, self._incident = parameters, str(parameters.get("incident", ""))
         try:
             # What stays behind when this process is killed: a record that says so.
             self._folder.create(
@@ -106,9 +111,21 @@ class _Run:
             shutil.rmtree(home, ignore_errors=True)
         record = self._record(error)
         try:
-            self._folder.write_record(record)
-        except OSError as full:
-            record = self._record(error or f"its record could not be written to the archive: {full.strerror}")
+            leave(
+                self._archive,
+                self._folder,
+                record,
+                notebook=self._notebook.path,
+                redactor=self._redactor,
+                identity=self._identity,
+                clock_offsets=self._clock_offsets,
+                parameters=self._parameters,
+            )
+        except (OSError, RunFailed) as problem:
+            why = getattr(problem, "strerror", None) or str(problem)
+            record = self._record(error or f"its evidence could not be written to the archive and sealed: {why}")
+            with suppress(OSError):
+                self._folder.write_record(record)
         return record
 
     def _supervise(self, parameters: dict[str, Any], home: Path, spool: Path, deadline: float) -> str | None:
@@ -179,6 +196,8 @@ class _Run:
             self._watcher.on_findings(message.findings)
             if message.data is not None:
                 self._data.append(message.data)
+        elif message.kind == "opened":
+            self._identity, self._clock_offsets = message.identity, message.clock_offsets
         else:
             # The summary tells every finding again, with what explains it.
             self._findings = Findings(message.findings)

@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,7 @@ class Summary:
     findings: Findings
     opened_at: datetime
     closed_at: datetime
+    executed: dict[str, str] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Status:
@@ -76,6 +77,7 @@ class Summary:
             asked_at=self.closed_at,
             seconds=(self.closed_at - self.opened_at).total_seconds(),
             findings=list(self.findings),
+            executed=self.executed,
         )
         counted = ", ".join(f"{n} {status}" for status, n in _count(ordered).items())
         verdict = f"verdict: {self.verdict} ({counted or 'no findings'})"
@@ -126,9 +128,23 @@ class TargetShown:
             f'<td style="text-align:left">{html.escape(told)}</td></tr>'
             for name, told in rows
         )
+        message = Message(
+            kind="opened",
+            run_id=self.run_id,
+            check="",
+            asked_at=self.opened_at,
+            seconds=0.0,
+            findings=[],
+            identity={
+                name: identity if error is None else {"not open": str(error)}
+                for name, identity, error in self.dependencies.identities()
+            },
+            clock_offsets={name: round(clock.offset, 3) for name, clock in clocks.items()},
+        )
         return {
             "text/plain": "\n".join([head, *(f"  {name:<{width}}  {told}" for name, told in rows)]),
             "text/html": f"<p><b>{html.escape(head)}</b></p><table>{table}</table>",
+            FINDINGS_MIME: redactor.data(encode(message)),
         }
 
 

@@ -19,6 +19,7 @@ from runbook.session.deadline import DeadlinePassed, Pending
 from runbook.session.dependencies import Dependencies
 from runbook.session.display import ShownAnswer, Summary, TargetShown, explain
 from runbook.session.plots import Headroom
+from runbook.session.sources import executed_sources
 from runbook.session.spool import keep_frame
 from runbook.target import Target, load_target
 
@@ -98,7 +99,15 @@ class Run:
     def summary(self) -> Summary:
         """Return all findings, the most severe first and with what explains them, and the verdict; ends the run."""
         explained = explain(self.findings, self._questions, self._not_asked)
-        summary = Summary(self.run_id, self.notebook, self.target, explained, self.opened_at, datetime.now(UTC))
+        summary = Summary(
+            self.run_id,
+            self.notebook,
+            self.target,
+            explained,
+            self.opened_at,
+            datetime.now(UTC),
+            executed_sources(self._redactor),
+        )
         self.close()
         return summary
 

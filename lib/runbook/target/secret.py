@@ -13,8 +13,13 @@ from runbook.model import CouldNotFindOut
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[/~].*|keyring:[^/]+/.+")
 
 
+def is_reference(value: str) -> bool:
+    """Tell whether a text says where a secret is: env:NAME, file:/PATH or keyring:SERVICE/NAME."""
+    return _REFERENCE.fullmatch(value) is not None
+
+
 def _require_reference(value: str) -> str:
-    if not _REFERENCE.fullmatch(value):
+    if not is_reference(value):
         raise PydanticCustomError(
             "literal_secret",
             "a secret stands here itself, or something that is no reference; "

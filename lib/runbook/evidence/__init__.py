@@ -1,0 +1,1 @@
+"""What runs leave: sealed, chained, verified, shown."""

@@ -1,0 +1,146 @@
+"""Archive a notebook that a person ran by hand, and say plainly how it was run."""
+
+import ast
+import itertools
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from runbook.evidence.statement import digest
+from runbook.model import Findings, UsageError
+from runbook.model.layout import new_run_id
+from runbook.model.protocol import FINDINGS_MIME, Message, ProtocolError, RunRecord, decode
+from runbook.redaction import Redactor, redact_notebook
+from runbook.runner.folder import RunFolder
+from runbook.runner.leaving import leave
+from runbook.runner.run import operator, utc
+from runbook.target import Target
+
+
+def read_notebook(path: Path) -> dict[str, Any]:
+    """Return a notebook file as JSON; raises `UsageError` where it is none."""
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is no notebook: it is no JSON") from error
+    if not isinstance(document, dict) or not isinstance(document.get("cells"), list):
+        raise UsageError(f"{path} is no notebook: it has no list of cells")
+    return document
+
+
+def target_of(document: dict[str, Any]) -> str:
+    """Return the target that a notebook's parameters name; the last cell that sets it counts. "" where none does."""
+    named = ""
+    for cell in document["cells"]:
+        tags = cell.get("metadata", {}).get("tags", [])
+        if cell.get("cell_type") != "code" or not {"parameters", "injected-parameters"} & set(tags):
+            continue
+        try:
+            lines = ast.parse("".join(cell["source"])).body
+        except SyntaxError:
+            continue
+        for line in lines:
+            names = [line.target] if isinstance(line, ast.AnnAssign) else getattr(line, "targets", [])
+            value = getattr(line, "value", None)
+            if any(isinstance(name, ast.Name) and name.id == "target" for name in names):
+                named = value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else named
+    return named
+
+
+def add_notebook(path: Path, document: dict[str, Any], target: Target, archive: Path) -> RunRecord:
+    """Archive a notebook as it was run by hand, scrubbed and sealed; return its record.
+
+    Its findings are those in its outputs; its remarks say what was run out of order, not at all, or changed after it
+    was run. Raises `RunFailed` where the archive cannot be written.
+    """
+    redactor = Redactor(target.secret_values())
+    now = datetime.now(UTC)
+    messages = list(_messages(document))
+    findings = Findings()
+    for message in messages:
+        if message.kind == "answer":
+            findings.replace(message.check, message.findings)
+        elif message.kind == "summary":
+            findings = Findings(message.findings)
+    folder = RunFolder(archive, new_run_id(path.stem, now), redactor)
+    verdict = findings.verdict
+    record = RunRecord(
+        notebook=path.stem,
+        target=target.name,
+        run_id=folder.path.name,
+        status=str(verdict),
+        exit=verdict.exit_status,
+        error=None,
+        seconds=round((messages[-1].asked_at - messages[0].asked_at).total_seconds(), 2) if messages else 0.0,
+        evidence=str(folder.path),
+        findings=list(findings),
+        started=utc(messages[0].asked_at) if messages else "",
+        ended=utc(now),
+        operator=operator(),
+        mode="interactive",
+        remarks=list(remarks(document, messages, redactor)),
+    )
+    folder.create(record)
+    scrubbed = redact_notebook(document, redactor)
+    folder.write_notebook(json.dumps(scrubbed, ensure_ascii=False, indent=1) + "\n")
+    opened = [message for message in messages if message.kind == "opened"]
+    leave(
+        archive,
+        folder,
+        record,
+        notebook=path,
+        redactor=redactor,
+        identity=opened[-1].identity if opened else {},
+        clock_offsets=opened[-1].clock_offsets if opened else {},
+    )
+    return record
+
+
+def _messages(document: dict[str, Any]) -> Iterator[Message]:
+    """Yield what the library told in a notebook's outputs, in the order in which the cells stand."""
+    for cell in document["cells"]:
+        for output in cell.get("outputs", []):
+            told = output.get("data", {}).get(FINDINGS_MIME)
+            if told is not None:
+                try:
+                    yield decode(told)
+                except ProtocolError as error:
+                    raise UsageError(f"an output of the notebook cannot be read: {error}") from error
+
+
+def remarks(document: dict[str, Any], messages: list[Message], redactor: Redactor) -> Iterator[str]:
+    """Yield a sentence for each thing about how a notebook was run that a reader must know."""
+    code = [cell for cell in document["cells"] if cell.get("cell_type") == "code" and "".join(cell["source"]).strip()]
+    counts = [cell.get("execution_count") for cell in code]
+    never = [number for number, count in enumerate(counts, start=1) if count is None]
+    if never:
+        yield f"never run: code {_cells(never)} of {len(code)}"
+    ran = [(number, count) for number, count in enumerate(counts, start=1) if count is not None]
+    late = [number for (_, before), (number, count) in itertools.pairwise(ran) if count < before]
+    if late:
+        yield f"out of order: code {_cells(late)} was run before the one above it"
+    most = max((count for _, count in ran), default=0)
+    if most > len(ran):
+        yield f"cells were run more than once, or removed after they ran: {most} runs of {len(ran)} cells"
+    executed = {count: sha for message in messages for count, sha in message.executed.items()}
+    now = {number: source_digest(code[number - 1], redactor) for number, _ in ran}
+    edited = [number for number, count in ran if executed.get(str(count), now[number]) != now[number]]
+    if edited:
+        yield f"changed after it was run: code {_cells(edited)}; its output is that of another source"
+    unknown = [number for number, count in ran if str(count) not in executed]
+    if unknown:
+        yield f"whether it was changed after it was run is not known: code {_cells(unknown)}"
+
+
+def source_digest(cell: dict[str, Any], redactor: Redactor) -> str:
+    """Return the digest of a cell's scrubbed source; blank lines around it do not count."""
+    return digest(redactor.text("".join(cell["source"]).strip()).encode())
+
+
+def _cells(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:10])) + (" …" if len(numbers) > 10 else "")
+    return f"cell {shown}" if len(numbers) == 1 else f"cells {shown}"
