@@ -564,6 +564,7 @@ def test_requests_that_are_not_counted_are_unknown_and_the_metric_is_named(
     limits, refused = ask(api.rate_limits, api.liveness)[0].findings
     assert (limits.status, refused.status) == (OK, UNKNOWN)
     assert "http_requests_total" in refused.message and "/metrics/prometheus" in refused.message
+    assert "acknowledge this in the profile" in refused.next and "who sends" not in refused.next
 
 
 STRANGE = [

@@ -250,6 +250,20 @@ def test_folders_fifos_and_devices_named_like_a_log_are_told_and_never_waited_fo
     assert problems["api_6.log"] == problems["api_7.log"] == "cannot be read: Too many levels of symbolic links"
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_docker_s_own_file_is_named_with_what_to_write_instead(
+    log: Callable[..., Path], tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    lines = [entry(DAY + n * HOUR).decode() for n in range(9)]
+    wrapped = [{"log": line, "stream": "stdout", "time": "2026-03-10T00:00:00Z"} for line in lines]
+    told = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in wrapped)
+    docker = log(pack(told.encode()), "api_docker.log")
+    log(entry() + entry(log="a field of that name"), "api_own.log")
+    reading = read(tmp_path / "api_*")
+    assert "container:NAME" in reading.files[str(docker)].problem
+    assert (window(reading).entries, sum(file.malformed for file in reading.files.values())) == (2, 0)
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["FIFO", "/dev/zero"])
 def test_a_file_that_a_fifo_or_device_replaces_before_it_is_read_is_not_waited_for(
     log: Callable[..., Path], make: Callable[[Path], None]
@@ -317,6 +331,7 @@ def test_a_line_longer_than_the_longest_is_skipped_and_told_and_those_around_it_
     )
     reading = read(log(entry() * 10 + long + entry() * 10))
     assert window(reading).entries == 20 and only(reading).malformed == 1
+    assert "has a line longer than 4 MiB" in only(reading).problem
 
 
 @pytest.mark.parametrize("workers", [None, 2])

@@ -99,7 +99,7 @@ def now(errors: int) -> pd.DataFrame:
     rows = [(minute, 100, errors if minute else 9999, 0, 0, 0) for minute in range(6)]
     columns = ["minute", "entries", "errors", "warnings", "requests", "failed"]
     frame = pd.DataFrame(rows, columns=columns)
-    frame.attrs = {"read": 1, "top": "", "minutes": 15}
+    frame.attrs = {"read": 1, "top": "", "minutes": 15, "problems": {}}
     return frame
 
 
@@ -650,3 +650,35 @@ def test_what_was_never_logged_before_is_named(logged: Opened) -> None:
     earlier = entry(UNTIL - 30 * HOUR, level="ERROR", message="known 8")
     assert set(asked(logged(earlier + known + new), logs.unusual_messages)) == {"api: new #"}
     assert "nothing of the time before" in unknown(logged(known), logs.unusual_messages)
+
+
+def test_following_names_what_it_does_not_read(logged: Opened, tmp_path: Path) -> None:
+    now_ = entry(datetime.now(UTC) - timedelta(minutes=1))
+    run = logged(now_, pattern='api_*", "container:shrimp-api')
+    folder = tmp_path / "logs0" / "api_folder.log"
+    folder.mkdir()
+    found = asked(run, logs.recent)
+    assert found["last minutes"].status is OK
+    assert (found[str(folder)].status, found[str(folder)].message) == (UNKNOWN, "is no file but a folder")
+    assert found["container:shrimp-api"].status is UNKNOWN
+    assert "not followed" in found["container:shrimp-api"].message
+    assert "container:gone: a container's output is not followed" in unknown(
+        logged(pattern='none", "container:gone'), logs.recent
+    )
+
+
+def test_lines_without_a_condition_are_the_errors_and_the_critical_ones(logged: Opened) -> None:
+    run = logged(
+        "".join(entry(level=level) for level in ("INFO", "WARNING", "ERROR", "CRITICAL")) + text(2, "CRITICAL")
+    )
+    assert asked(run, logs.matching)["lines"].value == 4
+    assert asked(run, logs.matching, where="level!=INFO|CRITICAL")["lines"].value == 2
+
+
+@pytest.mark.parametrize(
+    ("where", "count"),
+    [("status_code=401|403", 2), ("status_code!=401|403", 1), ("status_code=401.0", 1), ("message=a|b", 3)],
+)
+def test_a_condition_may_name_several_values(logged: Opened, where: str, count: int) -> None:
+    run = logged("".join(request(status_code=status, message="a|b") for status in (200, 401, 403)))
+    assert asked(run, logs.matching, where=where)["lines"].value == count

@@ -60,7 +60,8 @@ def check(frame: pd.DataFrame, *, warning: float = 1, critical: float = 50) -> l
     findings = [Finding(object="limits", status=status, message=message)]
     if pd.isna(row["requests"]):
         message = f"how many requests are refused is not told: {METRIC} with a status is not in /metrics/prometheus"
-        return [*findings, Finding(object="refused requests", status=Status.UNKNOWN, message=message)]
+        after = "have the service count its requests by status, or acknowledge this in the profile"
+        return [*findings, Finding(object="refused requests", status=Status.UNKNOWN, message=message, next=after)]
     requests, refused = float(row["requests"]), float(row["refused"])
     share = 100 * refused / requests if requests else 0.0
     message = f"{refused:.0f} of {requests:.0f} requests refused (429) since the service started"

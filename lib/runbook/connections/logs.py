@@ -93,6 +93,13 @@ class LogsConnection(Connection):
             self._tail.refresh(self.files("api"), datetime.now(UTC), minutes)
         return self._tail
 
+    def not_followed(self) -> dict[str, str]:
+        """Return the places of the service's log that `recent` does not read, each with the reason."""
+        patterns, containers = self._places("api")
+        problems = {file.path: file.problem for file in find_files(patterns) if file.problem}
+        told = "a container's output is not followed; the questions about a window read it"
+        return problems | {f"container:{name}": told for name in containers}
+
     def blocks(self, part: str, since: datetime, until: datetime) -> Iterator[tuple[str, Iterator[bytes] | str]]:
         """Yield for each file and container of a log its name and its bytes in blocks, or why it cannot be read.
 

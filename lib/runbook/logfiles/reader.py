@@ -21,7 +21,7 @@ from runbook.logfiles.entries import (
 )
 from runbook.logfiles.heads import NONE as NO_LEVEL
 from runbook.logfiles.heads import SECOND_CHARACTERS, HeadReader
-from runbook.logfiles.pieces import Cut, halves, of_range, of_stream, unpacked
+from runbook.logfiles.pieces import LONGEST_LINE, Cut, halves, of_range, of_stream, unpacked
 from runbook.logfiles.sources import open_file
 from runbook.logfiles.stamps import all_canonical
 from runbook.logfiles.tally import FileRead, Period, Reading, Tallier, Tally
@@ -95,6 +95,9 @@ class Reader:
                 return
             if piece is None:
                 self.file.malformed += 1
+                self.file.problem = (
+                    f"has a line longer than {LONGEST_LINE >> 20} MiB, which is passed over; the rest counts"
+                )
                 continue
             self.file.bytes += len(piece)
             self._piece(piece)

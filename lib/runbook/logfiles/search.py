@@ -24,7 +24,10 @@ _STAMP = re.compile(rb'"timestamp"\s*:\s*"([^"]{10,40})"')
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """A field compared with a value: ``operator`` is one of = != > < >= <= ~ (holds)."""
+    """A field compared with a value: ``operator`` is one of = != > < >= <= ~ (holds).
+
+    For = and != the value may be several, parted by |.
+    """
 
     field: str
     operator: str
@@ -150,18 +153,25 @@ def _compare(told: Any, operator: str, value: str) -> bool:
     text = "" if told is None else str(told)
     if operator == "~":
         return value.lower() in text.lower()
+    if operator in ("=", "!="):
+        return any(_equal(text, one) for one in (value, *value.split("|"))) == (operator == "=")
     try:
         left, right = float(text), float(value)
     except ValueError:
-        return text == value if operator == "=" else text != value if operator == "!=" else False
+        return False
     return {
-        "=": left == right,
-        "!=": left != right,
         ">": left > right,
         "<": left < right,
         ">=": left >= right,
         "<=": left <= right,
     }[operator]
+
+
+def _equal(text: str, value: str) -> bool:
+    try:
+        return text == value or float(text) == float(value)
+    except ValueError:
+        return False
 
 
 def main() -> None:

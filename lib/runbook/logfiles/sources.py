@@ -3,12 +3,16 @@
 import errno
 import os
 import stat
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from glob import glob
 from pathlib import Path
 
 import msgspec
+
+OF_DOCKER = "is Docker's own record of a container's output: name container:NAME in the profile instead of this file"
+_GZIP = 16 + zlib.MAX_WBITS
 
 
 class LogFile(msgspec.Struct, frozen=True):
@@ -28,7 +32,8 @@ class LogFile(msgspec.Struct, frozen=True):
 def find_files(patterns: Iterable[str]) -> list[LogFile]:
     """Return the files that patterns name, oldest first; each file once, however many names lead to it.
 
-    What is no regular file (a folder, a FIFO, a device) or cannot be opened is returned with its ``problem``.
+    What is no regular file (a folder, a FIFO, a device), cannot be opened or is Docker's own is returned with its
+    ``problem``.
     """
     seen: set[tuple[int, int]] = set()
     found = []
@@ -84,12 +89,23 @@ def _look_at(name: str) -> LogFile:
             return LogFile(name, problem=f"is no file but a {_kind(facts.st_mode)}", identity=_identity(facts))
         fd = _open(name)
         try:
-            compressed = os.pread(fd, 2, 0) == b"\x1f\x8b"
+            begin = os.pread(fd, 512, 0)
         finally:
             os.close(fd)
     except OSError as error:
         return LogFile(name, problem=f"cannot be read: {error.strerror or type(error).__name__}")
+    compressed = begin[:2] == b"\x1f\x8b"
+    if _of_docker(begin, compressed):
+        return LogFile(name, problem=OF_DOCKER, identity=_identity(facts))
     return LogFile(name, facts.st_size, facts.st_mtime, compressed, identity=_identity(facts))
+
+
+def _of_docker(begin: bytes, compressed: bool) -> bool:
+    """Tell whether a file is one in which Docker wraps each line that a container writes."""
+    if compressed:
+        with suppress(zlib.error):
+            begin = zlib.decompressobj(_GZIP).decompress(begin, 64)
+    return begin.startswith(b'{"log":"')
 
 
 def _kind(mode: int) -> str:

@@ -17,12 +17,13 @@ MOST_MINUTES = 240
 class Tail:
     """The last minutes of a log: a tally for each minute, by its beginning (UTC).
 
-    ``read`` is how many bytes the last refresh read.
+    ``read`` is how many bytes the last refresh read, ``problems`` what kept it from reading a file, by path.
     """
 
     def __init__(self, zone: str) -> None:
         self.minutes: dict[str, Tally] = {}
         self.read = 0
+        self.problems: dict[str, str] = {}
         self._zone = zone
         self._reached: dict[tuple[int, int], int] = {}
         self._since = ""
@@ -48,7 +49,9 @@ class Tail:
             if not file.problem and not file.compressed and file.modified >= begin.timestamp():
                 with suppress(OSError):  # renamed or removed meanwhile: the next call finds what is there then
                     self._read(file, reader, since)
-        for name, tally in reader.done().periods.items():
+        reading = reader.done()
+        self.problems = {path: file.problem for path, file in reading.files.items() if file.problem}
+        for name, tally in reading.periods.items():
             if tally.entries:
                 self.minutes.setdefault(name, Tally()).merge(tally)
         self.minutes = {minute: tally for minute, tally in self.minutes.items() if minute >= since[:16]}

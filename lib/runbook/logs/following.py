@@ -4,17 +4,20 @@ import pandas as pd
 
 from runbook.connections import LogsConnection
 from runbook.logfiles.entries import FAILED
-from runbook.model import Asking, CouldNotFindOut, Finding, Question, at_most
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, at_most
 
 
 def probe(asking: Asking, *, minutes: float = 15.0) -> pd.DataFrame:
     """Return a row for each of the last minutes with entries: minute (UTC), entries, errors, warnings, requests, failed
-    (5xx); ``attrs`` have read (bytes that this call read) and top (the most frequent error).
+    (5xx); ``attrs`` have read (bytes that this call read), top (the most frequent error) and problems (of the files
+    and containers that are not followed, by name).
 
     Asked again in the same run, only what was added to the files since is read. Raises `CouldNotFindOut` where these
     minutes have no entry.
     """
-    tail = asking.connection(LogsConnection).recent(minutes)
+    logs = asking.connection(LogsConnection)
+    tail = logs.recent(minutes)
+    problems = logs.not_followed() | tail.problems
     rows = []
     top: dict[str, int] = {}
     for minute, tally in sorted(tail.minutes.items()):
@@ -26,10 +29,15 @@ def probe(asking: Asking, *, minutes: float = 15.0) -> pd.DataFrame:
             if level in FAILED:
                 top[message] = top.get(message, 0) + seen.count
     if not rows:
-        raise CouldNotFindOut(f"the log has no entry of the last {minutes:g} minutes")
+        unread = "".join(f"; {name}: {problem}" for name, problem in problems.items())
+        raise CouldNotFindOut(
+            f"the log has no entry of the last {minutes:g} minutes: does the service run? "
+            f"See morning-health-check{unread}"
+        )
     frame = pd.DataFrame(rows, columns=["minute", "entries", "errors", "warnings", "requests", "failed"])
     frame["minute"] = pd.to_datetime(frame["minute"], utc=True)
     frame.attrs = {"read": tail.read, "top": max(top, key=lambda key: top[key], default=""), "minutes": minutes}
+    frame.attrs["problems"] = problems
     return frame
 
 
@@ -44,7 +52,18 @@ def check(frame: pd.DataFrame, *, warning: float = 5, critical: float = 30) -> l
     message = f"{entries:,} entries, {errors:,} errors in {frame.attrs['minutes']:g} min"
     if frame.attrs["top"]:
         message += f"; most often: {frame.attrs['top'][:120]}"
-    return [at_most("last minutes", rate, warning, critical, unit="errors/min", message=message)]
+    mend = "give the runbook's user the right to read it, or mend the place in the profile; then run this again"
+    watch = "watch it by docker logs --follow"
+    problems = [
+        Finding(
+            object=name,
+            status=Status.UNKNOWN,
+            message=problem,
+            next=watch if name.startswith("container:") else mend,
+        )
+        for name, problem in frame.attrs["problems"].items()
+    ]
+    return [at_most("last minutes", rate, warning, critical, unit="errors/min", message=message), *problems]
 
 
 recent = Question(
@@ -55,5 +74,5 @@ recent = Question(
     source="tail -F of the log files",
     needs=(LogsConnection,),
     deadline=30,
-    next="run the cell again to see whether it goes on",
+    next="run the cell again to see whether it goes on; if it does, see what changed: logs.compared above",
 )

@@ -113,5 +113,5 @@ failed_logins = Question(
     source="the entries of the window of POST /auth/login with status_code 401, by user and client",
     needs=(LogsConnection,),
     deadline=DEADLINE,
-    next="block the client at the proxy; a user whose password was guessed after all: revoke access",
+    next="block the client at the proxy; where a login of that user succeeded afterwards, revoke the user's access",
 )

@@ -87,7 +87,7 @@ def check_server_errors(frame: pd.DataFrame, *, warning: float = 1, critical: fl
     message = f"{count:,} of {requests:,} requests answered 5xx{frame.attrs['partly']}"
     if count:
         paths = frame[~apart].groupby("path")["count"].sum().sort_values(ascending=False)
-        message += f"; most on {paths.index[0]} ({paths.iloc[0]:,})"
+        message += f"; most on {paths.index[0]} ({paths.iloc[0]:,}), the first at {frame[~apart]['first'].min()} UTC"
     if empty:
         message += (
             f"; apart from {empty:,} × 500 of {' and '.join(EMPTY_AS_500)}, which may mean that there was nothing"
@@ -107,10 +107,11 @@ def check_rate_limited(frame: pd.DataFrame, *, warning: float = 1, critical: flo
     """
     requests, count = int(frame.attrs["requests"]), int(frame["count"].sum())
     if not count and not frame.attrs["recorded"]:
-        message = (
-            "the service as built never logs a 429, so that none in the log means nothing; count them by its metrics"
+        message = "the service as built never logs a 429, so that none in the log means nothing"
+        after = (
+            "see api.rate_limits of morning-health-check for what its metrics count; set logs.records_429 where the "
+            "service does log them, or acknowledge this in the profile"
         )
-        after = "set logs.records_429 where the service does log them, or acknowledge this in the profile"
         finding = Finding(object="service", status=Status.UNKNOWN, message=message, next=after)
         return beside(frame.attrs["note"], [finding])
     message = f"{count:,} of {requests:,} requests answered 429{frame.attrs['partly']}"

@@ -21,7 +21,8 @@ _CONDITION = re.compile(r"(\w+)(>=|<=|!=|=|>|<|~)(\"[^\"]*\"|\S+)")
 def conditions_of(where: str) -> list[Condition]:
     """Return the conditions of a text like ``level=ERROR status_code>=500 path~/documents message~"no such"``.
 
-    All must hold; ``~`` is "holds, in any case". Raises `UsageError` for what cannot be read.
+    All must hold; ``~`` is "holds, in any case", and ``=`` may name several values, parted by ``|``. Raises
+    `UsageError` for what cannot be read.
     """
     rest = _CONDITION.sub("", where).strip()
     if rest:
@@ -63,10 +64,10 @@ def probe_matching(asking: Asking, *, window: Window | None = None, pattern: str
     """Return the first lines that match: time (UTC), file, line as it stands; ``attrs`` have the count of all.
 
     ``pattern`` is a regular expression on the raw line, ``where`` conditions on its fields (`conditions_of`); both must
-    hold, and where neither is given the lines are those of level ERROR. Raises `CouldNotFindOut` where the search takes
-    too long.
+    hold, and where neither is given the lines are those of ERROR and CRITICAL. Raises `CouldNotFindOut` where the
+    search takes too long.
     """
-    where = where if where or pattern else "level=ERROR"
+    where = where if where or pattern else f"level={'|'.join(sorted(FAILED))}"
     about = window or last_hours()
     return _frame(_search(asking, about.since, about.until, pattern, where))
 
@@ -100,7 +101,13 @@ def check_lines(frame: pd.DataFrame) -> list[Finding]:
         for path, problem in frame.attrs["problems"].items()
     ]
     return [
-        Finding(object="lines", status=Status.OK, message=f"{count:,} lines{shown}", value=count, unit="lines"),
+        Finding(
+            object="lines",
+            status=Status.OK,
+            message=f"{count:,} line{'s' * (count != 1)}{shown}",
+            value=count,
+            unit="lines",
+        ),
         *findings,
     ]
 

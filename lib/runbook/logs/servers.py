@@ -146,7 +146,9 @@ def check_postgres(frame: pd.DataFrame, *, warning: float = 20, critical: float 
         message = f"{row['count']:,} × {row['level']}, last {row['last']} UTC"
         findings.append(Finding(object=row["message"][:150], status=Status.CRITICAL, message=message))
     fatal = frame[frame["level"] == "FATAL"]
-    most = f"; most often: {fatal.iloc[0]['message'][:120]}" if len(fatal) else ""
+    # The frame is in order of number: where nothing is fatal, the most frequent of all is told.
+    often = fatal if len(fatal) else frame
+    most = f"; most often: {often.iloc[0]['message'][:120]}" if len(often) else ""
     message = f"{told}{most}"
     findings.append(at_most("FATAL", float(fatal["count"].sum()), warning, critical, unit="entries", message=message))
     return findings

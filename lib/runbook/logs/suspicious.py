@@ -70,5 +70,5 @@ suspicious_requests = Question(
     source="the paths of the window, URL-decoded, by the rules of runbook.logfiles.suspicious",
     needs=(LogsConnection,),
     deadline=DEADLINE,
-    next="block the sender at the proxy; where one was answered 2xx or 5xx, see what it reached: P0, security breach",
+    next="block the sender at the proxy; what was answered 2xx or 5xx: see at once what it reached; P0 if it did",
 )
