@@ -682,3 +682,10 @@ def test_lines_without_a_condition_are_the_errors_and_the_critical_ones(logged: 
 def test_a_condition_may_name_several_values(logged: Opened, where: str, count: int) -> None:
     run = logged("".join(request(status_code=status, message="a|b") for status in (200, 401, 403)))
     assert asked(run, logs.matching, where=where)["lines"].value == count
+
+
+def test_lines_with_damaged_bytes_are_found_as_they_are_counted(logged: Opened) -> None:
+    damaged = [entry(level="ERROR", message="lost @ row").encode().replace(b"@", sign) for sign in (b"\xff", b"\x01")]
+    run = logged(b"".join(damaged) + entry(level="ERROR", duration_ms=float("nan")).encode())
+    assert int(run.ask(logs.errors, window=WINDOW).frame["count"].sum()) == 3
+    assert asked(run, logs.matching)["lines"].value == 3

@@ -70,13 +70,17 @@ def decode_line(line: bytes) -> Entry | None:
     try:
         return _entries.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        mended = "".join(
-            sign if sign >= " " or sign == "\t" else "�" for sign in line.strip().decode("utf-8", "replace")
-        ).replace("\t", " ")
+        told = mended(line)
     try:
-        return _entries.decode(mended)
+        return _entries.decode(told)
     except (msgspec.MsgspecError, RecursionError):
-        return _of_odd_types(mended)
+        return _of_odd_types(told)
+
+
+def mended(line: bytes) -> str:
+    """Return a JSON line as a text in which signs that JSON forbids are replaced."""
+    signs = line.strip().decode("utf-8", "replace")
+    return "".join(sign if sign >= " " or sign == "\t" else "�" for sign in signs).replace("\t", " ")
 
 
 def _of_odd_types(line: str) -> Entry | None:

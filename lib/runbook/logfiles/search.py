@@ -4,6 +4,7 @@ ended.
 The request comes as msgpack on stdin, the lines go as msgpack to stdout.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from runbook.logfiles.entries import HEADER, canonical
+from runbook.logfiles.entries import HEADER, canonical, mended
 from runbook.logfiles.pieces import Cut, of_range, of_stream, unpacked
 from runbook.logfiles.sources import LogFile, open_file
 from runbook.logfiles.window import parts
@@ -141,7 +142,11 @@ def fields_of(line: bytes) -> dict[str, Any]:
     try:
         told = msgspec.json.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return {}
+        # A line that counts with damaged bytes in it must be found too.
+        try:
+            told = json.loads(mended(line))
+        except (ValueError, RecursionError):
+            return {}
     return told if isinstance(told, dict) else {}
 
 
