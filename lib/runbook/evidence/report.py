@@ -10,7 +10,7 @@ import msgspec
 
 from runbook.evidence.cells import Cell, cells_of
 from runbook.evidence.page import counted, part, policy, style_class, template
-from runbook.model import Finding, Findings, RunbookError, Status
+from runbook.model import Finding, Findings, RunbookError
 from runbook.model.layout import DATA_FOLDER, NOTEBOOK_FILE, RECORD_FILE
 from runbook.model.protocol import RunRecord
 from runbook.model.units import as_bytes
@@ -180,5 +180,3 @@ def _data_files(folder: Path) -> list[tuple[str, str]]:
         return [(path.name, as_bytes(path.stat().st_size)) for path in files]
     except OSError:
         return []
-
-

@@ -9,9 +9,32 @@ import nh3
 from runbook.evidence.visible import signs_marked
 from runbook.model import Status
 
-_TEXT = set("b strong i em u s del code pre kbd samp var sub sup small mark br hr p div span blockquote".split())
-_LISTS = set("ul ol li dl dt dd".split())
-_TABLES = set("table caption thead tbody tfoot tr th td".split())
+_TEXT = {
+    "b",
+    "strong",
+    "i",
+    "em",
+    "u",
+    "s",
+    "del",
+    "code",
+    "pre",
+    "kbd",
+    "samp",
+    "var",
+    "sub",
+    "sup",
+    "small",
+    "mark",
+    "br",
+    "hr",
+    "p",
+    "div",
+    "span",
+    "blockquote",
+}
+_LISTS = {"ul", "ol", "li", "dl", "dt", "dd"}
+_TABLES = {"table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td"}
 _FOLDS = {"details", "summary"}
 _HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
 # The text inside of these is nothing that a reader was to see.

@@ -12,7 +12,7 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
 _SELECTORS = (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
 # More marks than this on one letter are piled up to cover the lines around it; no written language needs as many.
 _MARKS = 4
-_PILE = re.compile(r"[^\x00-\u02ff]{%d,}" % (_MARKS + 1))
+_PILE = re.compile(rf"[^\x00-\u02ff]{{{_MARKS + 1},}}")
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 
 
@@ -21,11 +21,11 @@ class _Signs(dict[int, str | None]):
 
     def __init__(self, form: str) -> None:
         super().__init__({ord("\n"): "\n", ord("\t"): "\t", ord(" "): " "})
-        self._form = form
+        self.form = form
 
     def __missing__(self, code: int) -> str:
         hides = unicodedata.category(chr(code)) in _HIDDEN or code in _BLANK or code in _SELECTORS
-        self[code] = shown = self._form % code if hides else chr(code)
+        self[code] = shown = self.form % code if hides else chr(code)
         return shown
 
 
@@ -71,5 +71,5 @@ def _spread(match: re.Match[str]) -> str:
     spread, marks = [], 0
     for sign in match[0]:
         marks = marks + 1 if unicodedata.category(sign) in ("Mn", "Me") else 0
-        spread.append(_AS_TEXT._form % ord(sign) if marks > _MARKS else sign)
+        spread.append(_AS_TEXT.form % ord(sign) if marks > _MARKS else sign)
     return "".join(spread)
