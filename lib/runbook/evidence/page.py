@@ -3,7 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -51,7 +51,13 @@ def template(name: str) -> Any:
 
 
 def _finalize(value: object) -> object:
-    return value if isinstance(value, Markup) else visible(value)
+    if isinstance(value, Markup):
+        return value
+    return _short_visible(value) if isinstance(value, str) and len(value) <= 200 else visible(value)
+
+
+# Names and statuses occur ten thousand times on the list of runs.
+_short_visible = lru_cache(maxsize=20_000)(visible)
 
 
 def policy(style: str, script: str = "") -> str:
