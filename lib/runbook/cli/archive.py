@@ -90,6 +90,7 @@ def show_difference(arguments: argparse.Namespace) -> int:
 
 def add(arguments: argparse.Namespace) -> int:
     """Archive a notebook that was run by hand."""
+    from runbook.evidence.index import rebuild_index
     from runbook.runner.adding import add_notebook, read_notebook, target_of
     from runbook.target import load_target
 
@@ -99,6 +100,7 @@ def add(arguments: argparse.Namespace) -> int:
     if not name:
         raise UsageError(f"{path} does not say which target it was run on; name it with --target")
     record = add_notebook(path, document, load_target(name), archive_folder())
+    rebuild_index(archive_folder())
     _say(f"{record.run_id}: {record.notebook} on {record.target}, {record.status}, told as interactive")
     _lines(record.remarks)
     _say(f"  {record.evidence}")
@@ -107,6 +109,7 @@ def add(arguments: argparse.Namespace) -> int:
 
 def prune(arguments: argparse.Namespace) -> int:
     """Show which runs would lose their files; with the plan's token, remove them."""
+    from runbook.evidence.index import rebuild_index
     from runbook.evidence.keys import trusted_keys
     from runbook.evidence.pruning import plan_pruning
     from runbook.evidence.verify import verify_archive
@@ -126,6 +129,7 @@ def prune(arguments: argparse.Namespace) -> int:
     if arguments.confirm != plan.token:
         raise UsageError("the token is not that of this plan: the archive has changed since; ask for the plan again")
     record = prune_runs(archive, plan.run_ids)
+    rebuild_index(archive)
     _say(f"{len(plan.run_ids)} runs lost their files; {record.run_id} says which")
     return 0
 

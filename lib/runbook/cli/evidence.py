@@ -33,6 +33,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     diff.add_argument("after", metavar="RUN")
 
     commands.add_parser("head", help="one line for each chain, to be published in a ticket or a tag")
+    commands.add_parser("index", help="make the page of all runs anew, and say where it is")
     commands.add_parser("key", help="the public key that others need to verify what was sealed here")
 
     add = commands.add_parser("add", help="archive a notebook that was run by hand, told as interactive")
@@ -55,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         "verify": _verify,
         "head": _head,
         "key": _key,
+        "index": _index,
         "list": archive.show_list,
         "show": archive.show_run,
         "diff": archive.show_difference,
@@ -66,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from runbook.evidence.index import check_index
     from runbook.evidence.keys import trusted_keys
     from runbook.evidence.verify import verify_archive, verify_run
 
@@ -87,6 +90,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         )
         return 0
     verified = verify_archive(archive, keys, arguments.head)
+    check_index(archive)
     for run_id in verified.interrupted:
         _say(f"interrupted: {run_id} was ended before it was sealed; what it holds proves nothing")
     chains = verified.heads()
@@ -109,6 +113,16 @@ def _head(_: argparse.Namespace) -> int:
     own = read_archive_id(archive / ARCHIVE_FILE)
     for writer, head in found.items():
         _say(head_line(own, writer, head))
+    return 0
+
+
+def _index(_: argparse.Namespace) -> int:
+    from runbook.evidence.index import rebuild_index
+
+    archive = archive_folder()
+    if not archive.is_dir():
+        raise UsageError(f"there is no archive {archive}: nothing was run yet")
+    _say(str(rebuild_index(archive)))
     return 0
 
 

@@ -4,12 +4,14 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from runbook.model import Finding, Findings, Status
+from runbook.model.layout import REPORT_FILE
 from runbook.model.protocol import RunRecord
 from runbook.model.text import printable
 from runbook.runner.run import FAILED
@@ -90,7 +92,8 @@ class Report:
             if record.error:
                 self._say(Text(printable(f"  FAILED     {record.notebook}: {record.error}"), "bold red"))
             if record.evidence:
-                self._say(Text(f"evidence: {record.evidence}"))
+                page = Path(record.evidence, REPORT_FILE)
+                self._say(Text(f"evidence: {page if page.exists() else record.evidence}"))
 
     def _line(self, finding: Finding) -> Text:
         text = Text("  ")

@@ -15,7 +15,7 @@ from typing import Any
 import runbook
 from runbook.cli.report import Report
 from runbook.evidence.archive import archive_folder
-from runbook.model import Question, UsageError
+from runbook.model import Question, RunbookError, UsageError
 from runbook.model.protocol import RunRecord
 from runbook.model.status import EXIT_FAILED, Status, verdict
 from runbook.runner.collection import Notebook, find_notebook
@@ -71,7 +71,21 @@ def run_all(
                 )
                 report.end(record)
                 records.append(record)
+    _into_index()
     return records
+
+
+def _into_index() -> None:
+    """Bring the archive's index up to date; it only shows what the runs hold, so a run is not lost for its sake."""
+    from runbook.evidence.index import rebuild_index
+
+    if not archive_folder().is_dir():
+        return
+    try:
+        rebuild_index(archive_folder())
+    except (OSError, RunbookError) as error:
+        why = getattr(error, "strerror", None) or error
+        sys.stderr.write(f"runbook: the archive's index was not brought up to date: {why}\n")
 
 
 def exit_status(records: Sequence[RunRecord]) -> int:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import msgspec
 
+from runbook.evidence.archive import NotTrusted
 from runbook.evidence.page import part, policy, style_class, template
 from runbook.evidence.report import shown_status
+from runbook.evidence.statement import digest
 from runbook.model import Finding, Findings, RunbookError
 from runbook.model.layout import RECORD_FILE, REPORT_FILE, is_run_id, run_folder
 from runbook.model.protocol import RunRecord
@@ -22,7 +24,8 @@ INDEX_FILE = "index.html"
 CACHE_FILE = "index.json"
 LOCK_FILE = ".index.lock"
 # Bump it when what is kept of a run changes: all runs are then read again.
-CACHE_SCHEMA = 1
+CACHE_SCHEMA = 2
+_MADE_ANEW = "the runs themselves are what was sealed, and `runbook evidence index` makes it anew from them"
 PRUNED = "PRUNED"
 LINE_SHOWN = 200
 RECORD_READ = 100_000_000
@@ -70,8 +73,17 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class _Cache(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What is kept of each run; ``page`` is the digest of the page that was made of it, ``digest`` that of all this."""
+
     schema: int
     runs: dict[str, Entry]
+    page: str
+    digest: str = ""
+
+    def sealed(self) -> bytes:
+        """Return it as it is written."""
+        bare = msgspec.json.encode(msgspec.structs.replace(self, digest=""))
+        return msgspec.json.encode(msgspec.structs.replace(self, digest=digest(bare)))
 
 
 @dataclass(frozen=True)
@@ -107,11 +119,33 @@ def rebuild_index(archive: Path) -> Path:
         cache = archive / CACHE_FILE
         known = _read_cache(cache)
         entries, strange = _survey(archive, known)
-        if entries != known:
-            _write(cache, msgspec.json.encode(_Cache(schema=CACHE_SCHEMA, runs=entries)))
         index = archive / INDEX_FILE
-        _write(index, _page(list(entries.values()), strange))
+        page = _page(list(entries.values()), strange)
+        told = _Cache(schema=CACHE_SCHEMA, runs=entries, page=digest(page)).sealed()
+        if entries != known or not cache.exists() or cache.read_bytes() != told:
+            _write(cache, told)
+        _write(index, page)
         return index
+
+
+def check_index(archive: Path) -> None:
+    """Raise `NotTrusted` where the index is not as it was written.
+
+    It is not sealed: this finds damage and a careless hand, not one that makes the whole index anew. The runs are what
+    counts, and they are sealed.
+    """
+    if not (archive / INDEX_FILE).exists() and not (archive / CACHE_FILE).exists():
+        return
+    try:
+        content = (archive / CACHE_FILE).read_bytes()
+        told = msgspec.json.decode(content, type=_Cache)
+        page = (archive / INDEX_FILE).read_bytes()
+    except (OSError, ValueError, RecursionError) as error:
+        raise NotTrusted(f"{CACHE_FILE} or {INDEX_FILE} is damaged or not there; {_MADE_ANEW}") from error
+    if told.sealed() != content:
+        raise NotTrusted(f"{CACHE_FILE} is not as it was written; {_MADE_ANEW}")
+    if digest(page) != told.page:
+        raise NotTrusted(f"{INDEX_FILE} is not as it was written; {_MADE_ANEW}")
 
 
 def _page(entries: list[Entry], strange: list[tuple[str, str]]) -> bytes:

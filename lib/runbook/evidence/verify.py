@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from runbook.evidence.archive import ARCHIVE_FILE, NotTrusted, RunPlace, read_archive_id, read_json, runs
-from runbook.evidence.chain import Head, heads, parse_head
+from runbook.evidence.chain import CHAINS_FOLDER, HEAD_FILE, Head, heads, parse_head
 from runbook.evidence.seal import SEAL_FILE, opened
 from runbook.evidence.statement import Predicate, Statement, digest
 from runbook.model.layout import DATA_FOLDER, RECORD_FILE, run_folder
@@ -171,7 +171,7 @@ def _noted(verified: Verified, archive: Path) -> None:
         at_end = msgspec.structs.replace(head, pending="") == end and head.pending not in verified.runs
         if not (behind or at_end):
             raise NotTrusted(
-                f"the chain of {writer} ends at run {seq}, and its writer noted run {head.seq}: "
+                f"{CHAINS_FOLDER}/{writer}/{HEAD_FILE} notes run {head.seq} as the last, and the chain ends at run {seq}: "
                 + ("its tail was cut off" if head.seq > seq else "the note was changed")
             )
 
