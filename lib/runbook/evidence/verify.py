@@ -171,7 +171,7 @@ def _noted(verified: Verified, archive: Path) -> None:
         at_end = msgspec.structs.replace(head, pending="") == end and head.pending not in verified.runs
         if not (behind or at_end):
             raise NotTrusted(
-                f"{CHAINS_FOLDER}/{writer}/{HEAD_FILE} notes run {head.seq} as the last, and the chain ends at run {seq}: "
+                f"{CHAINS_FOLDER}/{writer}/{HEAD_FILE} notes run {head.seq} as the last, the chain ends at run {seq}: "
                 + ("its tail was cut off" if head.seq > seq else "the note was changed")
             )
 
