@@ -15,7 +15,7 @@ _BACKSLASHES = r"\\{0,3}"  # as JSON, JSON inside JSON and repr set them before 
 
 
 # A text is cut here: at its end, or before an ellipsis.
-CUT = re.compile(r"\s*(?:…|\.\.\.|&hellip;|&#8230;|\\{1,3}u2026|\Z)")
+CUT = re.compile(r"\s*(?:…|\.\.\.|&hellip;|&#8230;|\\{1,3}u2026|<|\Z)")
 # A cut secret is scrubbed from this many of its characters on: fewer could be any word.
 SHORTEST_CUT = 8
 

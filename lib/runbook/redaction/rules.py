@@ -14,14 +14,15 @@ from runbook.redaction.spans import Span
 from runbook.redaction.values import bare_value, looks_random, may_be_bare_secret, may_be_secret
 
 # A quote as itself, escaped for JSON or repr up to twice, for HTML, for an address.
-_QUOTE = r"(?:\\{0,3}[\"']|&quot;|&\#34;|&\#0?39;|&\#x27;|&apos;|%22|%27)"
+_ENTITY = r"&(?:amp;)?(?:quot|\#34|\#0?39|\#x27|apos);"
+_QUOTE = rf"(?:\\{{0,7}}(?:[\"']|{_ENTITY})|%22|%27)"
 # A value in quotes; one that was cut before its closing quote; and one without quotes.
-_QUOTED = r"""(?:"(?P<value_1>(?:[^"\\\r\n]|\\.){1,8192}+)"
-    |'(?!')(?P<value_2>(?:[^'\\\r\n]|\\.|''){1,8192}+)'
-    |(?P<quote>\\{1,3}["']|''|&quot;|&\#34;|&\#0?39;|&\#x27;|&apos;|%22|%27)(?!(?P=quote))
-     (?P<value_3>[^\r\n]{1,8192}?)(?<!\\)(?P=quote))"""
-_CUT = r"""(?:["']|\\{1,3}["']|&quot;|&\#34;|&\#0?39;|&\#x27;)(?P<value_4>[^\s"'<>\\&][^\s"'<>]{0,8191}+)"""
-_BARE = r"""(?P<bare>(?:[^\s"'<>&;\\]|\\(?![nrtu"'])\S|&(?:amp|lt|gt);){1,8192}+)"""
+_QUOTED = rf"""(?:"(?P<value_1>(?:[^"\\\r\n]|\\.){{1,8192}}+)"
+    |'(?!')(?P<value_2>(?:[^'\\\r\n]|\\.|''){{1,8192}}+)'
+    |(?P<quote>\\{{1,7}}["']|''|\\{{0,7}}{_ENTITY}|%22|%27)(?!(?P=quote))
+     (?P<value_3>[^\r\n]{{1,8192}}?)(?<!\\)(?P=quote))"""
+_CUT = rf"""\\{{0,7}}(?:["']|{_ENTITY})(?P<value_4>[^\s"'<>\\&][^\s"'<>]{{0,8191}}+)"""
+_BARE = r"""(?P<bare>(?:[^\s"'<>&;\\]|\\(?!\\{0,6}[nrtu"'])\S|&(?:amp|lt|gt);){1,2048}+)"""
 _SIGN = r"(?:=>|:=|={1,3}|:|%3[AaDd]|</th>\s{0,40}<td[^<>]{0,200}>)"
 
 Judge = Callable[[re.Match[str], str], bool]
@@ -59,7 +60,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 def _token(kind: str, starts: str, text: str) -> Rule:
     """Return the rule for a token that is known by its first characters; case counts in it."""
     # Not inside a longer word: base64 and names may hold any few characters by chance.
-    return Rule(kind, tuple(starts.split()), re.compile(rf"(?<![A-Za-z0-9])(?P<value>{text})"))
+    return Rule(kind, tuple(starts.split()), re.compile(rf"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))(?P<value>{text})"))
 
 
 def _assigned(kind: str, starts: str, suffix: str = "") -> Rule:
@@ -78,7 +79,7 @@ def _element(kind: str, starts: str) -> list[Rule]:
     names = "|".join(map(re.escape, starts.split()))
     rules = []
     for quote in "\"'":
-        pattern = _pattern(rf"(?:{names})(?!\s)(?P<value>(?:[^\\\r\n{quote}]|\\.){{1,4096}}+){quote}")
+        pattern = _pattern(rf"(?:{names})(?!\s)(?P<value>(?:[^\\\r\n{quote}]|\\.){{1,512}}+){quote}")
         opened = re.compile(rf"{quote}\w*\Z")
 
         def is_element(match: re.Match[str], value: str, opened: re.Pattern[str] = opened) -> bool:
@@ -111,7 +112,7 @@ def _is_line(match: re.Match[str], value: str) -> bool:
     before = re.search(
         r"(?:^|\n|\\n)[ \t>│|#-]{0,40}[\w.-]{0,60}[\"']?\Z", text[max(0, match.start() - 110) : match.start()]
     )
-    after = re.compile(r"[ \t]{0,40}(?:\r?\n|\\r|\\n|\Z)").match(text, match.end("bare"))
+    after = re.compile(r"[ \t]{0,40}(?:\r?\n|\\{1,7}[rn]|\Z)").match(text, match.end("bare"))
     return before is not None and after is not None
 
 
@@ -149,7 +150,7 @@ RULES: tuple[Rule, ...] = (
         ("name",),
         _pattern(
             rf"""name{_QUOTE}?\s{{0,4}}:\s{{0,4}}{_QUOTE}?[\w.-]{{0,60}}?(?:password|passwd|passphrase|_pwd|secret|token|api_?key
-            |(?:secret|access|private)_?key|rediscli_auth){_QUOTE}?\s{{0,4}},?(?:\s|\\n){{0,60}}{_QUOTE}?value{_QUOTE}?\s{{0,4}}:\s{{0,4}}
+            |(?:secret|access|private)_?key|rediscli_auth){_QUOTE}?\s{{0,4}},?(?:\s|\\{{1,7}}n){{0,60}}{_QUOTE}?value{_QUOTE}?\s{{0,4}}:\s{{0,4}}
             (?:{_QUOTED}|{_BARE})"""
         ),
         r"[\"'\\&]{0,4}[^:\r\n]{0,8}:.{0,70}?(?:pass|pwd|secret|token|key|auth)",
@@ -208,7 +209,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "a password",
         ("requirepass ", "masterauth ", "auth "),
-        _pattern(r"(?<![\w-])(?:requirepass|masterauth|auth)\ (?P<bare>[^\s\"'<>]{1,512}+)"),
+        _pattern(r"(?:(?<![\w-])|(?<=\\n))(?:requirepass|masterauth|auth)\ " + _BARE),
         judge=lambda match, value: (
             may_be_bare_secret(value) and _is_line(match, value) and (match[0][0] in "rm" or looks_random(value))
         ),
@@ -276,7 +277,7 @@ RULES: tuple[Rule, ...] = (
         "a cookie",
         ("cookie",),
         _pattern(
-            rf"cookies?{_QUOTE}?\s{{0,4}}[:,]\s{{0,4}}b?{_QUOTE}?\s?(?P<value>[\w.%-]{{1,128}}+=[^\r\n\"'\\<>]{{1,8192}}+)"
+            rf"cookies?{_QUOTE}?\s{{0,4}}[:,]\s{{0,4}}b?{_QUOTE}?\s?(?P<value>[\w.%-]{{1,128}}+=[^\r\n\"'\\<>]{{1,2048}}+)"
         ),
         r"s?[\"'\\&#\w;]{0,8}\s{0,4}[:,]",
     ),
@@ -319,7 +320,7 @@ RULES: tuple[Rule, ...] = (
         ),
         _pattern(
             r"""(?:hooks\.slack\.com|discord(?:app)?\.com|webhook\.office\.com|events\.pagerduty\.com|api\.telegram\.org)
-            (?:\\?/|%2F)(?:(?:services|workflows|triggers|api|webhooks|webhookb2|integration)(?:\\?/|%2F)){0,2}
+            (?:\\?/|%2F)(?:(?:services|workflows|triggers|api|webhooks|webhookb2|integration)(?:\\?/|%2F)){0,2}+
             (?P<value>(?!v2|enqueue|generic)[^\s"'<>?]{12,512}+)"""
         ),
         r"\\?(?:/|%2f)",

@@ -21,7 +21,7 @@ def scrub_model(model: dict[str, Any], path: str, **_: Any) -> None:
             model["content"] = redactor.text(content)
     except _Refused as reason:
         raise _refusal(str(reason)) from None
-    except Exception as problem:  # what could not be scrubbed is not saved, whatever went wrong
+    except Exception as problem:  # noqa: BLE001 - what could not be scrubbed is not saved
         # The problem's own text may hold what was to be scrubbed.
         raise _refusal(f"its secrets could not be taken out ({type(problem).__name__})") from None
 

@@ -25,7 +25,7 @@ _WORDS = frozenset(
     )
 )
 _NAME_IN_CODE = re.compile(
-    r"\([A-Za-z_.]+|[A-Za-z_]\w*(?:\.\w+|\[[^\]]*\])*[(\[][^\s]*|[A-Za-z_]\w*\.[A-Za-z_][\w.]*|_?[a-z]+(?:_[a-z]+)+"
+    r"\([A-Za-z_.]+|[A-Za-z_]\w*(?:\.\w+|\[[^\]]*\])*[(\[][^\s]*|[A-Za-z_]+\.[A-Za-z_.]+|_?[a-z]+(?:_[a-z]+)+"
 )
 _BESIDE = ",)]}`"
 
