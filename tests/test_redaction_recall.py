@@ -20,6 +20,7 @@ from runbook.model import Finding, Status
 from runbook.redaction import Redactor, redact_notebook, saving
 from runbook.redaction.redactor import MARK
 from runbook.session.spool import _as_parquet
+from runbook.target import load_target
 
 ROOT = Path(__file__).parent.parent
 SEED = 20261124
@@ -114,6 +115,20 @@ def test_what_is_allowed_stays_but_never_a_secret_of_the_target() -> None:
     redactor = Redactor(["hunter2-S3cret"], allow=["test-only-1", "hunter2-S3cret"])
     assert redactor.text("password=test-only-1") == "password=test-only-1"
     assert redactor.text("password=hunter2-S3cret") == f"password={MARK}"
+
+
+def test_a_profile_says_what_may_stay(targets: Path) -> None:
+    (targets / "b.toml").write_text('[redaction]\nallow = ["test-only-1"]\n')
+    assert load_target("b").redaction.allow == ("test-only-1",)
+    model = saved("password=test-only-1 hunter2-S3cret")
+    saving.scrub_model(model=model, path="a.ipynb", contents_manager=None)
+    assert model["content"]["cells"][0]["outputs"][0]["text"] == f"password=test-only-1 {MARK}\n"
+
+
+def test_credentials_of_a_command_are_gone() -> None:
+    redactor = Redactor([])
+    assert redactor.text("curl -s -u app:abc123xyz http://h/") == "curl -s -u app:[redacted: a password] http://h/"
+    assert redactor.text("docker run -u 1000:1000 app") == "docker run -u 1000:1000 app"
 
 
 def test_a_cut_secret_is_gone_from_eight_characters_on() -> None:

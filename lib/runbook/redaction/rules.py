@@ -198,9 +198,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "a password",
-        (" -u", "--user", "--proxy-user"),
+        ("-u", "--user", "--proxy-user"),
         _pattern(
-            rf"(?:\ -u|--user|--proxy-user)[\s=]{{0,4}}{_QUOTE}?"
+            rf"(?:(?<=\s)-u|--user|--proxy-user)[\s=]{{0,4}}{_QUOTE}?"
             r"[^\s:\"'/]{1,64}+:(?P<value>[^\s\"'\\/][^\s\"'\\]{0,1024}+)"
         ),
         r"[\s=\"'\w]",
