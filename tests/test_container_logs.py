@@ -13,6 +13,7 @@ from runbook.model.protocol import RunsDocument
 from runbook_sandbox.history import Truth, events, write
 from runbook_sandbox.place import Place
 
+# The engine keeps what a container wrote by when it wrote it, which is now: the window asked for goes on beyond it.
 UNTIL = datetime.now(UTC).replace(second=0, microsecond=0)
 SINCE = UNTIL - timedelta(hours=6)
 
@@ -20,7 +21,7 @@ SINCE = UNTIL - timedelta(hours=6)
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, Truth]]:
     """Return an engine whose container `shrimp-api` wrote a history, and its truth."""
-    folder, truth = tmp_path_factory.mktemp("history"), Truth(SINCE, UNTIL + timedelta(minutes=1))
+    folder, truth = tmp_path_factory.mktemp("history"), Truth(SINCE, UNTIL + timedelta(minutes=30))
     history = events(5, SINCE, UNTIL, 20_000, documented=True, attacked=True)
     written = write(folder, history, formats=("mixed",), day_names=False, truths=[truth], rotate_bytes=1 << 30)
     (log,) = written.paths
@@ -49,7 +50,7 @@ def ask(
             "--target",
             profile("\n".join(lines), "contained"),
             "-p",
-            f"until={UNTIL + timedelta(minutes=1):%Y-%m-%dT%H:%M}",
+            f"until={UNTIL + timedelta(minutes=30):%Y-%m-%dT%H:%M}",
             "-p",
             "hours=7",
             DOCKER_HOST=host,

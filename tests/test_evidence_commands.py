@@ -1,7 +1,9 @@
 """The archive by command: what real runs leave, what a person adds, what is told of each."""
 
 import json
+import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +20,16 @@ Call = Callable[..., subprocess.CompletedProcess[str]]
 NOTEBOOK = "daily-security-checks"
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the archive of one real run, and the state of who ran it."""
+    place = tmp_path_factory.mktemp("first")
+    own = {"RUNBOOK_EVIDENCE": str(place / "evidence"), "XDG_STATE_HOME": str(place / "state")}
+    argv = [sys.executable, "-m", "runbook", "run", NOTEBOOK, "-p", "hours=1"]
+    subprocess.run(argv, env={**os.environ, **own}, capture_output=True, timeout=120)
+    return place
+
+
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An archive and keys of this test's own."""
@@ -27,10 +39,12 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def left(own: Path, sandbox: Place, run_json: Callable[..., tuple[int, RunsDocument]]) -> Path:
-    """The folder of a run that was just carried out."""
-    _, document = run_json(NOTEBOOK, "-p", "hours=1")
-    return Path(document.runs[0].evidence)
+def left(first: Path, own: Path, sandbox: Place) -> Path:
+    """The folder of a run that was carried out, in this test's own copy of its archive."""
+    for part in ("evidence", "state"):
+        shutil.copytree(first / part, own.parent / part)
+    (run,) = (own / "runs").glob("*/*")
+    return run
 
 
 def test_a_fresh_archive_verifies_and_one_byte_changed_anywhere_does_not(left: Path, own: Path, runbook: Call) -> None:

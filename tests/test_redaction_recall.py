@@ -236,7 +236,8 @@ def test_a_foreign_scanner_finds_no_planted_secret_in_what_is_written(tools: str
         found = tmp_path / f"{folder.name}.json"
         argv = [tools, "-m", "credsweeper", "--path", str(folder), "--save-json", str(found), "--log", "error"]
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        ended = subprocess.run(argv, capture_output=True, text=True, timeout=300, env=environment)
+        # It writes a log into the folder it is called in.
+        ended = subprocess.run(argv, capture_output=True, text=True, timeout=300, env=environment, cwd=tmp_path)
         assert ended.returncode == 0, ended.stderr
         lines = json.loads(found.read_text()) if found.exists() else []
         return {line["value"] for each in lines for line in each["line_data_list"] if line["value"]}

@@ -30,7 +30,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     them again ("summary").
 
     ``identity`` proves each part of the target in a few words by name, ``clock_offsets`` says how many seconds its
-    clock is ahead of this machine's. ``executed`` holds, in a summary, the digest of each source that was run (scrubbed)
+    clock is ahead of this machine's. ``executed`` holds, in a summary, the digest of each scrubbed source that was run
     by its execution count: so a cell that was changed afterwards is known.
     """
 
