@@ -1,5 +1,6 @@
 """What all tests share: one healthy sandbox, places of their own, and skips that can be forbidden."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from runbook_sandbox import stack
 from runbook_sandbox.place import Place
 from runbook_sandbox.servers import find_postgres, find_redis, version
 
+_ROOT = Path(__file__).parent.parent
 TARGET = "sandbox"  # what the notebooks' own parameters say
 _own = pytest.StashKey[Path]()
 
@@ -133,3 +135,18 @@ def run_json(runbook: Callable[..., subprocess.CompletedProcess[str]]) -> Callab
         return ended.returncode, msgspec.json.decode(ended.stdout, type=RunsDocument)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def tools() -> str:
+    """The interpreter of the tools' environment, made from its lock on first use."""
+    spec = importlib.util.spec_from_file_location("launcher", _ROOT / "lib" / "__main__.py")
+    assert spec is not None and spec.loader is not None
+    launcher: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(launcher)
+    venv, lock = str(_ROOT / ".venv-tools"), str(_ROOT / "lib" / "requirements-tools.lock")
+    python, stamp = f"{venv}/bin/python", f"{venv}/complete"
+    wanted = launcher.fingerprint(lock, venv)
+    if not launcher.is_complete(stamp, wanted, python):
+        launcher.make_alone(venv, lock, python, stamp, wanted)
+    return python

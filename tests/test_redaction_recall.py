@@ -1,7 +1,6 @@
 """Planted secrets are gone from every place, ordinary outputs stay, and a foreign scanner finds nothing."""
 
 import base64
-import importlib.util
 import io
 import json
 import os
@@ -200,21 +199,6 @@ def test_what_cannot_be_scrubbed_is_not_saved(targets: Path, path: str) -> None:
 
 
 # --- a foreign scanner
-
-
-@pytest.fixture(scope="module")
-def tools() -> str:
-    """The interpreter of the tools' environment, made from its lock on first use."""
-    spec = importlib.util.spec_from_file_location("launcher", ROOT / "lib" / "__main__.py")
-    assert spec is not None and spec.loader is not None
-    launcher: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(launcher)
-    venv, lock = str(ROOT / ".venv-tools"), str(ROOT / "lib" / "requirements-tools.lock")
-    python, stamp = f"{venv}/bin/python", f"{venv}/complete"
-    wanted = launcher.fingerprint(lock, venv)
-    if not launcher.is_complete(stamp, wanted, python):
-        launcher.make_alone(venv, lock, python, stamp, wanted)
-    return python
 
 
 def test_a_foreign_scanner_finds_no_planted_secret_in_what_is_written(tools: str, tmp_path: Path) -> None:

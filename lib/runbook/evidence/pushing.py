@@ -13,6 +13,9 @@ from runbook.evidence.seal import SEAL_FILE
 from runbook.evidence.statement import digest
 from runbook.model import RunFailed, UsageError
 
+# Stores that know no folders: there, making one would make a bucket that nobody asked for.
+_WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
+
 
 class Pushed(msgspec.Struct):
     """How many files were copied now, how many were there already, and how many bytes went over."""
@@ -53,7 +56,8 @@ def push_archive(archive: Path, place: str) -> Pushed:
 
 def _copied(files: Any, remote: str, content: bytes, sha: str) -> None:
     try:
-        files.makedirs(remote.rsplit("/", 1)[0], exist_ok=True)
+        if remote.split("://", maxsplit=1)[0] not in _WITHOUT_FOLDERS:
+            files.makedirs(remote.rsplit("/", 1)[0], exist_ok=True)
         files.pipe_file(remote, content)
         back = files.cat_file(remote)
     except Exception as error:  # each store has errors of its own
