@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from runbook.evidence.archive import INDEX_FILE, archive_folder
 from runbook.model import Finding, Findings, Status
 from runbook.model.layout import REPORT_FILE
 from runbook.model.protocol import RunRecord
@@ -94,6 +95,9 @@ class Report:
             if record.evidence:
                 page = Path(record.evidence, REPORT_FILE)
                 self._say(Text(f"evidence: {page if page.exists() else record.evidence}"))
+        index = archive_folder() / INDEX_FILE
+        if index.exists() and any(record.evidence for record in records):
+            self._say(Text(f"all runs: {index}"))
 
     def _line(self, finding: Finding) -> Text:
         text = Text("  ")

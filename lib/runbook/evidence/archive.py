@@ -16,7 +16,7 @@ from runbook.model import RunbookError, UsageError
 from runbook.model.layout import ALPHABET, is_run_id, run_folder
 
 ARCHIVE_FILE = "archive.json"
-RUNS_FOLDER = "runs"
+RUNS_FOLDER, INDEX_FILE = "runs", "index.html"
 _MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from runbook.evidence.archive import NotTrusted
+from runbook.evidence.archive import INDEX_FILE, NotTrusted
 from runbook.evidence.page import part, policy, style_class, template
 from runbook.evidence.report import shown_status
 from runbook.evidence.statement import digest
@@ -20,7 +20,6 @@ from runbook.model import Finding, Findings, RunbookError
 from runbook.model.layout import RECORD_FILE, REPORT_FILE, is_run_id, run_folder
 from runbook.model.protocol import RunRecord
 
-INDEX_FILE = "index.html"
 CACHE_FILE = "index.json"
 LOCK_FILE = ".index.lock"
 # Bump it when what is kept of a run changes: all runs are then read again.
