@@ -388,6 +388,28 @@ def test_a_read_only_archive_stops_the_run_before_it_starts(read_only: Path, run
     assert "nothing was run" in str(record.error)
 
 
+def test_a_cell_that_prints_200_megabytes_is_cut_and_the_run_goes_on(
+    collection: Callable[..., str], archive: Path, run_json: Callable[..., Any]
+) -> None:
+    big = "for _ in range(200): print('a line of ordinary text without any end ' * 25_000)"
+    status, document = run_json(collection(big, "print('and further')", OPEN, "run.summary()"))
+    assert status != 70, only(document).error
+    written = json.loads((Path(only(document).evidence) / "notebook.ipynb").read_text())
+    printed = "".join("".join(output["text"]) for output in written["cells"][2]["outputs"])
+    assert len(printed) < 6_000_000
+    assert "[cut: the cell printed 200.0 MB, of which the first 5 MB are kept]" in printed
+    assert "and further" in json.dumps(written["cells"][3]["outputs"])
+
+
+def test_what_was_written_over_in_a_line_is_shown_as_a_terminal_shows_it(
+    collection: Callable[..., str], archive: Path, run_json: Callable[..., Any]
+) -> None:
+    cell = "import sys, time\nfor n in range(3): sys.stdout.write(f'\\r{n} of 2'); sys.stdout.flush(); time.sleep(0.3)"
+    _, document = run_json(collection(cell))
+    written = json.loads((Path(only(document).evidence) / "notebook.ipynb").read_text())
+    assert "".join(written["cells"][2]["outputs"][0]["text"]) == "2 of 2"
+
+
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
     """A folder that cannot be written to: by its mode, and for root, whom no mode stops, by its mount."""

@@ -41,12 +41,12 @@ def _redact_cell(cell: dict[str, Any], redactor: Redactor) -> dict[str, Any]:
     if "attachments" in cell:
         joined["attachments"] = {name: _joined_bundle(bundle) for name, bundle in cell["attachments"].items()}
     if "outputs" in cell:
-        joined["outputs"] = [_joined_output(output) for output in _join_streams(cell["outputs"])]
+        joined["outputs"] = [_joined_output(output) for output in join_streams(cell["outputs"])]
     scrubbed: dict[str, Any] = redactor.data(joined)
     return scrubbed
 
 
-def _join_streams(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def join_streams(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the outputs with all chunks of one stream in the first one's place, so that no split hides a secret."""
     joined: list[dict[str, Any]] = []
     first: dict[str, dict[str, Any]] = {}

@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
 from traitlets.config import Config
 
 from runbook.model.protocol import FINDINGS_MIME, Message, decode
 from runbook.redaction import Redactor
+from runbook.redaction.document import join_streams
 
 NAME = "runbook"
+# What one cell may print, and one output hold, in signs: more is read by nobody, and costs the run its deadline.
+MOST_PRINTED, MOST_SHOWN = 5_000_000, 20_000_000
 
 
 @dataclass
@@ -81,6 +85,7 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
     """Reads findings out of the kernel's messages before they are stored."""
 
     session: Session
+    _printed: int = 0
 
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
         """Hand findings on, then do as papermill does."""
@@ -88,6 +93,14 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
             data = msg["content"]["data"].get(FINDINGS_MIME)
             if data is not None:
                 self.session.on_message(_scrubbed(decode(data), self.session.redactor))
+            msg["content"]["data"] = _bounded(msg["content"]["data"])
+        elif msg["msg_type"] == "stream":
+            text = msg["content"]["text"]
+            room = max(0, MOST_PRINTED - self._printed)
+            self._printed += len(text)
+            if not room:
+                return None
+            msg["content"]["text"] = text[:room]
         return super().process_message(msg, cell, cell_index)
 
     def execute_cell(self, cell: Any, cell_index: int, *args: Any, **kwargs: Any) -> Any:
@@ -97,7 +110,27 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
             self.session.cell = codes.index(cell_index) + 1
             self.session.process = self.km.provisioner.process
             self.session.on_cell(self.session.cell, len(codes))
-        return super().execute_cell(cell, cell_index, *args, **kwargs)
+        self._printed = 0
+        try:
+            return super().execute_cell(cell, cell_index, *args, **kwargs)
+        finally:
+            if cell.cell_type == "code":
+                cell.outputs = self._settled(cell.outputs)
+
+    def _settled(self, outputs: list[Any]) -> list[Any]:
+        """Return a cell's outputs with each stream in one piece, as a terminal would show it, and what was cut.
+
+        nbclient's own way needs quadratic time for a long line, and holds the interpreter meanwhile.
+        """
+        settled = [_node(output) for output in join_streams(outputs)]
+        for output in settled:
+            if output.output_type == "stream":
+                output.text = "\n".join(map(_last_written, output.text.split("\n")))
+        if self._printed > MOST_PRINTED:
+            kept, printed = f"{MOST_PRINTED / 1e6:g} MB", f"{self._printed / 1e6:.1f} MB"
+            told = f"\n[cut: the cell printed {printed}, of which the first {kept} are kept]\n"
+            settled.append(_node({"output_type": "stream", "name": "stderr", "text": told}))
+        return settled
 
 
 class RunbookEngine(Engine):  # type: ignore[misc]
@@ -128,11 +161,30 @@ class RunbookEngine(Engine):  # type: ignore[misc]
             config=config,
             timeout=session.cell_deadline,
             startup_timeout=60,
-            coalesce_streams=True,
         )
         client.session = session
         session.client = client
         client.execute(env=dict(session.environment), cwd=os.fspath(session.cwd))
+
+
+def _node(output: dict[str, Any]) -> Any:
+    return NotebookNode(output)  # type: ignore[no-untyped-call]
+
+
+def _last_written(line: str) -> str:
+    """Return what is to be seen of a line that was written over: what follows its last carriage return."""
+    end = "\r" if line.endswith("\r") else ""
+    return line.removesuffix("\r").rpartition("\r")[2] + end
+
+
+def _bounded(bundle: dict[str, Any]) -> dict[str, Any]:
+    """Return a MIME bundle without the texts that are longer than anyone reads; what stands for each says so."""
+    return {
+        kind: f"[cut: {kind} of {len(value) / 1e6:.1f} MB is not kept]"
+        if isinstance(value, str) and len(value) > MOST_SHOWN
+        else value
+        for kind, value in bundle.items()
+    }
 
 
 def _scrubbed(message: Message, redactor: Redactor) -> Message:
