@@ -19,6 +19,7 @@ from runbook.evidence import chain as chain_module
 from runbook.evidence.archive import NotTrusted, archive_id, runs
 from runbook.evidence.chain import Chain, head_line
 from runbook.evidence.difference import changed_findings
+from runbook.evidence.facts import source_of
 from runbook.evidence.keys import public_text, signer, trusted_keys
 from runbook.evidence.pruning import plan_pruning
 from runbook.evidence.pushing import push_archive
@@ -29,6 +30,7 @@ from runbook.evidence.verify import Verified, verify_archive, verify_run
 from runbook.model import Finding, RunFailed, Status, UsageError
 from runbook.model.layout import DATA_FOLDER, NOTEBOOK_FILE, RECORD_FILE, REPORT_FILE, run_folder
 from runbook.model.protocol import RunRecord
+from runbook.redaction import Redactor
 from runbook.runner.pruning import prune_runs
 
 IDS = [f"run_202611{day:02d}T060000Z_morning-health-check_abcde{day}" for day in (2, 3, 4, 5)]
@@ -508,3 +510,15 @@ def test_what_changed_between_two_runs_is_told(archive: Path) -> None:
         "~ host.disk: /same: 3 % -> 4 % (OK)",
         "+ host.disk: /b: OK, 1.0 % used",
     ]
+
+
+def test_no_digest_is_taken_of_a_notebook_that_holds_a_secret(tmp_path: Path) -> None:
+    path = tmp_path / "x.ipynb"
+    cell = {"cell_type": "code", "source": ["DSN = 'postgresql://ops:{}@db/shrimp'"], "metadata": {}, "outputs": []}
+    told = {}
+    for name, password in (("plain", ""), ("known", "Tr0ub4dor&3"), ("by its form", "an0ther-S3cret")):
+        text = json.dumps({"cells": [cell]}).replace("{}", password) if password else json.dumps({"cells": []})
+        path.write_text(text)
+        told[name] = source_of(path, Redactor(["Tr0ub4dor&3"])).sha256, digest(text.encode())
+    assert told["plain"][0] == told["plain"][1]
+    assert told["known"][0] != told["known"][1] and told["by its form"][0] != told["by its form"][1]

@@ -6,6 +6,7 @@ from typing import Any
 from runbook.evidence.statement import Predicate
 from runbook.model import Finding
 from runbook.model.protocol import RunRecord
+from runbook.model.units import quantity
 
 
 def changed_findings(before: RunRecord, after: RunRecord) -> Iterator[str]:
@@ -30,10 +31,7 @@ def _told(finding: Finding | None) -> str:
 
 
 def _value(finding: Finding) -> str:
-    if finding.value is None:
-        return finding.message
-    value = f"{finding.value:.4g}" if isinstance(finding.value, float) else str(finding.value)
-    return f"{value} {finding.unit or ''}".strip()
+    return finding.message if finding.value is None else quantity(finding.value, finding.unit)
 
 
 def changed_facts(before: Predicate, after: Predicate) -> Iterator[str]:

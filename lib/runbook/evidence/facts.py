@@ -1,6 +1,5 @@
 """What is known of a run beside its findings: the notebook it was, where the collection stood, what it ran with."""
 
-import json
 import platform
 import socket
 import subprocess
@@ -8,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from runbook.evidence.statement import Source, digest
-from runbook.redaction import Redactor, redact_notebook
+from runbook.redaction import Redactor
 
 _GIT_SECONDS = 3.0
 _PACKAGES = ("shrimp-runbook", "papermill", "nbclient", "ipykernel", "pandas", "psycopg", "redis", "httpx", "docker")
@@ -17,15 +16,11 @@ _PACKAGES = ("shrimp-runbook", "papermill", "nbclient", "ipykernel", "pandas", "
 def source_of(notebook: Path, redactor: Redactor) -> Source:
     """Return the notebook's name and digest and the commit of its collection.
 
-    The digest is the file's own, unless the file holds a secret: then it is that of its scrubbed form.
+    The digest is that of the file's scrubbed text, which is the file itself unless it holds a secret.
     """
-    content = notebook.read_bytes()
-    document = json.loads(content)
-    scrubbed = redact_notebook(document, redactor)
-    if scrubbed != redact_notebook(document, Redactor(())):
-        content = json.dumps(scrubbed, ensure_ascii=False, sort_keys=True).encode()
+    text = notebook.read_text(encoding="utf-8")
     commit, dirty = _collection(notebook.parent)
-    return Source(name=notebook.name, sha256=digest(content), commit=commit, dirty=dirty)
+    return Source(name=notebook.name, sha256=digest(redactor.text(text).encode()), commit=commit, dirty=dirty)
 
 
 def _collection(folder: Path) -> tuple[str | None, bool | None]:

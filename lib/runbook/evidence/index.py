@@ -3,18 +3,18 @@
 import fcntl
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from runbook.evidence.archive import INDEX_FILE, NotTrusted
+from runbook.evidence.archive import INDEX_FILE, NotTrusted, write_whole
 from runbook.evidence.page import part, policy, style_class, template
 from runbook.evidence.report import shown_status
+from runbook.evidence.seal import SEAL_FILE
 from runbook.evidence.statement import digest
 from runbook.model import Finding, Findings, RunbookError
 from runbook.model.layout import RECORD_FILE, REPORT_FILE, is_run_id, run_folder
@@ -122,8 +122,8 @@ def rebuild_index(archive: Path) -> Path:
         page = _page(list(entries.values()), strange)
         told = _Cache(schema=CACHE_SCHEMA, runs=entries, page=digest(page)).sealed()
         if entries != known or not cache.exists() or cache.read_bytes() != told:
-            _write(cache, told)
-        _write(index, page)
+            write_whole(cache, told)
+        write_whole(index, page)
         return index
 
 
@@ -229,7 +229,7 @@ def _entry(folder: Path, known: Entry | None) -> Entry:
     try:
         status = os.lstat(f"{folder}/{RECORD_FILE}")
     except FileNotFoundError:
-        if _is_there(f"{folder}/seal.json"):
+        if _is_there(f"{folder}/{SEAL_FILE}"):
             return Entry(stamp=[0, 0, 0], run_id=folder.name, status=PRUNED, notebook=folder.name[21:-7])
         raise ValueError(f"it has no {RECORD_FILE}") from None
     stamp = [status.st_mtime_ns, status.st_size, status.st_ino]
@@ -306,16 +306,3 @@ def _only_one(archive: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _write(path: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    new = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        new.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            new.unlink()
-        raise

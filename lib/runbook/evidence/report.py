@@ -13,7 +13,7 @@ from runbook.evidence.page import counted, part, policy, style_class, template
 from runbook.model import Finding, Findings, RunbookError
 from runbook.model.layout import DATA_FOLDER, NOTEBOOK_FILE, RECORD_FILE
 from runbook.model.protocol import RunRecord
-from runbook.model.units import as_bytes
+from runbook.model.units import as_bytes, quantity
 
 DID_NOT_END = "DID NOT END"
 
@@ -74,16 +74,6 @@ def read_record(folder: Path) -> RunRecord:
 def shown_status(record: RunRecord) -> str:
     """Return a run's status, or that it did not end (records of before they told times do not say that)."""
     return DID_NOT_END if record.started and not record.ended else record.status
-
-
-def quantity(value: float | str | None, unit: str) -> str:
-    """Return a value with its unit, numbers with at most four significant digits after the whole ones."""
-    if value is None:
-        return ""
-    if isinstance(value, float | int):
-        number = f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
-        return f"{number} {unit}".rstrip()
-    return f"{value} {unit}".rstrip()
 
 
 @dataclass(frozen=True)

@@ -9,3 +9,13 @@ def as_bytes(count: float) -> str:
             break
         size /= 1024
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def quantity(value: float | str | None, unit: str) -> str:
+    """Return a value with its unit, numbers with at most four significant digits after the whole ones."""
+    if value is None:
+        return ""
+    if isinstance(value, float | int):
+        number = f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
+        return f"{number} {unit}".rstrip()
+    return f"{value} {unit}".rstrip()

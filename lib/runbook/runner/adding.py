@@ -57,7 +57,7 @@ def add_notebook(path: Path, document: dict[str, Any], target: Target, archive: 
     Its findings are those in its outputs; its remarks say what was run out of order, not at all, or changed after it
     was run. Raises `RunFailed` where the archive cannot be written.
     """
-    redactor = Redactor(target.secret_values())
+    redactor = Redactor(target.secret_values(), allow=target.redaction.allow)
     now = datetime.now(UTC)
     messages = list(_messages(document))
     findings = Findings()
