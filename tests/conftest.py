@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from runbook_sandbox.servers import find_postgres, find_redis, version
 _ROOT = Path(__file__).parent.parent
 TARGET = "sandbox"  # what the notebooks' own parameters say
 _own = pytest.StashKey[Path]()
+_tools = pytest.StashKey["_Tools"]()
 
 
 class NotebookPolicy:
@@ -137,16 +139,40 @@ def run_json(runbook: Callable[..., subprocess.CompletedProcess[str]]) -> Callab
     return call
 
 
+class _Tools(threading.Thread):
+    """Makes the environment of the programs that only tests call, while the tests before them run."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.venv = str(_ROOT / ".venv-tools")
+        self.problem: BaseException | None = None
+
+    def run(self) -> None:
+        spec = importlib.util.spec_from_file_location("launcher", _ROOT / "lib" / "__main__.py")
+        assert spec is not None and spec.loader is not None
+        launcher: Any = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(launcher)
+        lock, python = str(_ROOT / "lib" / "requirements-tools.lock"), f"{self.venv}/bin/python"
+        stamp, wanted = f"{self.venv}/complete", launcher.fingerprint(lock, self.venv)
+        try:
+            if not launcher.is_complete(stamp, wanted, python):
+                launcher.make_alone(self.venv, lock, python, stamp, wanted)
+        except BaseException as problem:  # noqa: BLE001 - the launcher ends its process; here the test fails
+            self.problem = problem
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin to make the tools' environment where a test wants it."""
+    wanted = any("tools" in getattr(item, "fixturenames", ()) for item in session.items)
+    if wanted and not session.config.option.collectonly:
+        session.config.stash[_tools] = _Tools()
+        session.config.stash[_tools].start()
+
+
 @pytest.fixture(scope="session")
-def tools() -> str:
+def tools(request: pytest.FixtureRequest) -> str:
     """The interpreter of the tools' environment, made from its lock on first use."""
-    spec = importlib.util.spec_from_file_location("launcher", _ROOT / "lib" / "__main__.py")
-    assert spec is not None and spec.loader is not None
-    launcher: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(launcher)
-    venv, lock = str(_ROOT / ".venv-tools"), str(_ROOT / "lib" / "requirements-tools.lock")
-    python, stamp = f"{venv}/bin/python", f"{venv}/complete"
-    wanted = launcher.fingerprint(lock, venv)
-    if not launcher.is_complete(stamp, wanted, python):
-        launcher.make_alone(venv, lock, python, stamp, wanted)
-    return python
+    making = request.config.stash[_tools]
+    making.join()
+    assert making.problem is None, f"the tools' environment could not be made: {making.problem}"
+    return f"{making.venv}/bin/python"

@@ -385,8 +385,10 @@ def test_a_single_line_of_300_mb_needs_little_memory(tmp_path: Path) -> None:
     assert told["peak"] < 120 << 10 and told["malformed"] == 1 and told["entries"] == 0
 
 
-def test_a_million_different_paths_messages_and_users_need_bounded_memory_and_count_right(tmp_path: Path) -> None:
-    count, path = 1_000_000, tmp_path / "api.log"
+def test_hundreds_of_thousands_of_different_paths_messages_and_users_need_bounded_memory_and_count_right(
+    tmp_path: Path,
+) -> None:
+    count, path = 300_000, tmp_path / "api.log"
     head = '{"timestamp": "2026-03-10T00:00:00.000000Z", "level": "ERROR", "logger": "api", "message": "'
     letters = "".maketrans("0123456789", "ghijklmnop")  # no digits: those are masked
     with path.open("w") as file:

@@ -251,10 +251,21 @@ def test_the_newest_installed_server_is_chosen() -> None:
     assert not installed or servers.version(chosen) >= servers.version(installed[-1])
 
 
-def test_a_demo_leaves_nothing_but_its_evidence(runbook: Callable[..., Any]) -> None:
+def test_a_demo_leaves_nothing_but_its_evidence_and_takes_down_what_a_killed_one_left(
+    runbook: Callable[..., Any],
+) -> None:
+    demo = subprocess.Popen([sys.executable, "-m", "runbook", "demo"], stdout=subprocess.PIPE, text=True)
+    assert demo.stdout is not None
+    demo.stdout.readline()
+    demo.stdout.readline()  # it is up
+    demo.kill()
+    demo.wait()
+    left = Place(f"demo-{demo.pid}")
+    assert left.exists and processes.find(left)
     ended = runbook("demo")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "verdict" in ended.stdout and "evidence: " in ended.stdout
+    assert "verdict" in ended.stdout and "evidence: " in ended.stdout and "all runs: " in ended.stdout
+    assert not left.exists and not processes.find(left)
     assert not [place.name for place in all_places() if place.name.startswith("demo-")]
 
 
@@ -269,19 +280,6 @@ def test_a_demo_that_is_interrupted_takes_its_stack_down() -> None:
     _, told = demo.communicate(timeout=30)
     assert demo.returncode == 70 and "interrupted" in told
     assert not Place(f"demo-{demo.pid}").exists
-
-
-def test_a_demo_takes_down_what_a_killed_one_left(runbook: Callable[..., Any]) -> None:
-    demo = subprocess.Popen([sys.executable, "-m", "runbook", "demo"], stdout=subprocess.PIPE, text=True)
-    assert demo.stdout is not None
-    demo.stdout.readline()
-    demo.stdout.readline()  # it is up
-    demo.kill()
-    demo.wait()
-    left = Place(f"demo-{demo.pid}")
-    assert left.exists and processes.find(left)
-    assert runbook("demo").returncode == 0
-    assert not left.exists and not processes.find(left)
 
 
 def test_root_drops_its_rights_for_postgresql(sandbox: Place) -> None:
