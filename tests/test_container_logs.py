@@ -72,13 +72,13 @@ def test_what_a_container_wrote_is_counted_as_a_file_is(told: tuple[Engine, Trut
 
 def test_a_container_that_is_not_there_is_told_by_its_name(told: tuple[Engine, Truth], ask: Callable[..., Any]) -> None:
     running, _ = told
-    run = ask("log-review", running.host, "shrimp-apj")
+    run = ask("daily-security-checks", running.host, "shrimp-apj")
     unknown = [f.message for f in run.findings if str(f.status) == "UNKNOWN"]
     assert any("there is no container shrimp-apj" in message for message in unknown), unknown
 
 
 def test_an_engine_that_is_off_is_told(ask: Callable[..., Any], tmp_path: Path) -> None:
-    run = ask("log-review", f"unix://{tmp_path}/off.sock")
+    run = ask("daily-security-checks", f"unix://{tmp_path}/off.sock")
     unknown = [f.message for f in run.findings if str(f.status) == "UNKNOWN"]
     assert any("Docker engine does not answer" in message for message in unknown), unknown
-    assert not [f for f in run.findings if f.check == "logs.errors" and str(f.status) == "OK"]
+    assert not [f for f in run.findings if f.check == "logs.suspicious_requests" and str(f.status) == "OK"]

@@ -162,7 +162,7 @@ def test_a_key_says_what_its_value_is() -> None:
      "authorization: ", "name: ", "mysql ", "a", "\\", "'password=", "PASSWORD $$", "%3a%2f%2f"],
 )  # fmt: skip
 def test_a_hostile_text_ends(piece: str) -> None:
-    Redactor(["hunter2-S3cret"]).text(piece * (500_000 // len(piece)))
+    Redactor(["hunter2-S3cret"]).text(piece * (100_000 // len(piece)))
 
 
 # --- what a person saves
