@@ -6,9 +6,10 @@ from random import Random
 import msgspec
 import pytest
 
-from runbook.logfiles import find_files, read_all
+from runbook.logfiles.crew import read_all
 from runbook.logfiles.heads import HeadReader
 from runbook.logfiles.reader import Job, Reader
+from runbook.logfiles.sources import find_files
 from runbook.logfiles.tally import Period, Reading
 
 ALWAYS = Period("always", "2000-01-01T00:00:00.000000Z", "2099-01-01T00:00:00.000000Z")

@@ -70,6 +70,19 @@ def test_what_a_container_wrote_is_counted_as_a_file_is(told: tuple[Engine, Trut
     assert pd.read_parquet(timeline)["count"].sum() == truth.entries
 
 
+def test_the_lines_of_a_container_are_searched_as_those_of_a_file_are(
+    told: tuple[Engine, Truth], ask: Callable[..., Any]
+) -> None:
+    running, truth = told
+    run = ask("log-analysis", running.host)
+    folder = Path(str(run.evidence)) / "data"
+    (matching,) = folder.glob("*-logs.matching.parquet")
+    found = pd.read_parquet(matching)
+    assert set(found["file"]) == {"container:shrimp-api"}
+    (lines,) = [f for f in run.findings if f.check == "logs.matching"]
+    assert lines.value == truth.errors
+
+
 def test_a_container_that_is_not_there_is_told_by_its_name(told: tuple[Engine, Truth], ask: Callable[..., Any]) -> None:
     running, _ = told
     run = ask("daily-security-checks", running.host, "shrimp-apj")

@@ -16,24 +16,15 @@ from typing import Any
 
 import pytest
 
-from runbook.logfiles import (
-    FileRead,
-    LogFile,
-    PassBroken,
-    PassTooLong,
-    Period,
-    Reading,
-    Tally,
-    crew,
-    find_files,
-    pieces,
-    read_all,
-)
+from runbook.logfiles import crew, pieces
+from runbook.logfiles.crew import PassBroken, PassTooLong, read_all
 from runbook.logfiles.entries import as_stamp
 from runbook.logfiles.reader import Job
 from runbook.logfiles.search import Search, search
+from runbook.logfiles.sources import LogFile, find_files
 from runbook.logfiles.suspicious import rule_of
 from runbook.logfiles.tail import Tail
+from runbook.logfiles.tally import FileRead, Period, Reading, Tally
 from runbook_sandbox.history import events, write
 
 DAY = datetime(2026, 3, 10, tzinfo=UTC)
@@ -297,7 +288,8 @@ def test_a_file_whose_name_is_no_text_is_told_and_the_others_count(log: Callable
 
 READ_AS_NOBODY = """
 import os, sys
-from runbook.logfiles import find_files, read_all
+from runbook.logfiles.crew import read_all
+from runbook.logfiles.sources import find_files
 from runbook.logfiles.reader import Job, Period
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -348,7 +340,8 @@ def test_a_line_across_many_parts_belongs_to_the_part_where_it_begins(
 MEASURED = """
 import gc, resource, sys, msgspec
 gc.disable()  # as the worker does
-from runbook.logfiles import find_files, read_all
+from runbook.logfiles.crew import read_all
+from runbook.logfiles.sources import find_files
 from runbook.logfiles.reader import Job, Period, read_here
 from runbook.logfiles.crew import _plan
 job = Job([Period("window", "2000-01-01", "3000-01-01"), Period("before", "1000-01-01", "2000-01-01")])

@@ -247,6 +247,13 @@ def test_of_many_unusual_messages_the_rest_is_counted() -> None:
     assert len(told) == unusual.MOST_TOLD + 1 and told["others"].value == 7
 
 
+def compared(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return what the probe returns for two windows."""
+    frame = pd.DataFrame(rows)
+    frame.attrs = {"windows": "2026-11-22T12:00 to 2026-11-22T13:00 and 2026-11-22T13:00 to 2026-11-22T14:00"}
+    return frame
+
+
 def figure(what: str, before: float, after: float) -> dict[str, Any]:
     times_ = after / before if before else math.inf
     return {"what": what, "subject": "s", "before": before, "after": after, "unit": "u", "times": times_}
@@ -256,7 +263,7 @@ def figure(what: str, before: float, after: float) -> dict[str, Any]:
 def test_what_is_three_times_as_much_is_named_unless_it_is_small(what: str, floor: float) -> None:
     def told(before: float, after: float) -> set[str]:
         rows = [figure("entries", 5, 5), figure(what, before, after), figure("warning", 0, 1e9)]
-        return set(judge(logs.compared, pd.DataFrame(rows)))
+        return set(judge(logs.compared, compared(rows)))
 
     assert told(floor / 3, floor) == {f"{what} s", "volume"}
     assert told(0, floor) == {f"{what} s", "volume"}
@@ -265,7 +272,7 @@ def test_what_is_three_times_as_much_is_named_unless_it_is_small(what: str, floo
 
 def test_of_much_that_grew_the_rest_is_counted() -> None:
     rows = [{**figure("error", 0, 9), "subject": f"s{n}"} for n in range(comparing.MOST_TOLD + 4)]
-    told = judge(logs.compared, pd.DataFrame([figure("entries", 5, 5), *rows]))
+    told = judge(logs.compared, compared([figure("entries", 5, 5), *rows]))
     assert "4 more figures" in told["others"].message
 
 
@@ -382,7 +389,7 @@ def test_users_and_clients_that_are_not_recorded_are_unknown(logged: Opened) -> 
     run = logged(login * 30)
     told = asked(run, logs.authentication)
     assert told["by user"].status is told["by client"].status is UNKNOWN
-    assert "neither user nor client of the 30 failed logins" in unknown(run, logs.failed_logins)
+    assert "neither user nor client of 30 failed logins" in unknown(run, logs.failed_logins)
     run = logged(login + request(path="/auth/login", status_code=401, username="ann", client_ip="10.0.0.9"))
     assert set(asked(run, logs.authentication)) == {"401 and 403"}
     assert asked(run, logs.failed_logins)["logins"].status is OK
@@ -467,7 +474,7 @@ def test_a_time_that_is_none_keeps_no_question_from_being_answered(logged: Opene
 
 def test_the_share_of_malformed_lines_is_that_of_what_was_read(logged: Opened) -> None:
     told = asked(logged(request() * 97 + '{"cut\n' * 3), logs.coverage)["lines"]
-    assert (told.status, told.value) == (WARNING, pytest.approx(3.0)) and "100 lines of 1 files" in told.message
+    assert (told.status, told.value) == (WARNING, pytest.approx(3.0)) and "100 lines of 1 file " in told.message
 
 
 def test_entries_of_the_future_warn_of_the_clock(logged: Opened) -> None:
@@ -618,9 +625,8 @@ def test_suspicious_requests_tell_how_each_was_answered_and_the_worst_of_them() 
 
 @pytest.mark.parametrize(("share", "status"), [(0.9, None), (10.0, WARNING), (10.1, CRITICAL)])
 def test_failures_that_grew_above_the_runbooks_p1_are_critical(share: float, status: Status | None) -> None:
-    rows = [("5xx", "all requests", 0.1, share, "%", 10 * share), ("entries", "all", 1.0, 1.0, "per hour", 1.0)]
-    frame = pd.DataFrame(rows, columns=["what", "subject", "before", "after", "unit", "times"])
-    found = judge(logs.compared, frame).get("5xx all requests")
+    rows = [figure("entries", 1, 1), {**figure("5xx", 0.1, share), "subject": "all requests"}]
+    found = judge(logs.compared, compared(rows)).get("5xx all requests")
     assert (found.status if found else None) is status
 
 

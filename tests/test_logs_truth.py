@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from runbook.logfiles import Period, Reading, Tally, find_files, read_all
+from runbook.logfiles.crew import read_all
 from runbook.logfiles.durations import percentile
 from runbook.logfiles.entries import as_stamp
 from runbook.logfiles.reader import Job
+from runbook.logfiles.sources import find_files
+from runbook.logfiles.tally import Period, Reading, Tally
 from runbook_sandbox.history import STYLES, Truth, events, write
 
 UNTIL = datetime(2026, 3, 11, 9, 30, tzinfo=UTC)

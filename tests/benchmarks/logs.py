@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from runbook.logfiles import find_files, read_all
+from runbook.logfiles.crew import read_all
 from runbook.logfiles.reader import Job
+from runbook.logfiles.sources import find_files
 from runbook.logfiles.tally import Period, Reading
 from runbook_sandbox.history import Truth, fast_file
 
@@ -104,7 +105,8 @@ def show(what: str, path: Path, ours: float, greps: float) -> None:
 PEAK = """
 import re, resource, sys
 from pathlib import Path
-from runbook.logfiles import find_files, read_all
+from runbook.logfiles.crew import read_all
+from runbook.logfiles.sources import find_files
 from runbook.logfiles.reader import Job
 from runbook.logfiles.tally import Period
 always = Period("window", "2000-01-01T00:00:00.000000Z", "2099-01-01T00:00:00.000000Z")

@@ -10,13 +10,15 @@ from typing import Self
 
 from runbook.connections.connection import Connection
 from runbook.connections.containers import container_output
-from runbook.logfiles import LogFile, PassBroken, PassTooLong, Reading, find_files, read_all
+from runbook.logfiles.crew import PassBroken, PassTooLong, read_all
 from runbook.logfiles.entries import as_stamp
 from runbook.logfiles.reader import Job, Reader
+from runbook.logfiles.sources import LogFile, find_files
 from runbook.logfiles.streams import blocks_of
 from runbook.logfiles.tail import Tail
-from runbook.logfiles.tally import FileRead, Period
+from runbook.logfiles.tally import FileRead, Period, Reading
 from runbook.model import CouldNotFindOut, Unreachable
+from runbook.model.units import counted
 from runbook.target import Logs, Target
 
 # An entry may be this much later than this machine's clock before it counts as one from the future.
@@ -39,7 +41,7 @@ class LogsConnection(Connection):
         self._stopped = threading.Event()
         files = self.files("api")
         size = sum(file.size for file in files)
-        told = [f"{len(files)} files of the service ({size / (1 << 20):.1f} MiB)"] if files else []
+        told = [f"{counted(len(files), 'file')} of the service ({size / (1 << 20):.1f} MiB)"] if files else []
         told += [place for place in (*logs.api, *logs.postgres, *logs.redis) if place.startswith("container:")]
         self.identity = {
             "what": ", ".join(told) or "no file",
@@ -117,6 +119,22 @@ class LogsConnection(Connection):
             except CouldNotFindOut as reason:
                 yield f"container:{name}", str(reason)
 
+    def searched(
+        self, part: str, since: datetime, until: datetime
+    ) -> tuple[list[LogFile], dict[str, Iterator[bytes]], dict[str, str]]:
+        """Return the files of a log, its containers' outputs between two moments by name, and why one is missing.
+
+        A container's output is kept by when it was written, which is a little later than what the entry says.
+        """
+        patterns, containers = self._places(part)
+        span, outputs, problems = timedelta(seconds=CLOCK_SECONDS), {}, {}
+        for name in containers:
+            try:
+                outputs[f"container:{name}"] = container_output(name, since - span, until + span, self._connect_seconds)
+            except CouldNotFindOut as reason:
+                problems[f"container:{name}"] = str(reason)
+        return find_files(patterns), outputs, problems
+
     def todays_file(self) -> str | None:
         """Return the file that the runbook's own commands read: that of this day."""
         name = f"api_{self.opened_at:%Y%m%d}.log"
@@ -150,8 +168,7 @@ class LogsConnection(Connection):
         printed -= b"inary file" in last
         binary = b"inary file" in last + complaint
         stopped = ", and goes no further for a byte that is no text" if binary else ""
-        lines = "1 line" if printed == 1 else f"{printed} lines"
-        return f"the runbook's grep '{expression}' prints {lines} of this day's file{stopped}"
+        return f"the runbook's grep '{expression}' prints {counted(printed, 'line')} of this day's file{stopped}"
 
     def close(self) -> None:
         """End what still reads."""

@@ -9,16 +9,19 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from heapq import nsmallest
 from typing import Any
 
 import msgspec
 
 from runbook.logfiles.entries import HEADER, canonical, mended
-from runbook.logfiles.pieces import Cut, of_range, of_stream, unpacked
+from runbook.logfiles.pieces import PIECE, Cut, of_range, of_stream, unpacked
 from runbook.logfiles.sources import LogFile, open_file
 from runbook.logfiles.window import parts
+from runbook.model import CouldNotFindOut
 
 LINE_CHARACTERS = 2000
 _STAMP = re.compile(rb'"timestamp"\s*:\s*"([^"]{10,40})"')
@@ -36,7 +39,10 @@ class Condition(msgspec.Struct, frozen=True):
 
 
 class Search(msgspec.Struct, frozen=True):
-    """Which lines are wanted: of which files and time, matching what, and the first how many by time."""
+    """Which lines are wanted: of which files and time, matching what, and the first how many by time.
+
+    ``streams`` are open descriptors that are read besides the files, by the name that their lines are told under.
+    """
 
     files: list[LogFile]
     since: str
@@ -45,6 +51,7 @@ class Search(msgspec.Struct, frozen=True):
     pattern: str = ""
     conditions: list[Condition] = []
     limit: int = 200
+    streams: dict[str, int] = {}
 
 
 class Found(msgspec.Struct):
@@ -59,19 +66,52 @@ class SearchTooLong(Exception):
     """The search did not end in the time there was."""
 
 
-def search(wanted: Search, seconds: float) -> Found:
-    """Return the lines found by a process that is ended after ``seconds``; then raises `SearchTooLong`."""
+class _Pump(threading.Thread):
+    """Hands a stream of blocks to a process through a pipe: ``end`` is what that one reads."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        super().__init__(daemon=True)
+        self.end, self._into = os.pipe()
+        self.broken: Exception | None = None
+        self._blocks = blocks
+
+    def run(self) -> None:
+        """Write until the stream ends, or nobody reads any more."""
+        try:
+            with os.fdopen(self._into, "wb") as into:
+                for block in self._blocks:
+                    into.write(block)
+        except BrokenPipeError:
+            return
+        except (CouldNotFindOut, OSError) as error:
+            self.broken = error
+
+
+def search(wanted: Search, seconds: float, streams: Mapping[str, Iterator[bytes]] | None = None) -> Found:
+    """Return the lines found by a process that is ended after ``seconds``; then raises `SearchTooLong`.
+
+    ``streams`` are blocks of bytes to be searched besides the files, by the name to be told; where one of them raises
+    `CouldNotFindOut` or OSError, that is told among the problems.
+    """
+    pumps = {name: _Pump(blocks) for name, blocks in (streams or {}).items()}
+    wanted = msgspec.structs.replace(wanted, streams={name: pump.end for name, pump in pumps.items()})
     argv = [sys.executable, "-m", "runbook.logfiles.search"]
-    try:
-        ended = subprocess.run(
-            argv, input=msgspec.msgpack.encode(wanted), capture_output=True, timeout=seconds, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise SearchTooLong(f"the search did not end within {seconds:g} s") from error
-    if ended.returncode:
-        last = ended.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise SearchTooLong(f"the search ended early: {''.join(last) or ended.returncode}")
-    return msgspec.msgpack.decode(ended.stdout, type=Found)
+    pipe, fds = subprocess.PIPE, list(wanted.streams.values())
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=fds) as process:
+        for pump in pumps.values():
+            os.close(pump.end)
+            pump.start()
+        try:
+            told, complaint = process.communicate(msgspec.msgpack.encode(wanted), timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise SearchTooLong(f"the search did not end within {seconds:g} s") from error
+    if process.returncode:
+        last = complaint.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise SearchTooLong(f"the search ended early: {''.join(last) or process.returncode}")
+    found = msgspec.msgpack.decode(told, type=Found)
+    found.problems |= {name: str(pump.broken) for name, pump in pumps.items() if pump.broken}
+    return found
 
 
 def find(wanted: Search) -> Found:
@@ -85,21 +125,27 @@ def find(wanted: Search) -> Found:
 def _hits(wanted: Search, found: Found) -> Iterator[tuple[str, int, str, str]]:
     """Yield each line that is wanted, with its time, its number and its file; counts them, and tells problems."""
     matches = re.compile(wanted.pattern).search if wanted.pattern else None
+
+    def chosen(name: str, lines: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, int, str, str]]:
+        for stamp, line in lines:
+            if wanted.since <= stamp < wanted.until and _wanted(line, wanted.conditions, matches):
+                found.count += 1
+                yield stamp, found.count, name, line[:LINE_CHARACTERS].decode("utf-8", "replace")
+
     for file in wanted.files:
         if file.problem:
             found.problems[file.path] = file.problem
             continue
         try:
-            for stamp, line in _lines(file, wanted):
-                if wanted.since <= stamp < wanted.until and _wanted(line, wanted.conditions, matches):
-                    found.count += 1
-                    yield stamp, found.count, file.path, line[:LINE_CHARACTERS].decode("utf-8", "replace")
+            yield from chosen(file.path, _lines(file, wanted))
         except (Cut, OSError) as error:
             found.problems[file.path] = f"could not be read to its end: {error}"
+    for name, fd in wanted.streams.items():
+        yield from chosen(name, _timed(iter(partial(os.read, fd, PIECE), b""), wanted.zone))
 
 
 def _lines(file: LogFile, wanted: Search) -> Iterator[tuple[str, bytes]]:
-    """Yield each line with its time; lines that follow a line of text have that one's."""
+    """Yield each line of a file with its time."""
     fd = open_file(file.path, file.identity)
     try:
         streams: list[Iterator[bytes]]
@@ -109,14 +155,19 @@ def _lines(file: LogFile, wanted: Search) -> Iterator[tuple[str, bytes]]:
             found, _ = parts(fd, file.size, wanted.since, wanted.until, wanted.zone)
             streams = [of_range(fd, begin, end, file.size) for begin, end in found]
         for stream in streams:
-            stamp = ""
-            for piece in of_stream(stream):
-                for line in (piece or b"").split(b"\n"):
-                    stamp = _time_of(line, wanted.zone) or stamp
-                    if line.strip() and stamp:
-                        yield stamp, line
+            yield from _timed(stream, wanted.zone)
     finally:
         os.close(fd)
+
+
+def _timed(blocks: Iterator[bytes], zone: str) -> Iterator[tuple[str, bytes]]:
+    """Yield each line with its time; lines that follow a line of text have that one's."""
+    stamp = ""
+    for piece in of_stream(blocks):
+        for line in (piece or b"").split(b"\n"):
+            stamp = _time_of(line, zone) or stamp
+            if line.strip() and stamp:
+                yield stamp, line
 
 
 def _time_of(line: bytes, zone: str) -> str | None:

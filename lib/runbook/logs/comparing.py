@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from runbook.connections import LogsConnection
-from runbook.logfiles import Period, Tally
 from runbook.logfiles.durations import percentile
 from runbook.logfiles.entries import FAILED, as_stamp
+from runbook.logfiles.tally import Period, Tally
 from runbook.logs.window import DEADLINE, PASS_SECONDS, moment_of
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
 
@@ -22,7 +22,8 @@ def probe(asking: Asking, *, moment: str = "", minutes: float = 60.0, with_momen
 
     The windows are the ``minutes`` before and after a moment (ISO, UTC; empty: ``minutes`` ago); with ``with_moment``
     they are those after it and after ``moment``. Figures: entries and messages of WARNING and worse per hour, requests
-    per hour, 5xx (%), p95 of each path (ms). Raises `CouldNotFindOut` where one of them has no entry.
+    per hour, 5xx (%), p95 of each path (ms); ``attrs`` say the windows. Raises `CouldNotFindOut` where one of them has
+    no entry.
     """
     logs = asking.connection(LogsConnection)
     length = timedelta(minutes=minutes)
@@ -43,9 +44,11 @@ def probe(asking: Asking, *, moment: str = "", minutes: float = 60.0, with_momen
         left, right = (side.get((what, subject, unit), 0.0) for side in (before, after))
         times = right / left if left else float("inf") if right else 1.0
         rows.append((what, subject, left, right, unit, times))
-    return pd.DataFrame(rows, columns=COLUMNS).sort_values(
+    frame = pd.DataFrame(rows, columns=COLUMNS).sort_values(
         ["what", "times"], ascending=[True, False], ignore_index=True
     )
+    frame.attrs["windows"] = " and ".join(f"{period.since[:16]} to {period.until[:16]}" for period in periods)
+    return frame
 
 
 def _periods(first: datetime, second: datetime, length: timedelta) -> tuple[Period, Period]:
@@ -102,7 +105,7 @@ def check(
         told = f"{len(worse) - MOST_TOLD:,} more figures grew as much; see the table"
         findings.append(Finding(object="others", status=Status.WARNING, message=told))
     volume = frame[frame["what"] == "entries"].iloc[0]
-    told = f"{volume['before']:.0f} → {volume['after']:.0f} entries per hour"
+    told = f"{volume['before']:.0f} → {volume['after']:.0f} entries per hour ({frame.attrs['windows']} UTC)"
     return [
         *findings,
         Finding(object="volume", status=Status.OK, message=told, value=volume["after"], unit="entries/h"),

@@ -5,7 +5,7 @@ import pandas as pd
 from runbook.connections import LogsConnection
 from runbook.logs.window import DEADLINE, Window, one_pass
 from runbook.model import Asking, Finding, Question, Status, at_most
-from runbook.model.units import as_bytes
+from runbook.model.units import as_bytes, counted
 
 
 def probe(asking: Asking, *, window: Window | None = None) -> pd.DataFrame:
@@ -46,7 +46,8 @@ def check(frame: pd.DataFrame, *, warning: float = 1, critical: float = 10) -> l
     ]
     lines = int(frame[["json_lines", "text_lines", "other_lines", "malformed"]].to_numpy().sum())
     malformed = int(frame["malformed"].sum())
-    message = f"{lines:,} lines of {len(frame)} files read ({as_bytes(frame['read'].sum())}), {malformed:,} malformed"
+    size = as_bytes(frame["read"].sum())
+    message = f"{counted(lines, 'line')} of {counted(len(frame), 'file')} read ({size}), {malformed:,} malformed"
     if frame["unordered"].any():
         message += "; some files are not in the order of time, and were read whole there"
     share = 100 * malformed / lines if lines else 0.0

@@ -7,6 +7,7 @@ from runbook.logfiles.entries import FAILED
 from runbook.logs.beside import beside
 from runbook.logs.window import DEADLINE, Window, one_pass, require_entries
 from runbook.model import Asking, Finding, Question, at_most
+from runbook.model.units import counted
 
 
 def probe(asking: Asking, *, window: Window | None = None) -> pd.DataFrame:
@@ -38,7 +39,7 @@ def check(frame: pd.DataFrame, *, warning: float = 20, critical: float = 200) ->
     hours = float(frame.attrs["hours"])
     count = int(frame["count"].sum())
     per_hour = count / hours
-    message = f"{count:,} errors in {hours:g} h"
+    message = f"{counted(count, 'error')} in {hours:g} h"
     if len(frame):
         top = frame.iloc[0]
         message += f", {len(frame):,} different; most often ({top['count']:,}): {top['message'][:120]}"

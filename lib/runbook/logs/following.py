@@ -5,6 +5,7 @@ import pandas as pd
 from runbook.connections import LogsConnection
 from runbook.logfiles.entries import FAILED
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, at_most
+from runbook.model.units import counted
 
 
 def probe(asking: Asking, *, minutes: float = 15.0) -> pd.DataFrame:
@@ -49,7 +50,7 @@ def check(frame: pd.DataFrame, *, warning: float = 5, critical: float = 30) -> l
     last = frame.tail(5)
     rate = float(last["errors"].sum()) / len(last)
     entries, errors = int(frame["entries"].sum()), int(frame["errors"].sum())
-    message = f"{entries:,} entries, {errors:,} errors in {frame.attrs['minutes']:g} min"
+    message = f"{counted(entries, 'entry', 'entries')}, {counted(errors, 'error')} in {frame.attrs['minutes']:g} min"
     if frame.attrs["top"]:
         message += f"; most often: {frame.attrs['top'][:120]}"
     mend = "give the runbook's user the right to read it, or mend the place in the profile; then run this again"

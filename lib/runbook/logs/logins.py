@@ -9,6 +9,7 @@ from runbook.connections import LogsConnection
 from runbook.logs.beside import beside
 from runbook.logs.window import DEADLINE, Window, one_pass, require_statuses
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, at_most
+from runbook.model.units import counted
 
 BRUTE_FORCE_MINUTES = 10
 SPRAYING_MINUTES = 60
@@ -28,8 +29,8 @@ def probe(asking: Asking, *, window: Window | None = None) -> pd.DataFrame:
     count = sum(n for _, n in logins)
     if count and not any(user or client for (_, user, client), _ in logins):
         raise CouldNotFindOut(
-            f"the log records neither user nor client of the {count:,} failed logins (user_id is null, no address); "
-            "have both logged, or acknowledge this in the profile"
+            f"the log records neither user nor client of {counted(count, 'failed login')} (user_id is null, no "
+            "address); have both logged, or acknowledge this in the profile"
         )
     rows = []
     for place, by in ((1, "user"), (2, "client")):
@@ -86,9 +87,8 @@ def check(
     spraying = frame[(frame["by"] == "client") & (frame["users"] > warning_users)]
     findings = []
     for row in brute.to_dict("records"):
-        message = (
-            f"brute force: {row['most']:,} failed logins within {BRUTE_FORCE_MINUTES} min, since {row['since']} UTC"
-        )
+        told = f"{counted(row['most'], 'failed login')} within {BRUTE_FORCE_MINUTES} min, since {row['since']} UTC"
+        message = f"brute force: {told}"
         subject = f"{row['by']} {row['name']}"
         findings.append(at_most(subject, float(row["most"]), warning, critical, unit="failed logins", message=message))
     for row in spraying.to_dict("records"):
@@ -100,7 +100,9 @@ def check(
         )
     if not findings:
         most = int(frame["most"].max()) if len(frame) else 0
-        message = f"{frame.attrs['failed']:,} failed logins; at most {most} of one user or client within 10 min"
+        message = (
+            f"{counted(frame.attrs['failed'], 'failed login')}; at most {most} of one user or client within 10 min"
+        )
         findings.append(at_most("logins", float(most), warning, critical, unit="failed logins", message=message))
     return beside(frame.attrs["note"], findings)
 

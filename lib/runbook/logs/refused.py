@@ -3,7 +3,7 @@
 import pandas as pd
 
 from runbook.connections import LogsConnection
-from runbook.logfiles import Tally
+from runbook.logfiles.tally import Tally
 from runbook.logs.beside import beside
 from runbook.logs.window import DEADLINE, Window, one_pass, partly_recorded, require_statuses
 from runbook.model import Asking, Finding, Question, Status, at_most

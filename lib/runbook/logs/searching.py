@@ -38,8 +38,9 @@ def _search(asking: Asking, since: datetime, until: datetime, pattern: str, wher
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"the pattern {pattern!r} is no regular expression: {error}") from error
+    files, streams, problems = logs.searched("api", since, until)
     wanted = Search(
-        files=logs.files("api"),
+        files=files,
         since=as_stamp(since),
         until=as_stamp(until),
         zone=logs.logs.timezone,
@@ -48,9 +49,11 @@ def _search(asking: Asking, since: datetime, until: datetime, pattern: str, wher
         limit=MOST_LINES,
     )
     try:
-        return search(wanted, SEARCH_SECONDS)
+        found = search(wanted, SEARCH_SECONDS, streams)
     except SearchTooLong as reason:
         raise CouldNotFindOut(f"{reason}; take a simpler expression or a shorter window") from reason
+    found.problems |= problems
+    return found
 
 
 def _frame(found: Found) -> pd.DataFrame:

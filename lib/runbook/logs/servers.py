@@ -15,6 +15,7 @@ from runbook.logfiles.pieces import Cut, of_stream
 from runbook.logs.window import DEADLINE, PASS_SECONDS, Window
 from runbook.logs.window import window as last_hours
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, at_most
+from runbook.model.units import counted
 
 _POSTGRES = re.compile(
     rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)? ([A-Z]{2,5}|[+-]\d\d(?::?\d\d)?)\b"
@@ -29,6 +30,8 @@ GRAVE = re.compile(
 _REDIS = re.compile(rb"\d+:[XCSM] (\d\d \w{3} \d{4} \d\d:\d\d:\d\d)\.\d{3} ([.*#-]) (.*)")
 # Redis has no word for it: # is a warning, * a notice, - and . are talk.
 _REDIS_LEVELS = {b"#": "WARNING", b"*": "NOTICE", b"-": "VERBOSE", b".": "DEBUG"}
+# What Redis writes with the mark of a warning at each start and end; true, and never what is looked for.
+_ORDINARY = re.compile(r"oO0Oo|Redis version=|Configuration loaded|User requested shutdown|bye bye|Received SIG")
 COLUMNS = ["level", "message", "count", "first", "last", "example"]
 
 Parse = Callable[[bytes, ZoneInfo], tuple[datetime, str, str] | None]
@@ -160,12 +163,13 @@ def check_redis(frame: pd.DataFrame, *, warning: float = 20, critical: float = 2
     Redis writes a few at each start (memory overcommit, its backlog); what repeats is a failing save or replication.
     """
     warned = frame[frame["level"] == "WARNING"]
-    most = f"; most often: {warned.iloc[0]['message'][:120]}" if len(warned) else ""
+    count = int(warned["count"].sum())
+    telling = warned[~warned["message"].str.contains(_ORDINARY)]
+    most = f"; most often: {telling.iloc[0]['message'][:120]}" if len(telling) else ""
     message = (
-        f"{int(warned['count'].sum()):,} warnings among {frame.attrs['lines']:,} lines{most}. Redis has no level ERROR"
+        f"{counted(count, 'warning')} among {counted(frame.attrs['lines'], 'line')}{most}. Redis has no level ERROR"
     )
-    count = float(warned["count"].sum())
-    return [*_problems(frame), at_most("warnings", count, warning, critical, unit="entries", message=message)]
+    return [*_problems(frame), at_most("warnings", float(count), warning, critical, unit="entries", message=message)]
 
 
 def _problems(frame: pd.DataFrame) -> list[Finding]:

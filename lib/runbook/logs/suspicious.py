@@ -6,6 +6,7 @@ from runbook.connections import LogsConnection
 from runbook.logs.beside import beside
 from runbook.logs.window import DEADLINE, Window, one_pass, partly_recorded, require_requests
 from runbook.model import Asking, Finding, Question, Status, at_most
+from runbook.model.units import counted
 
 
 def probe(asking: Asking, *, window: Window | None = None) -> pd.DataFrame:
@@ -44,7 +45,7 @@ def check(frame: pd.DataFrame, *, warning: float = 0, critical: float = 200) -> 
         worst = rows.assign(rank=rows["status"].map(_rank)).sort_values(["rank", "count"], ascending=False).iloc[0]
         by_status = rows.groupby("status")["count"].sum()
         answers = ", ".join(f"{n:,} × {status or 'no status'}" for status, n in by_status.items())
-        message = f"{count:,} requests, answered {answers}; such as {worst['path'][:100]} ({worst['status']})"
+        message = f"{counted(count, 'request')}, answered {answers}; such as {worst['path'][:100]} ({worst['status']})"
         finding = at_most(str(rule), float(count), warning, critical, unit="requests", message=message)
         if worst["status"] >= 500:
             finding = Finding(

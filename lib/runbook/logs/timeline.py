@@ -6,6 +6,7 @@ from runbook.connections import LogsConnection
 from runbook.logfiles.entries import FAILED
 from runbook.logs.window import DEADLINE, Window, one_pass, require_entries
 from runbook.model import Asking, Finding, Question, at_most
+from runbook.model.units import counted
 
 
 def probe(asking: Asking, *, window: Window | None = None) -> pd.DataFrame:
@@ -25,11 +26,12 @@ def check(frame: pd.DataFrame, *, warning: float = 30, critical: float = 200) ->
     Errors spread over a day are noise; thirty in one minute are an event with a beginning, to be looked for there.
     """
     failed = frame[frame["level"].isin(FAILED)].groupby("minute")["count"].sum()
-    counted = f"{int(frame['count'].sum()):,} entries in {frame['minute'].nunique():,} minutes"
+    entries, minutes = int(frame["count"].sum()), frame["minute"].nunique()
+    told = f"{counted(entries, 'entry', 'entries')} in {counted(minutes, 'minute')}"
     if failed.empty:
-        return [at_most("busiest minute", 0.0, warning, critical, unit="errors/min", message=f"{counted}, no error")]
+        return [at_most("busiest minute", 0.0, warning, critical, unit="errors/min", message=f"{told}, no error")]
     worst = failed.idxmax()
-    message = f"{counted}; the most errors in one minute: {failed.max():,}, at {worst:%Y-%m-%d %H:%M} UTC"
+    message = f"{told}; the most errors in one minute: {failed.max():,}, at {worst:%Y-%m-%d %H:%M} UTC"
     return [at_most("busiest minute", float(failed.max()), warning, critical, unit="errors/min", message=message)]
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from runbook.connections import LogsConnection
-from runbook.logfiles import Period, Reading, Tally
 from runbook.logfiles.entries import as_stamp
+from runbook.logfiles.tally import Period, Reading, Tally
 from runbook.model import Asking, CouldNotFindOut, UsageError
 
 PASS_SECONDS = 60.0

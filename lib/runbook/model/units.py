@@ -11,6 +11,11 @@ def as_bytes(count: float) -> str:
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a number of things in words: 1 error, 2,000 errors; ``many`` where an s is not the plural."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def quantity(value: float | str | None, unit: str) -> str:
     """Return a value with its unit, numbers with at most four significant digits after the whole ones."""
     if value is None:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
+from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
 
 ADMINISTRATORS = read_sql(__package__, "administrators")
@@ -47,7 +48,7 @@ def check_administrators(frame: pd.DataFrame, *, days: float = 30) -> list[Findi
     ]
     if findings:
         return findings
-    message = f"{len(frame)} administrators, none made within {days:g} days: {names}"
+    message = f"{counted(len(frame), 'administrator')}, none made within {days:g} days: {names}"
     return [Finding(object="administrators", status=Status.OK, message=message, value=len(frame), unit="users")]
 
 
