@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import nbformat
 import pytest
+from running import METADATA
 
 from runbook.model.protocol import FINDINGS_MIME, RunsDocument
 from runbook_sandbox import stack
@@ -121,7 +123,8 @@ def runbook() -> Callable[..., subprocess.CompletedProcess[str]]:
             text=True,
             timeout=120,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **environment},
+            # With this one set, ipykernel leaves what programs print to the tests.
+            env={**os.environ, **environment, "PYTEST_CURRENT_TEST": ""},
         )
 
     return call
@@ -137,6 +140,33 @@ def run_json(runbook: Callable[..., subprocess.CompletedProcess[str]]) -> Callab
         return ended.returncode, msgspec.json.decode(ended.stdout, type=RunsDocument)
 
     return call
+
+
+@pytest.fixture
+def collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Make a collection with one notebook of these cells, which the command then finds, and return its name."""
+    folder = tmp_path / "notebooks" / "1-tests"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("RUNBOOK_NOTEBOOKS", str(folder.parent))
+
+    def write(*cells: str, name: str = "probe", parameters: str = "") -> str:
+        given = nbformat.v4.new_code_cell(f'target: str = "sandbox"  # profile\n{parameters}')
+        given.metadata["tags"] = ["parameters"]
+        notebook = nbformat.v4.new_notebook(cells=[given, *map(nbformat.v4.new_code_cell, cells)])
+        notebook.metadata["runbook"] = METADATA
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+        return name
+
+    return write
+
+
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An archive of this test."""
+    folder = tmp_path / "archive"
+    monkeypatch.setenv("RUNBOOK_EVIDENCE", str(folder))
+    return folder
 
 
 class _Tools(threading.Thread):

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from runbook import api, clock, host, postgres, queue, redis
-from runbook.cli.run import all_questions
 from runbook.connections import Response
+from runbook.kernels.questions import all_questions
 from runbook.model import CouldNotFindOut, Finding, Question, Status, Unreachable
 from runbook.redaction import Redactor
 

@@ -11,47 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import psutil
 import pytest
+from running import OPEN, by_check, decoded, only, processes_of, text_of, wait_for
 
 from runbook.model import Status
-from runbook.model.protocol import RunRecord, RunsDocument
+from runbook.model.protocol import RunRecord
 from runbook_sandbox import faults
 from runbook_sandbox.place import Place
 
 NOTEBOOK = "morning-health-check"
-OPEN = 'from runbook import host, open_run\nrun = open_run("probe", target=target, needs=["host"])\nrun'
-METADATA = {
-    "title": "A notebook of the tests", "severity": "routine", "symptoms": [], "alerts": [], "schedule": None,
-    "changes": "none", "seconds": 1,
-}  # fmt: skip
-
-
-@pytest.fixture
-def collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Make a collection with one notebook of these cells, which the command then finds, and return its name."""
-    folder = tmp_path / "notebooks" / "1-tests"
-    folder.mkdir(parents=True)
-    monkeypatch.setenv("RUNBOOK_NOTEBOOKS", str(folder.parent))
-
-    def write(*cells: str, name: str = "probe", parameters: str = "") -> str:
-        given = nbformat.v4.new_code_cell(f'target: str = "sandbox"  # profile\n{parameters}')
-        given.metadata["tags"] = ["parameters"]
-        notebook = nbformat.v4.new_notebook(cells=[given, *map(nbformat.v4.new_code_cell, cells)])
-        notebook.metadata["runbook"] = METADATA
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(notebook, folder / f"{name}.ipynb")
-        return name
-
-    return write
-
-
-@pytest.fixture
-def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An archive of this test."""
-    folder = tmp_path / "archive"
-    monkeypatch.setenv("RUNBOOK_EVIDENCE", str(folder))
-    return folder
 
 
 @pytest.fixture
@@ -64,19 +32,6 @@ def broken(breakable: Place) -> Iterator[Callable[[str], Place]]:
 
     yield apply
     faults.heal(breakable)
-
-
-def only(document: RunsDocument) -> RunRecord:
-    assert len(document.runs) == 1
-    return document.runs[0]
-
-
-def by_check(record: RunRecord) -> dict[str, Any]:
-    return {finding.check: finding for finding in record.findings}
-
-
-def text_of(folder: Path) -> str:
-    return "".join(path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
 
 
 # --- verdicts
@@ -217,7 +172,7 @@ def test_an_acknowledged_finding_is_shown_and_not_counted(
         ([NOTEBOOK, "-p", "target=x"], "--target"),
         ([NOTEBOOK, "--target", "sandbux"], "Did you mean sandbox?"),
         ([NOTEBOOK, "--deadline", "soon"], "--deadline"),
-        ([], "NAME"),
+        ([], "name the notebooks"),
     ],
 )
 def test_a_wrong_call_ends_with_64_and_starts_nothing(
@@ -315,7 +270,7 @@ def test_a_run_beyond_its_deadline_is_70_and_leaves_no_process(
     assert status == 70 and time.monotonic() - began < 12
     assert "took longer than its deadline of 4 s" in str(only(document).error)
     assert len(only(document).findings) == 1
-    assert not _processes_of(only(document).run_id)
+    assert not processes_of(archive)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -329,15 +284,15 @@ def test_an_interrupted_run_keeps_its_evidence_and_leaves_no_process(
         stderr=subprocess.PIPE,
         text=True,
     )
-    _wait_for(lambda: '"check": "host.memory"' in text_of(archive))
+    wait_for(lambda: '"check": "host.memory"' in text_of(archive))
     process.send_signal(how)
     out, _ = process.communicate(timeout=20)
-    record = only(_decoded(out))
+    record = only(decoded(out))
     assert process.returncode == 70
     assert f"interrupted by {how.name}; it was in code cell 5" in str(record.error)
     assert [finding.check for finding in record.findings] == ["host.memory"]
     assert "host.memory" in Path(record.evidence, "notebook.ipynb").read_text()
-    assert not _processes_of(record.run_id)
+    assert not processes_of(archive)
 
 
 def test_a_target_whose_turn_did_not_come_is_in_the_document(
@@ -345,11 +300,24 @@ def test_a_target_whose_turn_did_not_come_is_in_the_document(
 ) -> None:
     name = collection(OPEN, "run.ask(host.memory)", "import time\ntime.sleep(60)")
     later = profile('[host]\nwhere = "here"\n', "later")
-    argv = [sys.executable, "-m", "runbook", "run", name, "--json", "--target", "sandbox", "--target", later]
+    argv = [
+        sys.executable,
+        "-m",
+        "runbook",
+        "run",
+        name,
+        "--json",
+        "--jobs",
+        "1",
+        "--target",
+        "sandbox",
+        "--target",
+        later,
+    ]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-    _wait_for(lambda: '"check": "host.memory"' in text_of(archive))
+    wait_for(lambda: '"check": "host.memory"' in text_of(archive))
     process.send_signal(signal.SIGINT)
-    first, second = _decoded(process.communicate(timeout=20)[0]).runs
+    first, second = decoded(process.communicate(timeout=20)[0]).runs
     assert (first.target, second.target) == ("sandbox", "later")
     assert second.error == "not run: interrupted by SIGINT" and process.returncode == 70
 
@@ -359,12 +327,12 @@ def test_a_killed_runner_leaves_a_record_that_says_so_and_no_kernel(
 ) -> None:
     name = collection(OPEN, "run.ask(host.memory)", "import time\ntime.sleep(60)")
     process = subprocess.Popen([sys.executable, "-m", "runbook", "run", name], stdout=subprocess.DEVNULL)
-    _wait_for(lambda: '"check": "host.memory"' in text_of(archive))
+    wait_for(lambda: '"check": "host.memory"' in text_of(archive))
     process.kill()
     process.wait()
     record = json.loads(next(archive.rglob("run.json")).read_text())
     assert record["status"] == "FAILED" and "did not end" in record["error"]
-    _wait_for(lambda: not _processes_of(record["run_id"]))
+    wait_for(lambda: not processes_of(archive))
 
 
 # --- the archive
@@ -556,30 +524,6 @@ def test_list_finds_a_notebook_by_symptom(runbook: Callable[..., Any]) -> None:
 def _notebook(record: RunRecord) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(Path(record.evidence, "notebook.ipynb").read_text())
     return document
-
-
-def _decoded(text: str) -> RunsDocument:
-    import msgspec
-
-    return msgspec.json.decode(text, type=RunsDocument)
-
-
-def _processes_of(run_id: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("RUNBOOK_RUN_ID") == run_id:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-def _wait_for(true: Callable[[], object], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def test_test_and_lab_hand_every_option_on(runbook: Callable[..., Any]) -> None:

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from runbook import api, clock, host, open_run, postgres, queue, redis
-from runbook.cli.run import all_questions
 from runbook.connections import KINDS, ApiConnection, PostgresConnection, RedisConnection
+from runbook.kernels.questions import all_questions
 from runbook.model import CouldNotFindOut, DoesNotApply, Finding, Question, Status, UsageError
 from runbook.model.protocol import FINDINGS_MIME, decode
 from runbook.redaction.redactor import MARK

@@ -11,8 +11,8 @@ from typing import Any
 import papermill
 import pytest
 
-from runbook.cli.run import all_questions
 from runbook.connections import KINDS
+from runbook.kernels.questions import all_questions
 from runbook.model.protocol import FINDINGS_MIME
 from runbook.runner.collection import Notebook, all_notebooks
 from runbook.runner.parameters import declared

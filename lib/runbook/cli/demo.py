@@ -8,8 +8,10 @@ from types import FrameType
 from typing import NoReturn
 
 from runbook.cli.report import Report
-from runbook.cli.run import exit_status, run_all
+from runbook.cli.run import exit_status, run_all, template
+from runbook.kernels import DEFAULT
 from runbook.model import RunFailed
+from runbook.runner.batch import Task
 from runbook.runner.collection import all_notebooks
 from runbook.target import load_target
 
@@ -37,9 +39,11 @@ def run() -> int:
         stack.up(name, targets=targets)
         os.environ["RUNBOOK_TARGETS"] = os.pathsep.join(filter(None, [str(targets), os.environ.get("RUNBOOK_TARGETS")]))
         sys.stdout.write(f"up after {time.monotonic() - began:.1f} s\n")
-        report = Report(quiet=False)
         notebooks = [notebook for notebook in all_notebooks() if notebook.metadata.changes == "none"]
-        records = run_all(notebooks, [load_target(name)], {n.name: {} for n in notebooks}, None, report)
+        tasks = [Task(notebook, load_target(name), {}) for notebook in notebooks]
+        report = Report(quiet=False, runs=len(tasks))
+        with template(DEFAULT, len(tasks)) as forking:
+            records = run_all(tasks, report, forking)
         report.table(records)
         return exit_status(records)
     except (SandboxError, NoServerError) as error:

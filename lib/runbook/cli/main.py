@@ -5,6 +5,7 @@ import os
 import sys
 from typing import NoReturn
 
+from runbook.kernels import DEFAULT, FORK, ORDINARY
 from runbook.model import RunbookError
 from runbook.model.status import EXIT_FAILED, EXIT_USAGE
 
@@ -30,11 +31,20 @@ def build_parser() -> Parser:
     listing.add_argument("symptom", nargs="?", default="", help="words of a symptom, or the name of an alert")
 
     run = commands.add_parser("run", help="run notebooks headless")
-    run.add_argument("notebooks", nargs="+", metavar="NAME")
+    run.add_argument("notebooks", nargs="*", metavar="NAME")
     run.add_argument("--target", action="append", metavar="T", help="a profile's name; more than once for more targets")
     run.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
     run.add_argument("--incident", default="", metavar="I", help="the incident that the run belongs to")
     run.add_argument("--deadline", type=seconds, metavar="S", help="bound for each run, in seconds")
+    run.add_argument("--cell-deadline", type=seconds, metavar="S", help="bound for each cell, in seconds (120)")
+    run.add_argument("--jobs", type=jobs, metavar="N", help="how many runs at a time (as many as there are cores)")
+    run.add_argument("--resume", action="store_true", help="go on with the batch that was cut short last")
+    run.add_argument(
+        "--kernel",
+        choices=(FORK, ORDINARY),
+        default=DEFAULT,
+        help="how kernels start: forked from a process with the imports done, or each as a new interpreter",
+    )
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else on stdout")
 
     commands.add_parser("lab", help="JupyterLab on the collection; what follows is handed to it")
@@ -103,6 +113,14 @@ def _dispatch() -> int:
     from runbook.cli import sandbox
 
     return sandbox.run(arguments)
+
+
+def jobs(text: str) -> int:
+    """Return a number of runs at a time; raises ValueError for what is none, or less than 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 def seconds(text: str) -> float:

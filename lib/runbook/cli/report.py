@@ -1,12 +1,15 @@
-"""What a person sees of runs: findings as they come, a line for each notebook, the table of verdicts."""
+"""What a person sees of runs: findings as they come, how far each run is, the table of verdicts."""
 
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -27,47 +30,94 @@ _STYLE = {
 }
 
 
-class Report:
-    """Shows runs on the terminal; ``quiet`` leaves stdout alone and shows progress on stderr where that is one."""
+@dataclass
+class _Going:
+    """One run that goes on: its lines say which one it is where there are several."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        # Texts of findings may come from a hostile log or name: nothing in them is markup or a control character.
-        self._console = Console(file=sys.stderr if quiet else sys.stdout, highlight=False, markup=False, soft_wrap=True)
-        self._live = self._console.is_terminal
-        self._silent = quiet and not self._live
-        self._name = ""
-        self._lock = threading.Lock()
+    report: "Report"
+    name: str
+    bar: TaskID
 
-    def begin(self, notebook: str, target: str) -> None:
-        """Say that a run begins."""
-        self._name = notebook
-        self._say(Text(f"{notebook} on {target}"))
+    def on_cell(self, number: int, count: int) -> None:
+        """Show which cell runs."""
+        self.report.move(self.bar, number, count)
 
-    def cell(self, number: int, count: int) -> None:
-        """Show which cell runs, on a line that the next one overwrites."""
-        if self._live:
-            with self._lock, self._while_read():
-                self._console.file.write(f"\r\x1b[K  {self._name}: cell {number}/{count}\r")
-                self._console.file.flush()
-
-    def findings(self, findings: list[Finding]) -> None:
+    def on_findings(self, findings: list[Finding]) -> None:
         """Show the findings of one answer."""
         for finding in findings:
-            self._say(self._line(finding))
+            self.report.finding(finding, self.name)
+
+
+class Report:
+    """Shows runs on the terminal; ``quiet`` leaves stdout alone and shows progress on stderr where that is one.
+
+    ``runs`` is how many there will be. It is a context: within it the progress of runs is shown.
+    """
+
+    def __init__(self, *, quiet: bool, runs: int = 1) -> None:
+        # Texts of findings may come from a hostile log or name: nothing in them is markup or a control character.
+        self._console = Console(file=sys.stderr if quiet else sys.stdout, highlight=False, markup=False, soft_wrap=True)
+        live = self._console.is_terminal
+        self._silent = quiet and not live
+        self._many = runs > 1
+        self._lock = threading.Lock()
+        self._progress = Progress(
+            TextColumn("  {task.description}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[told]}", markup=False),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=not live,
+        )
+        self._bars: dict[tuple[str, str], TaskID] = {}
+        self._ended = 0
+        self._all = self._progress.add_task("all", total=runs, told=f"0/{runs} runs", visible=self._many)
+        self._runs = runs
+
+    def __enter__(self) -> Self:
+        with self._while_read():
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._while_read():
+            self._progress.stop()
+
+    def begin(self, notebook: str, target: str) -> Any:
+        """Say that a run begins; return who is told of it."""
+        self._say(Text(f"{notebook} on {target}"))
+        bar = self._progress.add_task(notebook, total=None, told="starting")
+        self._bars[(notebook, target)] = bar
+        return _Going(self, notebook if self._many else "", bar)
+
+    def move(self, bar: TaskID, number: int, count: int) -> None:
+        """Show how far a run is."""
+        self._progress.update(bar, completed=number - 1, total=count, told=f"cell {number}/{count}")
+
+    def finding(self, finding: Finding, name: str = "") -> None:
+        """Show a finding as it comes."""
+        self._say(self._line(finding, name))
 
     def end(self, record: RunRecord) -> None:
         """Say how a run ended."""
-        text = Text("  ")
+        text = Text(f"  {record.notebook} on {record.target}: " if self._many else "  ")
         text.append(record.status, _STYLE[record.status])
         text.append(printable(f" after {record.seconds:.1f} s" + (f": {record.error}" if record.error else "")))
         self._say(text)
+        bar = self._bars.pop((record.notebook, record.target), None)
+        if bar is not None:
+            self._progress.remove_task(bar)
+        self._ended += 1
+        self._progress.update(self._all, completed=self._ended, told=f"{self._ended}/{self._runs} runs")
 
     def left_out(self, notebook: str, target: str, reason: str) -> None:
         """Say that a run was never begun."""
         self._say(Text(f"{notebook} on {target}: not run: {reason}"))
 
     def table(self, records: Sequence[RunRecord]) -> None:
-        """Show the verdicts, what is not well with what to do next, and where the evidence is."""
+        """Show the verdicts, what is not well and what to do next, and where the evidence is; the most severe first."""
+        records = sorted(records, key=_severity)
         table = Table("notebook", "target", "verdict", "findings", "time")
         for record in records:
             counted: dict[str, int] = {}
@@ -81,27 +131,33 @@ class Report:
             self._console.print()
             self._console.print(table)
         for record in records:
-            ordered = [finding for finding in Findings(record.findings).worst_first() if finding.bad]
-            for finding in ordered:
-                if not finding.explained_by:
-                    self._say(self._line(finding))
-                    if finding.next:
-                        self._say(Text(printable(f"             next: {finding.next}")))
-            for cause in dict.fromkeys(finding.explained_by for finding in ordered if finding.explained_by):
-                explained = dict.fromkeys(f.check for f in ordered if f.explained_by == cause)
-                self._say(Text(printable(f"  explained by {cause}: {', '.join(explained)}")))
-            if record.error:
-                self._say(Text(printable(f"  FAILED     {record.notebook}: {record.error}"), "bold red"))
-            if record.evidence:
-                page = Path(record.evidence, REPORT_FILE)
-                self._say(Text(f"evidence: {page if page.exists() else record.evidence}"))
+            self._details(record)
         index = archive_folder() / INDEX_FILE
         if index.exists() and any(record.evidence for record in records):
             self._say(Text(f"all runs: {index}"))
 
-    def _line(self, finding: Finding) -> Text:
+    def _details(self, record: RunRecord) -> None:
+        ordered = [finding for finding in Findings(record.findings).worst_first() if finding.bad]
+        if self._many and (ordered or record.error):
+            self._say(Text(f"{record.notebook} on {record.target}"))
+        for finding in ordered:
+            if not finding.explained_by:
+                self._say(self._line(finding))
+                if finding.next:
+                    self._say(Text(printable(f"             next: {finding.next}")))
+        for cause in dict.fromkeys(finding.explained_by for finding in ordered if finding.explained_by):
+            explained = dict.fromkeys(f.check for f in ordered if f.explained_by == cause)
+            self._say(Text(printable(f"  explained by {cause}: {', '.join(explained)}")))
+        if record.error:
+            self._say(Text(printable(f"  FAILED     {record.notebook}: {record.error}"), "bold red"))
+        if record.evidence:
+            page = Path(record.evidence, REPORT_FILE)
+            self._say(Text(f"evidence: {page if page.exists() else record.evidence}"))
+
+    def _line(self, finding: Finding, name: str = "") -> Text:
         text = Text("  ")
         text.append(f"{finding.status:<10} ", _STYLE[finding.status])
+        text.append(f"{name}: " if name else "", "dim")
         text.append(printable(f"{finding.check}: {finding.object}: {finding.message}"))
         if finding.acknowledged:
             text.append(printable(f" (acknowledged until {finding.acknowledged.until})"), "dim")
@@ -109,8 +165,6 @@ class Report:
 
     def _say(self, text: Text) -> None:
         with self._lock, self._while_read():
-            if self._live:
-                self._console.file.write("\r\x1b[K")
             self._console.print(text)
 
     @contextmanager
@@ -122,3 +176,8 @@ class Report:
             yield
         except (OSError, SystemExit):  # rich ends the program when a pipe is closed
             self._silent = self._console.quiet = True
+
+
+def _severity(record: RunRecord) -> int:
+    """Return a rank to sort by: what failed first, then by verdict."""
+    return -1 if record.status == FAILED else Status(record.status).severity

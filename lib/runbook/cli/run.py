@@ -1,39 +1,98 @@
-"""The command ``run``."""
+"""The command ``run``: what is to be run is checked first, then it goes.
+
+The template of the kernels starts before the rest of this command is imported: both take their time.
+"""
 
 import argparse
 import difflib
 import os
-import pkgutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from importlib import import_module
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import runbook
-from runbook.cli.report import Report
-from runbook.evidence.archive import archive_folder
-from runbook.model import Question, RunbookError, UsageError
+from runbook.kernels import FORK
+from runbook.model import RunbookError, UsageError
 from runbook.model.protocol import RunRecord
 from runbook.model.status import EXIT_FAILED, Status, verdict
 from runbook.runner.collection import Notebook, find_notebook
 from runbook.runner.parameters import declared, parse
-from runbook.runner.run import Stop, Watcher, as_json, not_run, run_notebook
-from runbook.target import Target, load_target
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from runbook.cli.report import Report
+    from runbook.kernels.owner import Template
+    from runbook.runner.batch import Task
+    from runbook.runner.run import Stop
+    from runbook.runner.unfinished import Unfinished
+    from runbook.target import Target
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check everything, then run each notebook against each target, and return the exit status of them all."""
+    if arguments.resume:
+        return _resume(arguments)
+    if not arguments.notebooks:
+        raise UsageError("name the notebooks to run; `runbook list` shows all, `run --resume` goes on with a batch")
     notebooks = [find_notebook(name) for name in dict.fromkeys(arguments.notebooks)]
-    targets = [load_target(name) for name in dict.fromkeys(arguments.target or ["sandbox"])]
-    for target in targets:
-        check_names(target)
     values = {notebook.name: _values(notebook, arguments) for notebook in notebooks}
-    report = Report(quiet=arguments.json)
-    records = run_all(notebooks, targets, values, arguments.deadline, report)
+    names = list(dict.fromkeys(arguments.target or ["sandbox"]))
+    with template(arguments.kernel, len(notebooks) * len(names)) as forking:
+        from runbook.evidence.archive import archive_folder
+        from runbook.runner.batch import Task
+
+        targets = _targets(names, forking)
+        tasks = [Task(notebook, target, values[notebook.name]) for target in targets for notebook in notebooks]
+        unfinished = _noted(tasks, archive_folder(), arguments)
+        return _run(tasks, unfinished, forking, arguments)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    """Go on with the batch that was cut short last; what it has done already is told again."""
+    from runbook.evidence.archive import archive_folder
+    from runbook.runner.unfinished import Unfinished
+
+    given = [arguments.notebooks, arguments.parameters, arguments.target, arguments.incident]
+    if any(given):
+        raise UsageError("--resume goes on with what was begun: it takes no notebook, parameter, target or incident")
+    unfinished = Unfinished.resume(archive_folder())
+    entries = unfinished.note.entries
+    notebooks = {name: find_notebook(name) for name in dict.fromkeys(entry.notebook for entry in entries)}
+    with template(arguments.kernel, sum(not entry.run_id for entry in entries)) as forking:
+        from runbook.runner.batch import Task
+
+        targets = {target.name: target for target in _targets([entry.target for entry in entries], forking)}
+        tasks = [Task(notebooks[e.notebook], targets[e.target], e.parameters) for e in entries]
+        arguments.deadline = arguments.deadline or unfinished.note.deadline
+        arguments.cell_deadline = arguments.cell_deadline or unfinished.note.cell_deadline
+        return _run(tasks, unfinished, forking, arguments)
+
+
+def _run(
+    tasks: "Sequence[Task]",
+    unfinished: "Unfinished | None",
+    forking: "Template | None",
+    arguments: argparse.Namespace,
+) -> int:
+    from runbook.cli.report import Report
+
+    report = Report(quiet=arguments.json, runs=len(tasks))
+    records = run_all(
+        tasks,
+        report,
+        forking,
+        jobs=arguments.jobs,
+        deadline=arguments.deadline,
+        cell_deadline=arguments.cell_deadline,
+        unfinished=unfinished,
+    )
     if arguments.json:
+        from runbook.runner.run import as_json
+
         with suppress(BrokenPipeError):  # whoever reads has gone; the verdict stands
             sys.stdout.write(as_json(records) + "\n")
             sys.stdout.flush()
@@ -43,49 +102,115 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_all(
-    notebooks: Sequence[Notebook],
-    targets: Sequence[Target],
-    values: dict[str, dict[str, Any]],
-    deadline: float | None,
-    report: Report,
+    tasks: "Sequence[Task]",
+    report: "Report",
+    forking: "Template | None",
+    *,
+    jobs: int | None = None,
+    deadline: float | None = None,
+    cell_deadline: float | None = None,
+    unfinished: "Unfinished | None" = None,
 ) -> list[RunRecord]:
-    """Run notebooks times targets, one after another; after SIGINT or SIGTERM the rest are told as not run."""
-    records: list[RunRecord] = []
-    with _stopping() as stop:
-        for target in targets:
-            for notebook in notebooks:
-                if stop.reason is not None:
-                    report.left_out(notebook.name, target.name, stop.reason)
-                    records.append(not_run(notebook.name, target.name, stop.reason))
-                    continue
-                report.begin(notebook.name, target.name)
-                watcher = Watcher(report.cell, report.findings)
-                record = run_notebook(
-                    notebook,
-                    target,
-                    values[notebook.name],
-                    archive=archive_folder(),
-                    deadline=deadline,
-                    stop=stop,
-                    watcher=watcher,
-                )
-                report.end(record)
-                records.append(record)
-    _into_index()
-    return records
+    """Run tasks, ``jobs`` at a time (as many as there are cores), and return their records in the order of the tasks.
+
+    What ``unfinished`` notes as done is read from the archive. After SIGINT or SIGTERM the rest are told as not run.
+    """
+    from runbook.evidence.archive import archive_folder
+    from runbook.runner.batch import Batch
+
+    archive = archive_folder()
+    before = _done_before(unfinished, archive)
+    with _stopping() as stop, report:
+        batch = Batch(
+            archive=archive,
+            audience=report,
+            stop=stop,
+            jobs=jobs or cores(),
+            deadline=deadline,
+            cell_deadline=cell_deadline,
+            template=forking,
+            unfinished=unfinished,
+        )
+        records = before | batch.run({place: task for place, task in enumerate(tasks) if place not in before})
+    if unfinished is not None:
+        unfinished.close()
+    _into_index(archive)
+    return [records[place] for place in range(len(tasks))]
 
 
-def _into_index() -> None:
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def template(kernel: str, runs: int) -> "Iterator[Template | None]":
+    """Start what the kernels of some runs are forked from, and end it; None where they are to be ordinary ones."""
+    from runbook.kernels.owner import Template
+
+    forking: AbstractContextManager[Template | None] = Template(runs) if kernel == FORK else nullcontext()
+    with forking as started:
+        yield started
+
+
+def _targets(names: Sequence[str], forking: "Template | None") -> "list[Target]":
+    from runbook.target import load_target
+
+    targets = [load_target(name) for name in dict.fromkeys(names)]
+    for target in targets:
+        check_names(target, forking)
+    return targets
+
+
+def _noted(tasks: "Sequence[Task]", archive: Path, arguments: argparse.Namespace) -> "Unfinished | None":
+    """Note what is to be run, so that it can be gone on with; say so where that cannot be."""
+    from runbook.redaction import Redactor
+    from runbook.runner.unfinished import Entry, Note, Unfinished
+
+    entries = [Entry(notebook=t.notebook.name, target=t.target.name, parameters=t.parameters) for t in tasks]
+    for task in tasks:
+        redactor = Redactor(task.target.secret_values(), allow=task.target.redaction.allow)
+        if redactor.data(task.parameters) != task.parameters:
+            _warn("a parameter holds a secret, which is not noted: --resume cannot go on with this batch")
+            return None
+    note = Note(
+        archive=str(archive), deadline=arguments.deadline, cell_deadline=arguments.cell_deadline, entries=entries
+    )
+    try:
+        return Unfinished.begin(note)
+    except OSError as error:
+        _warn(f"--resume could not go on with this batch: what is to be run was not noted ({error.strerror})")
+        return None
+
+
+def _done_before(unfinished: "Unfinished | None", archive: Path) -> dict[int, RunRecord]:
+    """Return the records of the runs that a batch which was cut short has done, by their place in it."""
+    from runbook.evidence.archive import find_run
+    from runbook.evidence.records import kept
+
+    found: dict[int, RunRecord] = {}
+    for place, entry in enumerate(unfinished.note.entries if unfinished is not None else []):
+        if entry.run_id:
+            with suppress(UsageError):  # pruned meanwhile: it is run again
+                record = kept(find_run(archive, entry.run_id)).record
+                found |= {place: record} if record is not None else {}
+    return found
+
+
+def _into_index(archive: Path) -> None:
     """Bring the archive's index up to date; it only shows what the runs hold, so a run is not lost for its sake."""
     from runbook.evidence.index import rebuild_index
 
-    if not archive_folder().is_dir():
+    if not archive.is_dir():
         return
     try:
-        rebuild_index(archive_folder())
+        rebuild_index(archive)
     except (OSError, RunbookError) as error:
-        why = getattr(error, "strerror", None) or error
-        sys.stderr.write(f"runbook: the archive's index was not brought up to date: {why}\n")
+        _warn(f"the archive's index was not brought up to date: {getattr(error, 'strerror', None) or error}")
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"runbook: {text}\n")
 
 
 def exit_status(records: Sequence[RunRecord]) -> int:
@@ -95,7 +220,7 @@ def exit_status(records: Sequence[RunRecord]) -> int:
     return verdict(Status(record.status) for record in records).exit_status
 
 
-def check_names(target: Target) -> None:
+def check_names(target: "Target", forking: "Template | None" = None) -> None:
     """Refuse a profile that names a check or a threshold that does not exist: it would be without effect."""
     named = [
         *target.thresholds,
@@ -104,24 +229,28 @@ def check_names(target: Target) -> None:
     ]
     if not named:
         return
-    known = {question.name: question for question in all_questions()}
+    known = _thresholds(forking)
     for name in named:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(f"profile {target.name}: there is no check {name!r}{hint}")
     for name, thresholds in target.thresholds.items():
-        unknown = sorted(set(thresholds) - set(known[name].thresholds))
+        unknown = sorted(set(thresholds) - set(known[name]))
         if unknown:
-            there = ", ".join(known[name].thresholds) or "none"
+            there = ", ".join(known[name]) or "none"
             raise UsageError(f"profile {target.name}: {name} has no threshold {', '.join(unknown)}; it has {there}")
 
 
-def all_questions() -> Iterator[Question]:
-    """Return every question of the library: each package of things asked lists its own."""
-    for module in pkgutil.iter_modules(runbook.__path__, "runbook."):
-        if module.ispkg and module.name.rsplit(".", maxsplit=1)[-1] not in ("cli", "runner", "session", "model"):
-            yield from getattr(import_module(module.name), "questions", ())
+def _thresholds(forking: "Template | None") -> Mapping[str, Collection[str]]:
+    """Return the thresholds of every question: as the template knows them, or by importing the questions here."""
+    from runbook.kernels import questions
+    from runbook.kernels.owner import TemplateGone
+
+    if forking is not None:
+        with suppress(TemplateGone):
+            return forking.thresholds()
+    return questions.thresholds()
 
 
 def _values(notebook: Notebook, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -136,8 +265,10 @@ def _values(notebook: Notebook, arguments: argparse.Namespace) -> dict[str, Any]
 
 
 @contextmanager
-def _stopping() -> Iterator[Stop]:
+def _stopping() -> "Iterator[Stop]":
     """Turn SIGINT and SIGTERM into a request to end, so that evidence is saved first; a second one ends at once."""
+    from runbook.runner.run import Stop
+
     stop = Stop()
 
     def ask(number: int, _: FrameType | None) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def write_whole(path: Path, content: bytes, *, replace: bool = True) -> None:
 
     With ``replace`` False one that is there already stays. Raises OSError and leaves nothing behind.
     """
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    new = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     try:
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(fd, "wb") as file:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def _make(path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = CryptoSigner.generate_ed25519()
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    new = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "wb") as file:
         file.write(made.private_bytes)

@@ -1,17 +1,16 @@
 """Is the machine short of processors?"""
 
 import time
-from pathlib import Path
 
 import pandas as pd
 import psutil
 
 from runbook.connections import Machine
-from runbook.host.share import processes
 from runbook.model import Asking, Finding, Question, at_most
 
 # Long enough to tell work from noise, short enough not to be felt.
 _SAMPLE_SECONDS = 0.2
+_LONG_AGO_SECONDS = 30.0
 
 
 def probe(asking: Asking) -> pd.DataFrame:
@@ -19,29 +18,20 @@ def probe(asking: Asking) -> pd.DataFrame:
     machine = asking.connection(Machine)
     share = machine.host.share
     one, five, fifteen = psutil.getloadavg()
-    busy = _busy(share.folder) if share else float("nan")
+    busy = _busy(machine) if share else float("nan")
     cpus = share.cpus if share else float(psutil.cpu_count() or 1)
     row = {"host": machine.label, "cpus": cpus, "load_1": one, "load_5": five, "load_15": fifteen, "busy": busy}
     return pd.DataFrame([row])
 
 
-def _busy(folder: Path) -> float:
-    watched = processes(folder)
-    before, began = _cpu_seconds(watched), time.monotonic()
-    time.sleep(_SAMPLE_SECONDS)
-    after = _cpu_seconds(watched)
+def _busy(machine: Machine) -> float:
+    """Return how many processors the share uses: since the machine was opened, or now where that is long ago."""
+    before, began = machine.spent, machine.opened_at
+    if time.monotonic() - began > _LONG_AGO_SECONDS:
+        before, began = machine.cpu_seconds(), time.monotonic()
+    time.sleep(max(0.0, began + _SAMPLE_SECONDS - time.monotonic()))
+    after = machine.cpu_seconds()
     return sum(after[pid] - before[pid] for pid in after if pid in before) / (time.monotonic() - began)
-
-
-def _cpu_seconds(watched: list[psutil.Process]) -> dict[int, float]:
-    spent = {}
-    for process in watched:
-        try:
-            times = process.cpu_times()
-        except psutil.Error:
-            continue
-        spent[process.pid] = times.user + times.system
-    return spent
 
 
 def check(frame: pd.DataFrame, *, warning: float = 2, critical: float = 4) -> list[Finding]:

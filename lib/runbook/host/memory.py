@@ -4,7 +4,6 @@ import pandas as pd
 import psutil
 
 from runbook.connections import Machine
-from runbook.host.share import processes
 from runbook.model import Asking, Finding, Question, at_most
 from runbook.model.units import as_bytes
 
@@ -18,7 +17,7 @@ def probe(asking: Asking) -> pd.DataFrame:
     machine = asking.connection(Machine)
     share = machine.host.share
     if share is not None:
-        used, total = sum(_proportional_size(process) for process in processes(share.folder)), share.memory_bytes
+        used, total = sum(_proportional_size(process) for process in machine.processes()), share.memory_bytes
     else:
         told = psutil.virtual_memory()
         used, total = told.total - told.available, told.total

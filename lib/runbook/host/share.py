@@ -1,9 +1,7 @@
-"""Measure the part of a machine that a target owns: a folder, and the processes that work in it."""
+"""Measure the folder that a target owns on a machine."""
 
 import os
 from pathlib import Path
-
-import psutil
 
 
 def folder_size(folder: Path) -> tuple[int, int]:
@@ -24,17 +22,3 @@ def folder_size(folder: Path) -> tuple[int, int]:
         except FileNotFoundError:
             continue
     return size, files
-
-
-def processes(folder: Path) -> list[psutil.Process]:
-    """Return the processes whose working folder lies in a folder."""
-    found = []
-    inside = os.path.realpath(folder)
-    for process in psutil.process_iter():
-        try:
-            cwd = process.cwd()
-        except psutil.Error:
-            continue
-        if cwd == inside or cwd.startswith(inside + os.sep):
-            found.append(process)
-    return found

@@ -1,17 +1,27 @@
 """papermill's engine for runs: hears findings as they arrive and keeps an honest account of what ran."""
 
+import asyncio
 import os
+import subprocess
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import msgspec
+import zmq.asyncio
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
 from traitlets.config import Config
 
+from runbook.kernels import provisioner
+from runbook.kernels.owner import Template
 from runbook.model.protocol import FINDINGS_MIME, Message, decode
 from runbook.redaction import Redactor
 from runbook.redaction.document import join_streams
@@ -19,13 +29,19 @@ from runbook.redaction.document import join_streams
 NAME = "runbook"
 # What one cell may print, and one output hold, in signs: more is read by nobody, and costs the run its deadline.
 MOST_PRINTED, MOST_SHOWN = 5_000_000, 20_000_000
+START_SECONDS = 60.0
+# To scrub and write the document takes as long as many a cell does.
+SAVE_SECONDS = 0.3
+# How long a kernel may take to end when it is told to.
+KERNEL_GRACE = 0.5
 
 
 @dataclass
 class Session:
     """What the engine needs for one run, and what it tells of it while it goes on.
 
-    ``home`` is a private folder for the kernel's sockets and settings. ``cell`` is the number of the code cell that
+    ``home`` is a private folder for the kernel's sockets and settings. ``template`` is what the kernel is forked from;
+    None stands for an ordinary one. ``cell`` is the number of the code cell that
     runs, counted from 1 as the notebook shows it.
     """
 
@@ -36,14 +52,15 @@ class Session:
     redactor: Redactor
     on_message: Callable[[Message], None]
     on_cell: Callable[[int, int], None] = lambda number, count: None
+    template: Template | None = None
     client: Any = None
     cell: int = 0
     process: Any = None
 
     def kernel_pid(self) -> int | None:
         """Return the pid of the kernel while there is one."""
-        provisioner = getattr(getattr(self.client, "km", None), "provisioner", None)
-        return getattr(provisioner, "pid", None)
+        started = getattr(getattr(self.client, "km", None), "provisioner", None)
+        return getattr(started, "pid", None)
 
     def kernel_exit(self) -> int | None:
         """Return the exit status of a kernel that ended by itself, as Popen tells it: -9 for SIGKILL."""
@@ -51,41 +68,139 @@ class Session:
 
 
 class HonestManager(NotebookExecutionManager):  # type: ignore[misc]
-    """Saves after each cell instead of around it, and never calls a cell completed that did not run."""
+    """Saves every now and then instead of around each cell, and never calls a cell completed that did not run."""
 
-    _saves = True
+    _last_save = -SAVE_SECONDS
+    _unsaved = False
 
     def save(self, **kwargs: Any) -> None:
-        """Write the notebook, but for the moment before a cell, when nothing has changed yet."""
-        if self._saves:
+        """Write the notebook, unless that was done a moment ago: a slow cell's own clock comes back to it."""
+        self._unsaved = True
+        if time.monotonic() - self._last_save >= SAVE_SECONDS:
+            self.save_now(**kwargs)
+
+    def save_now(self, **kwargs: Any) -> None:
+        """Write the notebook if there is anything new in it."""
+        if self._unsaved:
+            self._unsaved = False
             super().save(**kwargs)
+            self._last_save = time.monotonic()
 
     def cell_start(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:
-        """Note that a cell starts."""
-        self._saves = False
+        """Note that a cell starts; nothing that is worth a save has changed."""
+        saved, self._last_save = self._last_save, time.monotonic()
         try:
             super().cell_start(cell, cell_index, **kwargs)
         finally:
-            self._saves = True
+            self._last_save = saved
 
     def notebook_complete(self, **kwargs: Any) -> None:
         """Write the notebook for the last time; cells that never ran say so."""
         pending = [cell for cell in self.nb.cells if cell.metadata.papermill["status"] == self.PENDING]
-        self._saves = False
-        try:
-            super().notebook_complete(**kwargs)
-        finally:
-            self._saves = True
+        self._last_save = time.monotonic()
+        super().notebook_complete(**kwargs)
         for cell in pending:
             cell.metadata.papermill["status"] = "not run"
-        self.save()
+        self.save_now()
+
+
+class ForkKernelManager(AsyncKernelManager):
+    """Starts its kernel from the template that it is given."""
+
+    template: Template
+
+    @property
+    def kernel_spec(self) -> KernelSpec | None:
+        """Return the kernel's spec, with the provisioner that forks."""
+        spec = super().kernel_spec
+        if spec is not None:
+            told = {"provisioner_name": provisioner.NAME, "config": {"template": self.template}}
+            spec.metadata = {**spec.metadata, "kernel_provisioner": told}
+        return spec
 
 
 class Client(PapermillNotebookClient):  # type: ignore[misc]
     """Reads findings out of the kernel's messages before they are stored."""
 
     session: Session
+    km: Any
+    kc: Any
     _printed: int = 0
+
+    def create_kernel_manager(self) -> Any:
+        """Return the manager of the kernel that is to be started."""
+        # One context for all runs: to end one of its own takes each kernel 0.1 s and more.
+        told = {"kernel_name": self.kernel_name, "config": self.config, "context": zmq.asyncio.Context.instance()}
+        if self.session.template is None:
+            self.km = AsyncKernelManager(**told)
+        else:
+            self.km = ForkKernelManager(**told)
+            self.km.template = self.session.template
+        return self.km
+
+    async def async_start_new_kernel_client(self) -> Any:
+        """Connect to the kernel, and return as soon as it has answered on both channels.
+
+        nbclient's own way looks for the kernel every 0.1 s, and ends by waiting 0.2 s for a message that does not come.
+        """
+        try:
+            await asyncio.wait_for(self._ready(), START_SECONDS)
+        except (RuntimeError, TimeoutError) as error:
+            await self._async_cleanup_kernel()
+            raise RuntimeError(f"Kernel died before it was ready: {error}") from error
+        self.kc.allow_stdin = False
+        return self.kc
+
+    start_new_kernel_client = run_sync(async_start_new_kernel_client)
+
+    async def _ready(self) -> None:
+        self.session.process = self.km.provisioner.process
+        published = Path(f"{self.km.ip}-{self.km.iopub_port}")
+        while not published.exists():
+            await self._must_live()
+            await asyncio.sleep(0.005)
+        self.kc = self.km.client(context=zmq.asyncio.Context.instance())
+        self.kc.start_channels()
+        asked = ""
+        while True:
+            try:
+                told = await self.kc.get_iopub_msg(timeout=1)
+            except Empty:
+                await self._must_live()
+                told = None
+            if told is None or told["msg_type"] == "iopub_welcome":
+                asked = self.kc.kernel_info()
+            elif told["content"].get("execution_state") == "idle" and told["parent_header"].get("msg_id") == asked:
+                break
+        while (reply := await self.kc.get_shell_msg(timeout=START_SECONDS))["parent_header"].get("msg_id") != asked:
+            pass
+        self.kc._handle_kernel_info_reply(reply)
+
+    async def _async_cleanup_kernel(self) -> None:
+        """Tell the kernel to end, and end it where it does not: it has nothing left to do that anybody waits for.
+
+        A forked kernel is waited for at the end of its run (`Session.end`), when its evidence is written.
+        """
+        try:
+            if await self.km.is_alive():
+                await self.km.request_shutdown()
+            if self.session.template is None:
+                end = time.monotonic() + KERNEL_GRACE
+                while time.monotonic() < end and await self.km.is_alive():
+                    await asyncio.sleep(0.005)
+                if await self.km.is_alive():
+                    await self.km.shutdown_kernel(now=True)
+        finally:
+            await self.km.cleanup_resources()
+            if self.kc is not None:
+                self.kc.stop_channels()
+                self.kc = None
+
+    _cleanup_kernel = run_sync(_async_cleanup_kernel)
+
+    async def _must_live(self) -> None:
+        if not await self.km.is_alive():
+            raise RuntimeError("it ended")
 
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
         """Hand findings on, then do as papermill does."""
@@ -103,16 +218,25 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
             msg["content"]["text"] = text[:room]
         return super().process_message(msg, cell, cell_index)
 
+    async def async_execute_cell(self, cell: Any, cell_index: int, *args: Any, **kwargs: Any) -> Any:
+        """Execute a cell; where it takes its time, what was before it is saved meanwhile."""
+        saving = asyncio.get_running_loop().call_later(SAVE_SECONDS, self.nb_man.save_now)
+        try:
+            return await super().async_execute_cell(cell, cell_index, *args, **kwargs)
+        finally:
+            saving.cancel()
+
+    _execute_cell = run_sync(async_execute_cell)
+
     def execute_cell(self, cell: Any, cell_index: int, *args: Any, **kwargs: Any) -> Any:
         """Execute a cell, saying which one it is."""
         codes = [index for index, each in enumerate(self.nb.cells) if each.cell_type == "code"]
         if cell_index in codes:
             self.session.cell = codes.index(cell_index) + 1
-            self.session.process = self.km.provisioner.process
             self.session.on_cell(self.session.cell, len(codes))
         self._printed = 0
         try:
-            return super().execute_cell(cell, cell_index, *args, **kwargs)
+            return self._execute_cell(cell, cell_index, *args, **kwargs)
         finally:
             if cell.cell_type == "code":
                 cell.outputs = self._settled(cell.outputs)
@@ -164,7 +288,9 @@ class RunbookEngine(Engine):  # type: ignore[misc]
         )
         client.session = session
         session.client = client
-        client.execute(env=dict(session.environment), cwd=os.fspath(session.cwd))
+        # What a program writes past the kernel was not scrubbed: it reaches neither a terminal nor a document.
+        null = subprocess.DEVNULL
+        client.execute(env=dict(session.environment), cwd=os.fspath(session.cwd), stdout=null, stderr=null)
 
 
 def _node(output: dict[str, Any]) -> Any:

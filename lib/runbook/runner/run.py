@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import psutil
 
+from runbook.kernels.owner import ForkedProcess, Template
 from runbook.model import Finding, Findings, RunbookError, RunFailed
 from runbook.model.layout import new_run_id
 from runbook.model.protocol import DataFile, Message, RunRecord
@@ -32,6 +33,8 @@ FAILED = "FAILED"
 CELL_DEADLINE = 120.0
 # How long a kernel may take to end by itself when it is told to.
 KERNEL_GRACE = 2.0
+# And how long when all is written and only its connections are left to be closed.
+END_GRACE = 0.5
 
 
 class Stop:
@@ -60,19 +63,26 @@ def run_notebook(
     *,
     archive: Path,
     deadline: float | None = None,
+    cell_deadline: float | None = None,
     stop: Stop | None = None,
     watcher: Watcher | None = None,
+    template: Template | None = None,
 ) -> RunRecord:
     """Run a notebook and return its record; a run that failed is a record with an error, not an exception.
 
     Every byte written was scrubbed of the target's secrets. ``deadline`` in seconds bounds the whole run, by default
-    as the target's profile says.
+    as the target's profile says, ``cell_deadline`` each cell. The kernel is forked from ``template``; without one it is
+    a new interpreter.
     """
     run = _Run(notebook, target, archive, stop or Stop(), watcher or Watcher())
+    run.template, run.cell_deadline = template, cell_deadline or CELL_DEADLINE
     return run.carry_out({**parameters, "target": target.name}, deadline or target.deadlines.run)
 
 
 class _Run:
+    template: Template | None = None
+    cell_deadline: float = CELL_DEADLINE
+
     def __init__(self, notebook: Notebook, target: Target, archive: Path, stop: Stop, watcher: Watcher) -> None:
         self._notebook, self._target = notebook, target
         self._stop, self._watcher = stop, watcher
@@ -102,13 +112,16 @@ class _Run:
             return self._record(str(refused), evidence="")
         home = Path(tempfile.mkdtemp(prefix="rb-"))
         try:
-            spool = home / "spool"
-            spool.mkdir(mode=0o700)
-            ended_for = self._supervise(parameters, home, spool, deadline)
-            error = self._explain(ended_for)
-            error = self._keep(spool, error)
+            return self._carry_out(parameters, home, deadline)
         finally:
+            self._end_leftovers()
             shutil.rmtree(home, ignore_errors=True)
+
+    def _carry_out(self, parameters: dict[str, Any], home: Path, deadline: float) -> RunRecord:
+        spool = home / "spool"
+        spool.mkdir(mode=0o700)
+        error = self._explain(self._supervise(parameters, home, spool, deadline))
+        error = self._keep(spool, error)
         record = self._record(error)
         try:
             leave(
@@ -133,15 +146,12 @@ class _Run:
         thread = threading.Thread(target=self._execute, args=(parameters, home, spool), daemon=True)
         thread.start()
         ended_for = None
-        try:
-            while thread.is_alive():
-                thread.join(0.05)
-                if ended_for is None:
-                    ended_for = self._stop.reason or self._late(deadline)
-                if ended_for is not None and self._end_kernel():
-                    thread.join(KERNEL_GRACE)
-        finally:
-            self._end_leftovers()
+        while thread.is_alive():
+            thread.join(0.05)
+            if ended_for is None:
+                ended_for = self._stop.reason or self._late(deadline)
+            if ended_for is not None and self._end_kernel():
+                thread.join(KERNEL_GRACE)
         return ended_for
 
     def _late(self, deadline: float) -> str | None:
@@ -159,10 +169,11 @@ class _Run:
             home=home,
             environment=self._environment(home, spool),
             cwd=self._notebook.path.parent,
-            cell_deadline=CELL_DEADLINE,
+            cell_deadline=self.cell_deadline,
             redactor=self._redactor,
             on_message=self._hear,
             on_cell=self._watcher.on_cell,
+            template=self.template,
         )
         output = evidence_output.open(self.run_id, self._folder, self._redactor)
         try:
@@ -208,7 +219,7 @@ class _Run:
             return f"{ended_for}; {self._where()}"
         if self._error is None:
             return None
-        return self._redactor.text(_told(self._error, self._where(), self._kernel_signal()))
+        return self._redactor.text(_told(self._error, self._where(), self._kernel_signal(), self.cell_deadline))
 
     def _where(self) -> str:
         number = self._session.cell if self._session is not None else 0
@@ -261,7 +272,12 @@ class _Run:
         return True
 
     def _end_leftovers(self) -> None:
-        """Kill what the run's kernel left behind, also where it took a session of its own; all carry the run's id."""
+        """Kill what the run's kernel left behind, also where it took a session of its own."""
+        kernel = self._session.process if self._session is not None else None
+        if isinstance(kernel, ForkedProcess):
+            kernel.end(END_GRACE)
+            return
+        # All that an ordinary kernel starts carries the run's id.
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 if process.pid != os.getpid() and process.environ().get("RUNBOOK_RUN_ID") == self.run_id:
@@ -281,7 +297,7 @@ def operator() -> str:
         return ""
 
 
-def _told(error: BaseException, where: str, by_signal: str) -> str:
+def _told(error: BaseException, where: str, by_signal: str, cell_deadline: float) -> str:
     """Return a failed run's error in one sentence."""
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
@@ -292,7 +308,7 @@ def _told(error: BaseException, where: str, by_signal: str) -> str:
     if isinstance(error, DeadKernelError):
         return f"the kernel died{by_signal}; {where}"
     if isinstance(error, CellTimeoutError):
-        return f"a cell took longer than {CELL_DEADLINE:g} s; {where}"
+        return f"a cell took longer than {cell_deadline:g} s; {where}"
     if isinstance(error, OSError):
         return f"evidence could not be written: {error.strerror or error}; {where}"
     if isinstance(error, RunbookError):

@@ -1,0 +1,35 @@
+"""What a fork becomes: an ordinary ipykernel, as if it had been started by itself."""
+
+import os
+import random
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from ipykernel.kernelapp import IPKernelApp
+
+
+def become_kernel(arguments: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
+    """Run a kernel in this process until it is told to end; everything that a new process has is made new."""
+    os.setsid()
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    os.chdir(cwd)
+    launcher = find_spec("ipykernel_launcher")
+    sys.argv = [str(launcher.origin) if launcher else "", *arguments]
+    # What a program writes past the kernel was not scrubbed: it reaches neither a terminal nor a document.
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    os.close(null)
+    # Python's own generator seeds itself after a fork, numpy's old one does not.
+    random.seed()
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+    # The parent that it watches is its keeper, where an ordinary kernel watches its runner.
+    app: Any = IPKernelApp.instance(parent_handle=os.getppid())
+    app.initialize(list(arguments))
+    app.start()

@@ -1,0 +1,104 @@
+"""What a batch has still to do, noted beside the archive, so that `run --resume` can go on with it.
+
+The note is locked while its batch lives: one that is there and not locked is of a batch that was cut short.
+"""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runbook.evidence.archive import state_folder, write_whole
+from runbook.model import UsageError
+
+FOLDER = "batches"
+
+
+class Entry(msgspec.Struct, kw_only=True):
+    """One run of a batch; ``run_id`` is "" until it has ended."""
+
+    notebook: str
+    target: str
+    parameters: dict[str, Any]
+    run_id: str = ""
+
+
+class Note(msgspec.Struct, kw_only=True):
+    """A batch: where its evidence goes, its bounds in seconds, its runs."""
+
+    archive: str
+    deadline: float | None
+    cell_deadline: float | None
+    entries: list[Entry]
+
+
+class Unfinished:
+    """The note of one batch, held by its runner."""
+
+    def __init__(self, path: Path, note: Note, lock: int) -> None:
+        self._path, self._lock = path, lock
+        self.note = note
+
+    @classmethod
+    def begin(cls, note: Note) -> "Unfinished":
+        """Write the note of a new batch; raises OSError where the state folder cannot be written."""
+        folder = state_folder() / FOLDER
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = folder / f"{secrets.token_hex(8)}.json"
+        held = cls(path, note, _locked(path.with_suffix(".lock")))
+        held._write()
+        return held
+
+    @classmethod
+    def resume(cls, archive: Path) -> "Unfinished":
+        """Return the note of the batch that was cut short last; raises `UsageError` where there is none."""
+        for path in _newest_first():
+            lock = _locked(path.with_suffix(".lock"), wait=False)
+            if lock is None:
+                continue
+            note = _read(path)
+            if note is not None and note.archive == str(archive):
+                return cls(path, note, lock)
+            os.close(lock)
+        raise UsageError("no batch was cut short: there is nothing to go on with; name the notebooks to run")
+
+    def done(self, place: int, run_id: str) -> None:
+        """Note that a run has ended; raises OSError where it cannot be written."""
+        self.note.entries[place].run_id = run_id
+        self._write()
+
+    def close(self) -> None:
+        """Let go of the note; where all was done it goes."""
+        if all(entry.run_id for entry in self.note.entries):
+            for path in (self._path, self._path.with_suffix(".lock")):
+                path.unlink(missing_ok=True)
+        os.close(self._lock)
+
+    def _write(self) -> None:
+        write_whole(self._path, msgspec.json.encode(self.note))
+
+
+def _newest_first() -> Iterator[Path]:
+    yield from sorted((state_folder() / FOLDER).glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def _read(path: Path) -> Note | None:
+    with suppress(OSError, msgspec.MsgspecError):
+        return msgspec.json.decode(path.read_bytes(), type=Note)
+    return None
+
+
+def _locked(path: Path, *, wait: bool = True) -> Any:
+    """Return the held lock of a note; None where its batch still lives."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
