@@ -5,6 +5,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty
@@ -42,7 +43,7 @@ class Session:
 
     ``home`` is a private folder for the kernel's sockets and settings. ``template`` is what the kernel is forked from;
     None stands for an ordinary one. ``cell`` is the number of the code cell that
-    runs, counted from 1 as the notebook shows it.
+    runs, counted from 1 as the notebook shows it, ``cells`` how many there are.
     """
 
     home: Path
@@ -55,6 +56,7 @@ class Session:
     template: Template | None = None
     client: Any = None
     cell: int = 0
+    cells: int = 0
     process: Any = None
 
     def kernel_pid(self) -> int | None:
@@ -80,10 +82,14 @@ class HonestManager(NotebookExecutionManager):  # type: ignore[misc]
             self.save_now(**kwargs)
 
     def save_now(self, **kwargs: Any) -> None:
-        """Write the notebook if there is anything new in it."""
+        """Write the notebook if there is anything new in it.
+
+        Where that cannot be, the questions are asked on: papermill's own last write tells what is wrong.
+        """
         if self._unsaved:
-            self._unsaved = False
-            super().save(**kwargs)
+            with suppress(OSError):
+                super().save(**kwargs)
+                self._unsaved = False
             self._last_save = time.monotonic()
 
     def cell_start(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:
@@ -232,7 +238,7 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
         """Execute a cell, saying which one it is."""
         codes = [index for index, each in enumerate(self.nb.cells) if each.cell_type == "code"]
         if cell_index in codes:
-            self.session.cell = codes.index(cell_index) + 1
+            self.session.cell, self.session.cells = codes.index(cell_index) + 1, len(codes)
             self.session.on_cell(self.session.cell, len(codes))
         self._printed = 0
         try:

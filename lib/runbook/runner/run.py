@@ -223,6 +223,8 @@ class _Run:
 
     def _where(self) -> str:
         number = self._session.cell if self._session is not None else 0
+        if number and number == self._session.cells and isinstance(self._error, OSError):
+            return "every cell was run"
         return f"it was in code cell {number}, what follows was not run" if number else "no cell had been run"
 
     def _kernel_signal(self) -> str:
