@@ -236,12 +236,14 @@ def test_whatever_a_kernel_starts_ends_with_it(template: Template) -> None:
     kernel, place = start(template, code)
     wait_for(lambda: (place / "ready").exists() and (place / "daemon").exists())
     daemon = psutil.Process(int((place / "daemon").read_text()))
-    descendants = [
-        process
-        for process in keeper_of(kernel.pid).children(recursive=True)
-        if process.status() != psutil.STATUS_ZOMBIE
-    ]
-    assert len(descendants) == 3 and daemon in descendants
+
+    def living() -> list[psutil.Process]:
+        found = keeper_of(kernel.pid).children(recursive=True)
+        return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+
+    wait_for(lambda: len(living()) == 3)  # the kernel, the program and the daemon, whose own parent has gone
+    descendants = living()
+    assert daemon in descendants
     kernel.end()
     assert not [process for process in descendants if process.is_running()]
 

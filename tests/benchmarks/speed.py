@@ -16,7 +16,6 @@ from runbook.redaction import Redactor
 from runbook_sandbox import stack
 
 ROOT = Path(__file__).parent.parent.parent
-NOTEBOOK = ROOT / "notebooks" / "1-daily-operations" / "morning-health-check.ipynb"
 ROUNDS = 5
 
 
@@ -46,25 +45,6 @@ def test_the_sandbox_comes_up() -> None:
         up.append(time.perf_counter() - began)
         stack.down(place)
     show("sandbox up", statistics.median(up))
-
-
-def test_the_notebook_by_run_beside_plain_papermill(tmp_path: Path) -> None:
-    by_run = [sys.executable, "-m", "runbook", "run", NOTEBOOK.stem, "--json"]
-    by_papermill = [
-        sys.executable,
-        "-m",
-        "papermill",
-        str(NOTEBOOK),
-        str(tmp_path / "out.ipynb"),
-        "-p",
-        "target",
-        "sandbox",
-    ]
-    ours, plain = [], []
-    for _ in range(ROUNDS):  # in turn, so that both meet the same machine
-        ours.append(seconds_of(lambda: subprocess.run(by_run, check=True, capture_output=True), 1))
-        plain.append(seconds_of(lambda: subprocess.run(by_papermill, check=True, capture_output=True), 1))
-    show("morning-health-check by `run`", statistics.median(ours), "plain papermill", statistics.median(plain))
 
 
 def test_the_hand_over_beside_calling_the_environment_itself() -> None:

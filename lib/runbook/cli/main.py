@@ -83,7 +83,9 @@ def main() -> NoReturn:
         # Whoever read our output has gone, or its disk is full; Python would say so once more while it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = status if isinstance(sys.exc_info()[1], BrokenPipeError) else EXIT_FAILED
-    sys.exit(status)
+    sys.stderr.flush()
+    # All is written, and all processes have ended: to take the imports apart one by one takes another 0.15 s.
+    os._exit(status)
 
 
 def _become(program: str, arguments: list[str]) -> NoReturn:

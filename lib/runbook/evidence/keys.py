@@ -9,7 +9,6 @@ from typing import Any
 
 from runbook.evidence.archive import state_folder
 from runbook.model import CouldNotFindOut, RunFailed, UsageError
-from runbook.target.secret import is_reference, resolve
 
 VARIABLE = "RUNBOOK_SIGNING_KEY"
 _PRIVATE, _PUBLIC = "evidence.pem", "evidence.pub"
@@ -29,6 +28,8 @@ def signer() -> Any:
     """
     reference = os.environ.get(VARIABLE)
     if reference:
+        from runbook.target.secret import is_reference, resolve  # profiles, which `verify` does not need
+
         if not is_reference(reference):
             raise RunFailed(f"{VARIABLE} must say where the key is: env:NAME, file:/PATH or keyring:SERVICE/NAME")
         try:

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from runbook.kernels.kernel import become_kernel
 
@@ -17,8 +17,8 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 END_SECONDS = 2.0
 
 
-def keep(connection: socket.socket, set_by_imports: dict[str, str]) -> None:
-    """Start the kernel that was asked for and end with it; in the kernel itself this returns when it has ended.
+def keep(connection: socket.socket, set_by_imports: dict[str, str]) -> NoReturn:
+    """Start the kernel that was asked for, and end with it.
 
     ``set_by_imports`` are variables of the environment that a kernel would have set by its own imports.
     """
@@ -45,7 +45,6 @@ def keep(connection: socket.socket, set_by_imports: dict[str, str]) -> None:
         connection.close()
         request["environment"] = {**set_by_imports, **request["environment"]}
         become_kernel(**request)
-        return
     with suppress(OSError):
         connection.sendall(json.dumps({"pid": kernel}).encode() + b"\n")
     status = _watch(connection, woken, kernel)

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from runbook.kernels import questions
-from runbook.kernels.owner import QUESTIONS
+from runbook.kernels.owner import KERNEL, QUESTIONS
 
 # What every notebook needs before its first answer; the questions' packages come after it.
 FIRST = (
@@ -86,7 +86,7 @@ def serve(control: socket.socket, later: Sequence[str], before: Mapping[str, str
     """
     from runbook.kernels.keeper import keep
 
-    rest = list(later)
+    rest, forked = list(later), False
     woken, wake = os.pipe()
     for end in (woken, wake):
         os.set_blocking(end, False)
@@ -105,6 +105,10 @@ def serve(control: socket.socket, later: Sequence[str], before: Mapping[str, str
                 told, handles, _, _ = socket.recv_fds(control, 1, 1)
                 if not told:
                     os._exit(0)
+                if forked and told == KERNEL:
+                    # The first one must not wait for what it may not need; each further one is spared its own import.
+                    import_all(rest)
+                    rest.clear()
                 for handle in handles:
                     if told == QUESTIONS:
                         _answer(socket.socket(fileno=handle))
@@ -116,8 +120,8 @@ def serve(control: socket.socket, later: Sequence[str], before: Mapping[str, str
                         control.close()
                         set_by_imports = {k: v for k, v in os.environ.items() if k not in before}
                         keep(socket.socket(fileno=handle), set_by_imports)
-                        return
                     os.close(handle)
+                    forked = True
 
 
 def _answer(connection: socket.socket) -> None:

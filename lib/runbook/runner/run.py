@@ -160,8 +160,7 @@ class _Run:
         return None
 
     def _execute(self, parameters: dict[str, Any], home: Path, spool: Path) -> None:
-        import papermill
-
+        from runbook.runner.light import papermill  # isort: skip - before the others, which import it too
         from runbook.runner import engine
         from runbook.runner.output import evidence_output
 
