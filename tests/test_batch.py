@@ -269,19 +269,3 @@ def test_ended_at_any_moment_the_archive_verifies_and_nothing_is_left(
         assert verified.returncode == 0, verified.stderr
     status = runbook("run", "--resume", "--json").returncode
     assert status in (0, 64)
-
-
-# --- quick
-
-HEAVY = {"pandas", "numpy", "pyarrow", "matplotlib", "papermill", "nbclient", "IPython", "pydantic", "rich"}
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    ["list", "--help", "run --help", "run no-such-notebook", "run", "evidence verify", "evidence list"],
-)
-def test_what_runs_nothing_imports_nothing_of_it(arguments: str) -> None:
-    argv = [sys.executable, "-X", "importtime", "-m", "runbook", *arguments.split()]
-    ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in ended.stderr.splitlines() if "|" in line}
-    assert "runbook" in imported and not imported & HEAVY

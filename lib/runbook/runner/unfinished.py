@@ -6,6 +6,7 @@ The note is locked while its batch lives: one that is there and not locked is of
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ from runbook.evidence.archive import state_folder, write_whole
 from runbook.model import UsageError
 
 FOLDER = "batches"
+# What was cut short a week ago is not gone on with: it is run anew.
+KEPT_SECONDS = 7 * 86400
 
 
 class Entry(msgspec.Struct, kw_only=True):
@@ -49,6 +52,7 @@ class Unfinished:
         """Write the note of a new batch; raises OSError where the state folder cannot be written."""
         folder = state_folder() / FOLDER
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _forget_old()
         path = folder / f"{secrets.token_hex(8)}.json"
         held = cls(path, note, _locked(path.with_suffix(".lock")))
         held._write()
@@ -85,6 +89,17 @@ class Unfinished:
 
 def _newest_first() -> Iterator[Path]:
     yield from sorted((state_folder() / FOLDER).glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def _forget_old() -> None:
+    """Remove the notes of batches that nobody went on with."""
+    for path in _newest_first():
+        if time.time() - path.stat().st_mtime > KEPT_SECONDS:
+            lock = _locked(path.with_suffix(".lock"), wait=False)
+            if lock is not None:
+                path.unlink(missing_ok=True)
+                path.with_suffix(".lock").unlink(missing_ok=True)
+                os.close(lock)
 
 
 def _read(path: Path) -> Note | None:
