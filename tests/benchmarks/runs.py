@@ -17,7 +17,10 @@ from typing import Any
 import psutil
 import pytest
 
+from runbook.kernels.owner import Template
 from runbook.runner.collection import Notebook, all_notebooks, find_notebook
+from runbook.runner.run import Watcher, run_notebook
+from runbook.target import load_target
 
 NOTEBOOK = "morning-health-check"
 ROUNDS = 5
@@ -69,6 +72,25 @@ def test_one_notebook_beside_plain_papermill(tmp_path: Path) -> None:
         median = [statistics.median(times[place] for times in kind) for kind in (ours, ordinary, plain)]
         row(f"{NOTEBOOK}, {what}", median[0], median[2])
         row(f"{NOTEBOOK}, --kernel ordinary, {what}", median[1], median[2])
+
+
+def test_a_further_run_of_the_same_runner_beside_plain_papermill(archive: Path, tmp_path: Path) -> None:
+    """The template is up and the runner's imports are done, as for every run of a batch but the first."""
+    notebook, target = find_notebook(NOTEBOOK), load_target("sandbox")
+    firsts, ends, plain = [], [], []
+    with Template() as template:
+        template.thresholds()
+        for number in range(ROUNDS + 1):
+            began, said = time.perf_counter(), []
+            watcher = Watcher(on_findings=lambda _, began=began, said=said: said.append(time.perf_counter() - began))
+            record = run_notebook(notebook, target, {}, archive=archive, watcher=watcher, template=template)
+            assert record.status == "OK"
+            if number:  # the first one pays for the imports
+                firsts.append(said[0])
+                ends.append(time.perf_counter() - began)
+                plain.append(by_papermill(notebook, tmp_path / "out.ipynb"))
+    row("a further run, first finding", statistics.median(firsts), statistics.median(times[0] for times in plain))
+    row("a further run, until the end", statistics.median(ends), statistics.median(times[1] for times in plain))
 
 
 def test_all_read_only_notebooks_beside_papermill_one_after_another(tmp_path: Path) -> None:
