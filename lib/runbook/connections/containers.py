@@ -1,8 +1,9 @@
-"""Which containers the target's parts run in, so that a run can prove what it looked at."""
+"""The Docker engine of this machine, asked for the containers that the profile names."""
 
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
 
@@ -12,12 +13,17 @@ from runbook.target import Target
 
 
 class ContainersConnection(Connection):
-    """The Docker engine of this machine, asked for the containers that the profile names."""
+    """The Docker engine of this machine; ``named`` are the containers of the target's parts, by part.
+
+    What it returns is the engine's own JSON. Every question to it raises `CouldNotFindOut` where the engine does not
+    answer.
+    """
 
     name = "containers"
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, named: dict[str, str]) -> None:
         self._client = client
+        self.named = named
         self.identity = {}
 
     @classmethod
@@ -30,21 +36,85 @@ class ContainersConnection(Connection):
         engine = os.environ.get("DOCKER_HOST", "the local socket")
         try:
             client = docker.from_env(timeout=target.deadlines.connect)
-            connection = cls(client)
+            connection = cls(client, target.containers.named)
             version = client.version()
             connection.identity = {"what": f"Docker engine {version.get('Version', '')}", "where": engine}
-            for part, name in target.containers.named.items():
+            for part, name in connection.named.items():
                 connection.identity[part] = _container(client, name)
         except (docker.errors.DockerException, OSError) as error:
-            # The client wraps the system's own words four layers deep.
-            system = re.search(r"No such file or directory|Permission denied|Connection refused|timed out", str(error))
-            why = system[0] if system else type(error).__name__
-            raise Unreachable("containers", "other", f"the Docker engine at {engine} does not answer: {why}") from error
+            told = f"the Docker engine at {engine} does not answer: {why(error)}"
+            raise Unreachable("containers", "other", told) from error
         return connection
+
+    def inspect(self, name: str) -> dict[str, Any] | None:
+        """Return what the engine knows of a container; None where there is none of that name."""
+        import docker
+
+        with _answering():
+            try:
+                found: dict[str, Any] = self._client.api.inspect_container(name)
+            except docker.errors.NotFound:
+                return None
+            return found
+
+    def stats(self, name: str) -> dict[str, Any] | None:
+        """Return a container's use of memory, processors and processes at this moment; None where it does not run."""
+        import docker
+
+        with _answering():
+            try:
+                used: dict[str, Any] = self._client.api.stats(name, stream=False, one_shot=True)
+            except docker.errors.NotFound:
+                return None
+            return used if used.get("memory_stats") else None
+
+    def events(self, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        """Return what happened to the named containers between two moments, the oldest first."""
+        wanted = {"type": "container", "container": list(self.named.values())}
+        # Whole seconds would leave out what happened in this one, or wait for its end.
+        span = {name: f"{moment.timestamp():.9f}" for name, moment in (("since", since), ("until", until))}
+        with _answering():
+            return list(self._client.api.events(**span, filters=wanted, decode=True))
+
+    def images(self) -> list[dict[str, Any]]:
+        """Return all images of the engine, those without a name as well."""
+        with _answering():
+            found: list[dict[str, Any]] = self._client.api.images(all=False)
+            return found
+
+    def tail(self, name: str, lines: int) -> list[str] | None:
+        """Return the last lines that a container wrote, each with its time in front; None where there is none."""
+        import docker
+
+        with _answering():
+            try:
+                told: bytes = self._client.api.logs(name, tail=lines, timestamps=True)
+            except docker.errors.NotFound:
+                return None
+            return told.decode("utf-8", "replace").splitlines()
 
     def close(self) -> None:
         """Close the client."""
         self._client.close()
+
+
+def why(error: Exception) -> str:
+    """Return in a few words why the engine does not answer; the client wraps the system's words four layers deep."""
+    system = re.search(r"No such file or directory|Permission denied|Connection refused|timed out", str(error))
+    if system and system[0] == "Permission denied":
+        return "Permission denied; the runbook's user must be in the group docker, or DOCKER_HOST lead elsewhere"
+    return system[0] if system else type(error).__name__
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn the client's own errors into one that says what is missing."""
+    import docker
+
+    try:
+        yield
+    except (docker.errors.DockerException, OSError) as error:
+        raise CouldNotFindOut(f"the Docker engine did not answer: {why(error)}") from error
 
 
 def _container(client: Any, name: str) -> str:
