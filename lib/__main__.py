@@ -29,7 +29,8 @@ def main() -> None:
     wanted = fingerprint(lock, venv)
     if not is_complete(stamp, wanted, python):
         make_alone(venv, lock, python, stamp, wanted)
-    os.execv(python, [python, "-m", "runbook", *sys.argv[1:]])
+    # -P: nothing is imported from the folder that somebody happens to be in.
+    os.execv(python, [python, "-P", "-m", "runbook", *sys.argv[1:]])
 
 
 def fingerprint(lock: str, venv: str) -> str:

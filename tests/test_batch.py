@@ -1,5 +1,6 @@
 """Several notebooks in one call: together, cut short, gone on with, and beside another call."""
 
+import fcntl
 import os
 import random
 import shutil
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 from running import OPEN, decoded, processes_of, wait_for
+
+from runbook.evidence.index import LOCK_FILE
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 ASK = "run.ask(host.memory)"
@@ -185,7 +188,7 @@ def test_a_batch_that_still_goes_on_is_not_gone_on_with(
     call = begun(*notebooks(collection, [60]))
     wait_for(lambda: list(archive.rglob("run.json")))
     ended = runbook("run", "--resume")
-    assert ended.returncode == 64 and "no batch was cut short" in ended.stderr
+    assert ended.returncode == 64 and "still goes on" in ended.stderr
     call.send_signal(signal.SIGTERM)
     call.communicate(timeout=20)
 
@@ -194,6 +197,53 @@ def test_going_on_takes_nothing_that_was_chosen_at_the_beginning(runbook: Call, 
     for more in (["log-review"], ["-p", "a=1"], ["--target", "sandbox"], ["--incident", "I"]):
         ended = runbook("run", "--resume", *more)
         assert ended.returncode == 64 and "--resume goes on with what was begun" in ended.stderr
+
+
+@pytest.fixture
+def cut_short(
+    collection: Callable[..., str], begun: Callable[..., subprocess.Popen[str]], archive: Path, home: Path
+) -> list[str]:
+    """A batch of two notebooks of which the second did not end; it was given a parameter. Returns their names."""
+    level = "level: float = 1.0  # a number\n"
+    names = [
+        collection(OPEN, ASK, name="n0", parameters=level),
+        collection(OPEN, "import time\ntime.sleep(60)", name="n1", parameters=level),
+    ]
+    call = begun(*names, "--jobs", "1", "-p", "level=2.5")
+    wait_for(lambda: sealed(archive) == 1 and len(list(archive.rglob("run.json"))) == 2)
+    call.kill()
+    call.communicate()
+    return names
+
+
+def test_going_on_says_with_what_and_gives_the_same_parameters(
+    cut_short: list[str], collection: Callable[..., str], runbook: Call
+) -> None:
+    collection(OPEN, "assert level == 2.5", name="n1", parameters="level: float = 1.0  # a number\n")
+    ended = runbook("run", "--resume")
+    assert ended.returncode == 3, "nothing was asked in the second one"
+    assert "going on with the batch begun at 20" in ended.stderr and ": 1 of 2 done" in ended.stderr
+    assert "│ n0" in ended.stdout and "│ n1" in ended.stdout
+
+
+@pytest.mark.parametrize("what", ["parameter", "type", "notebook"])
+def test_what_a_batch_needs_and_is_gone_is_named_with_the_note(
+    what: str, cut_short: list[str], collection: Callable[..., str], runbook: Call, home: Path
+) -> None:
+    if what == "notebook":
+        Path(os.environ["RUNBOOK_NOTEBOOKS"], "1-tests", "n1.ipynb").unlink()
+    else:
+        collection(OPEN, ASK, name="n1", parameters="" if what == "parameter" else 'level: str = ""  # words\n')
+    ended = runbook("run", "--resume")
+    (note,) = (path for path in notes(home) if path.suffix == ".json")
+    assert ended.returncode == 64 and f"to give this batch up, remove {note}" in ended.stderr
+    assert ("unknown notebook 'n1'" if what == "notebook" else "takes no parameter level like 2.5") in ended.stderr
+
+
+def test_a_note_that_is_damaged_is_passed_over(cut_short: list[str], runbook: Call, home: Path) -> None:
+    (note,) = (path for path in notes(home) if path.suffix == ".json")
+    note.write_bytes(note.read_bytes()[:-9])
+    assert runbook("run", "--resume").returncode == 64
 
 
 def test_a_secret_in_a_parameter_is_not_noted(
@@ -233,6 +283,63 @@ def test_an_archive_that_goes_away_fails_the_runs_of_that_time_and_no_later_one(
     assert call.returncode == 70 and [finding.check for finding in first.findings] == ["host.memory"]
     assert first.error == "evidence could not be written: No such file or directory; every cell was run"
     assert second.status == "OK" and Path(second.evidence, "seal.json").exists()
+
+
+def test_a_mistake_in_the_archive_costs_no_run_its_findings(
+    collection: Callable[..., str], run_json: Callable[..., Any], archive: Path
+) -> None:
+    names = notebooks(collection, [0, 0])
+    run_json(*names)
+    (archive / "archive.json").write_text("{}")
+    status, document = run_json(*names)
+    assert status == 70 and [len(record.findings) for record in document.runs] == [1, 1]
+    assert all("sealed: archive.json is not as it was written" in str(record.error) for record in document.runs)
+
+
+def test_an_interrupt_when_all_is_done_changes_nothing(
+    collection: Callable[..., str], begun: Callable[..., subprocess.Popen[str]], archive: Path
+) -> None:
+    names = notebooks(collection, [0, 0])
+    begun(*names).communicate(timeout=60)
+    with (archive / LOCK_FILE).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        call = begun(*names)
+        wait_for(lambda: sealed(archive) == 4)
+        time.sleep(0.5)
+        call.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    out, complaint = call.communicate(timeout=60)
+    assert call.returncode == 0 and len(decoded(out).runs) == 2 and "interrupted" not in complaint
+
+
+def test_a_terminal_that_is_lost_ends_runs_with_their_evidence(
+    collection: Callable[..., str], begun: Callable[..., subprocess.Popen[str]], archive: Path
+) -> None:
+    call = begun(*notebooks(collection, [60]))
+    wait_for(lambda: list(archive.rglob("run.json")))
+    time.sleep(1)
+    call.send_signal(signal.SIGHUP)
+    (record,) = decoded(call.communicate(timeout=20)[0]).runs
+    assert call.returncode == 70 and "interrupted by SIGHUP" in str(record.error)
+    assert Path(record.evidence, "seal.json").exists()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_change_no_verdict(closed: str, collection: Callable[..., str], archive: Path) -> None:
+    (name,) = notebooks(collection, [0])
+    for arguments, status in ((f"run {name}", 0), ("run no-such-notebook", 64)):
+        argv = ["sh", "-c", f'exec "$0" -m runbook {arguments} {closed}', sys.executable]
+        assert subprocess.run(argv, capture_output=True, timeout=60, check=False).returncode == status
+    assert sealed(archive) == 1
+
+
+def test_a_folder_that_is_gone_is_no_hindrance(collection: Callable[..., str], archive: Path, tmp_path: Path) -> None:
+    (name,) = notebooks(collection, [0])
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    argv = ["sh", "-c", f'cd {gone} && rmdir {gone} && exec "$0" -P -m runbook run {name}', sys.executable]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 # The folder itself belongs to everybody; in a namespace of the test's own nothing can be made in it.

@@ -184,6 +184,15 @@ def test_each_kernel_has_random_numbers_of_its_own(
 # --- the template by itself
 
 
+def template_of(runner: int) -> psutil.Process:
+    def found() -> list[psutil.Process]:
+        children = psutil.Process(runner).children()
+        return [child for child in children if "runbook.kernels.template" in " ".join(child.cmdline())]
+
+    wait_for(found)
+    return found()[0]
+
+
 @pytest.fixture
 def template() -> Iterator[Template]:
     with Template() as started:
@@ -376,8 +385,40 @@ def test_a_template_killed_while_a_batch_runs_costs_no_run(collection: Callable[
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     wait_for(lambda: len(list(archive.rglob("run.json"))) >= 2)
     time.sleep(1.0)
-    (template,) = [p for p in psutil.Process(process.pid).children() if "runbook.kernels.template" in p.cmdline()]
-    template.kill()
+    template_of(process.pid).kill()
     document = decoded(process.communicate(timeout=60)[0])
     assert [record.status for record in document.runs] == ["OK"] * 4
     assert not processes_of(archive)
+
+
+def test_where_no_template_can_live_kernels_are_ordinary_ones(
+    collection: Callable[..., str], runbook: Callable[..., Any], archive: Path, tmp_path: Path
+) -> None:
+    hook = "import sys\nif 'kernels.template' in ' '.join(sys.orig_argv):\n    raise SystemExit(3)\n"
+    (tmp_path / "sitecustomize.py").write_text(hook)
+    ended = runbook("run", collection(OPEN, "run.ask(host.memory)"), PYTHONPATH=str(tmp_path))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert not processes_of(archive)
+
+
+def test_a_template_that_hangs_keeps_no_run_beyond_its_deadline(collection: Callable[..., str], archive: Path) -> None:
+    argv = [sys.executable, "-m", "runbook", "run", collection(OPEN), "--json", "--deadline", "3"]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    template_of(process.pid).send_signal(signal.SIGSTOP)
+    record = only(decoded(process.communicate(timeout=20)[0]))
+    assert process.returncode == 70
+    assert record.error == "the run took longer than its deadline of 3 s; no cell had been run"
+    assert Path(record.evidence, "seal.json").exists()
+    wait_for(lambda: not processes_of(archive), 5)
+
+
+def test_nothing_is_imported_from_the_folder_that_somebody_is_in(
+    collection: Callable[..., str], archive: Path, tmp_path: Path
+) -> None:
+    for module in ("selectors", "msgspec", "pandas", "json", "ipykernel"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('imported from here')\n")
+    root = Path(__file__).parent.parent
+    name = collection(OPEN, "run.ask(host.memory)")
+    argv = [sys.executable, str(root / "lib"), "run", name]
+    ended = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr

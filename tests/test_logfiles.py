@@ -757,3 +757,14 @@ def test_a_search_meets_the_same_files(log: Callable[..., Path], tmp_path: Path)
     found = search(Search(find_files([f"{tmp_path}/a_*"]), as_stamp(ALL[0]), as_stamp(ALL[1]), pattern="<script>"), 20)
     assert found.count == 1 and [line[2].count("<script>") for line in found.lines] == [1]
     assert {Path(path).name for path in found.problems} == {"a_1", "a_2"}
+
+
+def test_a_stream_that_breaks_off_is_told_with_what_was_found_until_then(log: Callable[..., Path]) -> None:
+    def breaking() -> Iterator[bytes]:
+        yield entry() * 3
+        raise ZeroDivisionError("the engine went away")
+
+    wanted = Search([], as_stamp(ALL[0]), as_stamp(ALL[1]))
+    found = search(wanted, 20, {"container:one": iter([entry() * 2]), "container:two": breaking()})
+    assert found.count == 5 and {line[1] for line in found.lines} == {"container:one", "container:two"}
+    assert found.problems == {"container:two": "the engine went away"}

@@ -8,7 +8,7 @@ from types import FrameType
 from typing import NoReturn
 
 from runbook.cli.report import Report
-from runbook.cli.run import exit_status, run_all, template
+from runbook.cli.run import exit_status, into_index, run_all, stopping, template
 from runbook.kernels import DEFAULT
 from runbook.model import RunFailed
 from runbook.runner.batch import Task
@@ -42,9 +42,10 @@ def run() -> int:
         notebooks = [notebook for notebook in all_notebooks() if notebook.metadata.changes == "none"]
         tasks = [Task(notebook, load_target(name), {}) for notebook in notebooks]
         report = Report(quiet=False, runs=len(tasks))
-        with template(DEFAULT, len(tasks)) as forking:
-            records = run_all(tasks, report, forking)
+        with stopping() as stop, template(DEFAULT, len(tasks)) as forking:
+            records = run_all(dict(enumerate(tasks)), report, forking, stop)
         report.table(records)
+        into_index(report)
         return exit_status(records)
     except (SandboxError, NoServerError) as error:
         raise RunFailed(str(error)) from error

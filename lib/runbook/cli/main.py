@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from runbook.kernels import DEFAULT, FORK, ORDINARY
@@ -15,7 +16,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, where to read more, and end."""
-        sys.stderr.write(f"runbook: {message}; see `{self.prog} --help`\n")
+        _complain(f"{message}; see `{self.prog} --help`")
         sys.exit(EXIT_USAGE)
 
 
@@ -65,17 +66,18 @@ def build_parser() -> Parser:
 
 def main() -> NoReturn:
     """Run the command and end with its exit status."""
+    _open_what_was_closed()
     try:
         # Before argparse, which would take the other program's options for its own.
         status = _become(sys.argv[1], sys.argv[2:]) if sys.argv[1:2] in (["test"], ["lab"]) else _dispatch()
     except RunbookError as error:
-        sys.stderr.write(f"runbook: {error}\n")
+        _complain(str(error))
         status = error.exit_status
     except KeyboardInterrupt:
-        sys.stderr.write("runbook: interrupted before anything was run\n")
+        _complain("interrupted before anything was run")
         status = EXIT_FAILED
     except OSError as error:
-        sys.stderr.write(f"runbook: {error.strerror or error}\n")
+        _complain(str(error.strerror or error))
         status = EXIT_FAILED
     try:
         sys.stdout.flush()
@@ -83,9 +85,24 @@ def main() -> NoReturn:
         # Whoever read our output has gone, or its disk is full; Python would say so once more while it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = status if isinstance(sys.exc_info()[1], BrokenPipeError) else EXIT_FAILED
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stderr.flush()
     # All is written, and all processes have ended: to take the imports apart one by one takes another 0.15 s.
     os._exit(status)
+
+
+def _open_what_was_closed() -> None:
+    """Put something in the place of standard streams that were closed (`>&-`), before a socket gets their numbers."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
+
+
+def _complain(text: str) -> None:
+    with suppress(OSError):
+        sys.stderr.write(f"runbook: {text}\n")
 
 
 def _become(program: str, arguments: list[str]) -> NoReturn:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
-from runbook.evidence.archive import INDEX_FILE, archive_folder
+from runbook.evidence.archive import INDEX_FILE
 from runbook.model import Finding, Findings, Status
 from runbook.model.layout import REPORT_FILE
 from runbook.model.protocol import RunRecord
@@ -108,7 +108,8 @@ class Report:
         bar = self._bars.pop((record.notebook, record.target), None)
         if bar is not None:
             self._progress.remove_task(bar)
-        self._ended += 1
+        with self._lock:
+            self._ended += 1
         self._progress.update(self._all, completed=self._ended, told=f"{self._ended}/{self._runs} runs")
 
     def left_out(self, notebook: str, target: str, reason: str) -> None:
@@ -132,9 +133,10 @@ class Report:
             self._console.print(table)
         for record in records:
             self._details(record)
-        index = archive_folder() / INDEX_FILE
-        if index.exists() and any(record.evidence for record in records):
-            self._say(Text(f"all runs: {index}"))
+
+    def index(self, archive: Path) -> None:
+        """Say where all runs are shown."""
+        self._say(Text(f"all runs: {archive / INDEX_FILE}"))
 
     def _details(self, record: RunRecord) -> None:
         ordered = [finding for finding in Findings(record.findings).worst_first() if finding.bad]

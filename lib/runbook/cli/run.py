@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check everything, then run each notebook against each target, and return the exit status of them all."""
+    _stand_somewhere()
     if arguments.resume:
         return _resume(arguments)
     if not arguments.notebooks:
@@ -41,14 +43,14 @@ def run(arguments: argparse.Namespace) -> int:
     notebooks = [find_notebook(name) for name in dict.fromkeys(arguments.notebooks)]
     values = {notebook.name: _values(notebook, arguments) for notebook in notebooks}
     names = list(dict.fromkeys(arguments.target or ["sandbox"]))
-    with template(arguments.kernel, len(notebooks) * len(names)) as forking:
+    with stopping() as stop, template(arguments.kernel, len(notebooks) * len(names)) as forking:
         from runbook.evidence.archive import archive_folder
         from runbook.runner.batch import Task
 
         targets = _targets(names, forking)
         tasks = [Task(notebook, target, values[notebook.name]) for target in targets for notebook in notebooks]
         unfinished = _noted(tasks, archive_folder(), arguments)
-        return _run(tasks, unfinished, forking, arguments)
+        return _run(dict(enumerate(tasks)), unfinished, forking, stop, arguments)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -60,22 +62,38 @@ def _resume(arguments: argparse.Namespace) -> int:
     if any(given):
         raise UsageError("--resume goes on with what was begun: it takes no notebook, parameter, target or incident")
     unfinished = Unfinished.resume(archive_folder())
-    entries = unfinished.note.entries
-    notebooks = {name: find_notebook(name) for name in dict.fromkeys(entry.notebook for entry in entries)}
-    with template(arguments.kernel, sum(not entry.run_id for entry in entries)) as forking:
+    note = unfinished.note
+    left = {place: entry for place, entry in enumerate(note.entries) if not entry.run_id}
+    _warn(f"going on with the batch begun at {note.began}: {len(note.entries) - len(left)} of {len(note.entries)} done")
+    try:
+        notebooks = {entry.notebook: find_notebook(entry.notebook) for entry in left.values()}
+        for entry in left.values():
+            _still_declared(notebooks[entry.notebook], entry.parameters)
+    except UsageError as gone:
+        raise UsageError(f"{gone}; to give this batch up, remove {unfinished.path}") from gone
+    with stopping() as stop, template(arguments.kernel, len(left)) as forking:
         from runbook.runner.batch import Task
 
-        targets = {target.name: target for target in _targets([entry.target for entry in entries], forking)}
-        tasks = [Task(notebooks[e.notebook], targets[e.target], e.parameters) for e in entries]
-        arguments.deadline = arguments.deadline or unfinished.note.deadline
-        arguments.cell_deadline = arguments.cell_deadline or unfinished.note.cell_deadline
-        return _run(tasks, unfinished, forking, arguments)
+        targets = {target.name: target for target in _targets([entry.target for entry in left.values()], forking)}
+        tasks = {place: Task(notebooks[e.notebook], targets[e.target], e.parameters) for place, e in left.items()}
+        arguments.deadline = arguments.deadline or note.deadline
+        arguments.cell_deadline = arguments.cell_deadline or note.cell_deadline
+        return _run(tasks, unfinished, forking, stop, arguments)
+
+
+def _still_declared(notebook: Notebook, parameters: Mapping[str, Any]) -> None:
+    """Refuse parameters that a notebook does not take any more: it would run with its own."""
+    known = declared(notebook)
+    for name, value in parameters.items():
+        if name not in known or not isinstance(value, known[name].kind):
+            raise UsageError(f"notebook {notebook.name} takes no parameter {name} like {value!r} any more")
 
 
 def _run(
-    tasks: "Sequence[Task]",
+    tasks: "Mapping[int, Task]",
     unfinished: "Unfinished | None",
     forking: "Template | None",
+    stop: "Stop",
     arguments: argparse.Namespace,
 ) -> int:
     from runbook.cli.report import Report
@@ -85,6 +103,7 @@ def _run(
         tasks,
         report,
         forking,
+        stop,
         jobs=arguments.jobs,
         deadline=arguments.deadline,
         cell_deadline=arguments.cell_deadline,
@@ -98,29 +117,31 @@ def _run(
             sys.stdout.flush()
     else:
         report.table(records)
+    into_index(report)
     return exit_status(records)
 
 
 def run_all(
-    tasks: "Sequence[Task]",
+    tasks: "Mapping[int, Task]",
     report: "Report",
     forking: "Template | None",
+    stop: "Stop",
     *,
     jobs: int | None = None,
     deadline: float | None = None,
     cell_deadline: float | None = None,
     unfinished: "Unfinished | None" = None,
 ) -> list[RunRecord]:
-    """Run tasks, ``jobs`` at a time (as many as there are cores), and return their records in the order of the tasks.
+    """Run tasks, ``jobs`` at a time (as many as there are cores), and return their records in the order of the places.
 
-    What ``unfinished`` notes as done is read from the archive. After SIGINT or SIGTERM the rest are told as not run.
+    What ``unfinished`` notes as done is read from the archive. After a stop the rest are told as not run.
     """
     from runbook.evidence.archive import archive_folder
     from runbook.runner.batch import Batch
 
     archive = archive_folder()
     before = _done_before(unfinished, archive)
-    with _stopping() as stop, report:
+    with report:
         batch = Batch(
             archive=archive,
             audience=report,
@@ -131,11 +152,10 @@ def run_all(
             template=forking,
             unfinished=unfinished,
         )
-        records = before | batch.run({place: task for place, task in enumerate(tasks) if place not in before})
+        records = before | batch.run(tasks)
     if unfinished is not None:
         unfinished.close()
-    _into_index(archive)
-    return [records[place] for place in range(len(tasks))]
+    return [records[place] for place in sorted(records)]
 
 
 def cores() -> int:
@@ -174,7 +194,11 @@ def _noted(tasks: "Sequence[Task]", archive: Path, arguments: argparse.Namespace
             _warn("a parameter holds a secret, which is not noted: --resume cannot go on with this batch")
             return None
     note = Note(
-        archive=str(archive), deadline=arguments.deadline, cell_deadline=arguments.cell_deadline, entries=entries
+        began=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        archive=str(archive),
+        deadline=arguments.deadline,
+        cell_deadline=arguments.cell_deadline,
+        entries=entries,
     )
     try:
         return Unfinished.begin(note)
@@ -191,26 +215,39 @@ def _done_before(unfinished: "Unfinished | None", archive: Path) -> dict[int, Ru
     found: dict[int, RunRecord] = {}
     for place, entry in enumerate(unfinished.note.entries if unfinished is not None else []):
         if entry.run_id:
-            with suppress(UsageError):  # pruned meanwhile: it is run again
+            with suppress(RunbookError):  # pruned meanwhile: its verdict stands nowhere any more
                 record = kept(find_run(archive, entry.run_id)).record
                 found |= {place: record} if record is not None else {}
     return found
 
 
-def _into_index(archive: Path) -> None:
+def into_index(report: "Report") -> None:
     """Bring the archive's index up to date; it only shows what the runs hold, so a run is not lost for its sake."""
+    from runbook.evidence.archive import archive_folder
     from runbook.evidence.index import rebuild_index
 
+    archive = archive_folder()
     if not archive.is_dir():
         return
     try:
         rebuild_index(archive)
     except (OSError, RunbookError) as error:
         _warn(f"the archive's index was not brought up to date: {getattr(error, 'strerror', None) or error}")
+    else:
+        report.index(archive)
+
+
+def _stand_somewhere() -> None:
+    """Leave a folder that is gone or may not be entered: papermill goes back to where it was called."""
+    try:
+        os.chdir(Path.cwd())
+    except OSError:
+        os.chdir(Path.cwd())
 
 
 def _warn(text: str) -> None:
-    sys.stderr.write(f"runbook: {text}\n")
+    with suppress(OSError):
+        sys.stderr.write(f"runbook: {text}\n")
 
 
 def exit_status(records: Sequence[RunRecord]) -> int:
@@ -265,18 +302,26 @@ def _values(notebook: Notebook, arguments: argparse.Namespace) -> dict[str, Any]
 
 
 @contextmanager
-def _stopping() -> "Iterator[Stop]":
-    """Turn SIGINT and SIGTERM into a request to end, so that evidence is saved first; a second one ends at once."""
+def stopping() -> "Iterator[Stop]":
+    """Turn SIGINT, SIGTERM and a lost terminal into a request to end, so that evidence is saved and told first.
+
+    A second one ends at once.
+    """
     from runbook.runner.run import Stop
 
     stop = Stop()
 
     def ask(number: int, _: FrameType | None) -> None:
         if stop.reason is not None:
+            if sys.stderr.isatty():
+                os.write(2, b"\x1b[?25h\n")  # the progress display hid the cursor
             os._exit(128 + number)
         stop.request(f"interrupted by {signal.Signals(number).name}")
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means that the runs go on
+        heard.append(signal.SIGHUP)
+    before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield stop
     finally:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -109,12 +110,18 @@ def why(error: Exception) -> str:
 @contextmanager
 def _answering() -> Iterator[None]:
     """Turn the client's own errors into one that says what is missing."""
-    import docker
-
     try:
         yield
-    except (docker.errors.DockerException, OSError) as error:
+    except _breaks() as error:
         raise CouldNotFindOut(f"the Docker engine did not answer: {why(error)}") from error
+
+
+def _breaks() -> tuple[type[Exception], ...]:
+    """Return what the client raises where the engine breaks off, also in the middle of a stream."""
+    import docker
+    import urllib3
+
+    return (docker.errors.DockerException, urllib3.exceptions.HTTPError, OSError, struct.error, ValueError)
 
 
 def _container(client: Any, name: str) -> str:
@@ -145,7 +152,7 @@ def container_output(name: str, since: datetime, until: datetime, seconds: float
     def blocks() -> Iterator[bytes]:
         try:
             yield from container.logs(stream=True, since=since.timestamp(), until=until.timestamp())
-        except (docker.errors.DockerException, OSError) as error:
+        except _breaks() as error:
             raise CouldNotFindOut(f"the output of {name} could not be read to its end") from error
         finally:
             client.close()

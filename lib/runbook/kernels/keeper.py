@@ -15,6 +15,8 @@ from runbook.kernels.kernel import become_kernel
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 END_SECONDS = 2.0
+# The owner may be stopped, or its machine asleep, between the sign and the request.
+REQUEST_SECONDS = 60.0
 
 
 def keep(connection: socket.socket, set_by_imports: dict[str, str]) -> NoReturn:
@@ -22,10 +24,11 @@ def keep(connection: socket.socket, set_by_imports: dict[str, str]) -> NoReturn:
 
     ``set_by_imports`` are variables of the environment that a kernel would have set by its own imports.
     """
-    connection.settimeout(END_SECONDS)
+    connection.settimeout(REQUEST_SECONDS)
     request = _request(connection)
     if request is None:
         os._exit(1)
+    connection.settimeout(END_SECONDS)
     os.setsid()
     _control_process(_PR_SET_CHILD_SUBREAPER, 1)
     woken, wake = os.pipe()

@@ -14,12 +14,17 @@ from typing import Self
 # The imports of a template take a second, or ten on a machine that is out of breath.
 START_SECONDS = 60.0
 END_SECONDS = 3.0
+# Nothing is imported from the folder that somebody happens to be in, which -m would allow.
+_MAIN = "import sys\nsys.path[:1] == [''] and sys.path.pop(0)\nfrom runbook.kernels.template import main\nmain()"
 # What is wanted of the template.
 KERNEL, QUESTIONS = b"k", b"q"
 
 
 class TemplateGone(Exception):
     """The template ended before it gave a kernel."""
+
+    def __init__(self) -> None:
+        super().__init__("the process that kernels are forked from ended before it gave one")
 
 
 class ForkedProcess:
@@ -40,6 +45,7 @@ class ForkedProcess:
             while b"\n" not in self._told:
                 block = connection.recv(4096)
                 if not block:
+                    connection.close()
                     raise TemplateGone
                 self._told += block
         except OSError as error:
@@ -157,7 +163,7 @@ class Template:
         return known
 
     def close(self) -> None:
-        """End the template and all kernels that it gave."""
+        """End the template; a kernel that it gave ends with the process that it was given to."""
         with self._lock:
             self._end()
 
@@ -188,7 +194,7 @@ class Template:
         self._end()
         self._control, theirs = socket.socketpair()
         with theirs:
-            argv = [sys.executable, "-m", "runbook.kernels.template", str(theirs.fileno()), str(self._kernels)]
+            argv = [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(self._kernels)]
             # A session of its own: what is typed at the terminal reaches the owner alone.
             self._process = subprocess.Popen(
                 argv,

@@ -8,7 +8,7 @@ from typing import Any
 
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
-from runbook.kernels.owner import Template
+from runbook.kernels.owner import Template, TemplateGone
 
 NAME = "runbook-fork"
 _LAUNCHER = "ipykernel_launcher"
@@ -31,7 +31,11 @@ class ForkProvisioner(LocalProvisioner):
         arguments = cmd[cmd.index(_LAUNCHER) + 1 :]
         environment, cwd = kwargs.get("env") or dict(os.environ), kwargs.get("cwd") or Path.cwd()
         # In a thread: the template may still be importing.
-        forked: Any = await asyncio.to_thread(self._template.fork, arguments, environment, os.fspath(cwd))
+        try:
+            forked: Any = await asyncio.to_thread(self._template.fork, arguments, environment, os.fspath(cwd))
+        except TemplateGone:
+            # Slower, but it answers: whatever keeps a template from living need not keep a kernel from it.
+            return await super().launch_kernel(cmd, **kwargs)
         self.process, self.pid = forked, forked.pid
         # Its group is its own as soon as it runs; until then there is nothing else in it.
         self.pgid = None

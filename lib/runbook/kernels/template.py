@@ -1,6 +1,6 @@
 """The template: imports what kernels need, then forks a keeper for each kernel that its owner asks for.
 
-Run as ``python -m runbook.kernels.template FD COUNT``, where FD is its end of the owner's socket and COUNT how many
+Run by `owner.Template` with the arguments FD and COUNT, where FD is its end of the owner's socket and COUNT how many
 kernels are expected. It has one thread and opens nothing, so that a fork of it is as good as a process started anew.
 (OpenBLAS and jemalloc have threads of their own; both look after them when a process forks.)
 """
@@ -69,7 +69,8 @@ def import_all(names: Iterable[str]) -> None:
     try:
         sys.stdout = io.TextIOWrapper(io.BytesIO(), encoding="UTF-8")  # spelled as a kernel's is
         for name in names:
-            importlib.import_module(name)
+            with suppress(ImportError):  # it is told by the notebook that needs it
+                importlib.import_module(name)
     finally:
         sys.stdout = stdout
         del builtins.get_ipython  # type: ignore[attr-defined]
@@ -113,7 +114,12 @@ def serve(control: socket.socket, later: Sequence[str], before: Mapping[str, str
                     if told == QUESTIONS:
                         _answer(socket.socket(fileno=handle))
                         continue
-                    if os.fork() == 0:
+                    try:
+                        child = os.fork()
+                    except OSError:  # no more processes: the owner hears it by the end of this socket
+                        os.close(handle)
+                        continue
+                    if child == 0:
                         selector.close()
                         for end in (woken, wake):
                             os.close(end)
@@ -142,14 +148,8 @@ def main() -> None:
     """Import, then serve."""
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
-    # The folder that this was started in is no place to import from, as in a kernel.
-    del sys.path[0]
     # pyplot's plots vanish where this is not set before it is imported.
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     before = dict(os.environ)
     import_all(modules())
     serve(control, LATER if int(sys.argv[2]) > 1 else (), before)
-
-
-if __name__ == "__main__":
-    main()

@@ -108,7 +108,7 @@ def _by_workers(job: Job, tasks: Sequence[Task], count: int, end: float, over: C
     for task in tasks:
         left.put(task)
     readings: list[Reading] = []
-    argv = [sys.executable, "-m", "runbook.logfiles.worker"]
+    argv = [sys.executable, "-P", "-m", "runbook.logfiles.worker"]
     started = [
         subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **_ENVIRONMENT})
         for _ in range(count)

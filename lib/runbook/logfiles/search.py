@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from heapq import nsmallest
 from typing import Any
@@ -21,7 +22,6 @@ from runbook.logfiles.entries import HEADER, canonical, mended
 from runbook.logfiles.pieces import PIECE, Cut, of_range, of_stream, unpacked
 from runbook.logfiles.sources import LogFile, open_file
 from runbook.logfiles.window import parts
-from runbook.model import CouldNotFindOut
 
 LINE_CHARACTERS = 2000
 _STAMP = re.compile(rb'"timestamp"\s*:\s*"([^"]{10,40})"')
@@ -77,25 +77,25 @@ class _Pump(threading.Thread):
 
     def run(self) -> None:
         """Write until the stream ends, or nobody reads any more."""
-        try:
-            with os.fdopen(self._into, "wb") as into:
+        with suppress(BrokenPipeError), os.fdopen(self._into, "wb") as into:
+            try:
                 for block in self._blocks:
                     into.write(block)
-        except BrokenPipeError:
-            return
-        except (CouldNotFindOut, OSError) as error:
-            self.broken = error
+            except BrokenPipeError:
+                return
+            except Exception as error:  # noqa: BLE001 - noted before the pipe is shut: its end is no end of the log
+                self.broken = error
 
 
 def search(wanted: Search, seconds: float, streams: Mapping[str, Iterator[bytes]] | None = None) -> Found:
     """Return the lines found by a process that is ended after ``seconds``; then raises `SearchTooLong`.
 
-    ``streams`` are blocks of bytes to be searched besides the files, by the name to be told; where one of them raises
-    `CouldNotFindOut` or OSError, that is told among the problems.
+    ``streams`` are blocks of bytes to be searched besides the files, by the name to be told; what one of them raises is
+    told among the problems.
     """
     pumps = {name: _Pump(blocks) for name, blocks in (streams or {}).items()}
     wanted = msgspec.structs.replace(wanted, streams={name: pump.end for name, pump in pumps.items()})
-    argv = [sys.executable, "-m", "runbook.logfiles.search"]
+    argv = [sys.executable, "-P", "-m", "runbook.logfiles.search"]
     pipe, fds = subprocess.PIPE, list(wanted.streams.values())
     with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=fds) as process:
         for pump in pumps.values():
@@ -110,7 +110,10 @@ def search(wanted: Search, seconds: float, streams: Mapping[str, Iterator[bytes]
         last = complaint.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise SearchTooLong(f"the search ended early: {''.join(last) or process.returncode}")
     found = msgspec.msgpack.decode(told, type=Found)
-    found.problems |= {name: str(pump.broken) for name, pump in pumps.items() if pump.broken}
+    for name, pump in pumps.items():
+        pump.join(1)
+        if pump.broken is not None:
+            found.problems[name] = str(pump.broken) or type(pump.broken).__name__
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from runbook.kernels.owner import Template
 from runbook.model.protocol import RunRecord
 from runbook.runner.collection import Notebook
-from runbook.runner.run import Stop, Watcher, not_run, run_notebook
+from runbook.runner.run import Stop, Watcher, failed, not_run, run_notebook
 from runbook.runner.unfinished import Unfinished
 from runbook.target import Target
 
@@ -73,18 +73,23 @@ class Batch:
         if self.stop.reason is not None:
             self.audience.left_out(notebook, target, self.stop.reason)
             return not_run(notebook, target, self.stop.reason)
-        record = run_notebook(
-            task.notebook,
-            task.target,
-            task.parameters,
-            archive=self.archive,
-            deadline=self.deadline,
-            cell_deadline=self.cell_deadline,
-            stop=self.stop,
-            watcher=self.audience.begin(notebook, target),
-            template=self.template,
-        )
-        if self.unfinished is not None and self.stop.reason is None:
+        watcher = self.audience.begin(notebook, target)
+        try:
+            record = run_notebook(
+                task.notebook,
+                task.target,
+                task.parameters,
+                archive=self.archive,
+                deadline=self.deadline,
+                cell_deadline=self.cell_deadline,
+                stop=self.stop,
+                watcher=watcher,
+                template=self.template,
+            )
+        except Exception as mistake:  # noqa: BLE001 - of one run: the others keep their records
+            record = failed(notebook, target, f"the runner failed ({type(mistake).__name__}: {mistake})")
+        cut_short = self.stop.reason is not None and (record.error or "").startswith(self.stop.reason)
+        if self.unfinished is not None and record.run_id and not cut_short:
             with suppress(OSError):  # it would be run once more, which harms nobody
                 self.unfinished.done(place, record.run_id)
         self.audience.end(record)

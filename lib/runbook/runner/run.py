@@ -110,7 +110,10 @@ class _Run:
             )
         except RunFailed as refused:
             return self._record(str(refused), evidence="")
-        home = Path(tempfile.mkdtemp(prefix="rb-"))
+        try:
+            home = Path(tempfile.mkdtemp(prefix="rb-"))
+        except OSError as problem:
+            return self._record(f"no private folder could be made in {tempfile.gettempdir()}: {problem.strerror}")
         try:
             return self._carry_out(parameters, home, deadline)
         finally:
@@ -134,7 +137,7 @@ class _Run:
                 clock_offsets=self._clock_offsets,
                 parameters=self._parameters,
             )
-        except (OSError, RunFailed) as problem:
+        except (OSError, RunbookError) as problem:
             why = getattr(problem, "strerror", None) or str(problem)
             record = self._record(error or f"its evidence could not be written to the archive and sealed: {why}")
             with suppress(OSError):
@@ -145,14 +148,26 @@ class _Run:
         """Run the notebook in a thread and end its kernel when it must; return why it was ended early."""
         thread = threading.Thread(target=self._execute, args=(parameters, home, spool), daemon=True)
         thread.start()
-        ended_for = None
+        ended_for, given_up = None, 0.0
         while thread.is_alive():
             thread.join(0.05)
             if ended_for is None:
                 ended_for = self._stop.reason or self._late(deadline)
-            if ended_for is not None and self._end_kernel():
+            if ended_for is None:
+                continue
+            given_up = given_up or time.monotonic() + KERNEL_GRACE
+            if self._end_kernel():
                 thread.join(KERNEL_GRACE)
+            elif time.monotonic() > given_up:
+                # What should give a kernel hangs. Whatever still comes of it is not written: the run is told as it is.
+                self._abandon()
+                break
         return ended_for
+
+    def _abandon(self) -> None:
+        from runbook.runner.output import evidence_output
+
+        evidence_output.close(self.run_id)
 
     def _late(self, deadline: float) -> str | None:
         if time.monotonic() - self._began > deadline:
@@ -263,6 +278,8 @@ class _Run:
         pid = self._session.kernel_pid() if self._session is not None else None
         if pid is None:
             return False
+        if self._session.kernel_exit() is not None:
+            return True  # its number may be another process' by now
         with suppress(psutil.NoSuchProcess):
             kernel = psutil.Process(pid)
             kernel.terminate()
@@ -321,13 +338,18 @@ def _told(error: BaseException, where: str, by_signal: str, cell_deadline: float
 
 def not_run(notebook: str, target: str, reason: str) -> RunRecord:
     """Return the record of a run that was never begun."""
+    return failed(notebook, target, f"not run: {reason}")
+
+
+def failed(notebook: str, target: str, error: str) -> RunRecord:
+    """Return the record of a run that left nothing."""
     return RunRecord(
         notebook=notebook,
         target=target,
         run_id="",
         status=FAILED,
         exit=EXIT_FAILED,
-        error=f"not run: {reason}",
+        error=error,
         seconds=0.0,
         evidence="",
         findings=[],

@@ -6,6 +6,7 @@ The note is locked while its batch lives: one that is there and not locked is of
 import fcntl
 import os
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -32,8 +33,9 @@ class Entry(msgspec.Struct, kw_only=True):
 
 
 class Note(msgspec.Struct, kw_only=True):
-    """A batch: where its evidence goes, its bounds in seconds, its runs."""
+    """A batch: when it was begun (UTC), where its evidence goes, its bounds in seconds, its runs."""
 
+    began: str
     archive: str
     deadline: float | None
     cell_deadline: float | None
@@ -44,7 +46,8 @@ class Unfinished:
     """The note of one batch, held by its runner."""
 
     def __init__(self, path: Path, note: Note, lock: int) -> None:
-        self._path, self._lock = path, lock
+        self.path, self._lock = path, lock
+        self._alone = threading.Lock()
         self.note = note
 
     @classmethod
@@ -62,39 +65,48 @@ class Unfinished:
     def resume(cls, archive: Path) -> "Unfinished":
         """Return the note of the batch that was cut short last; raises `UsageError` where there is none."""
         for path in _newest_first():
+            note = _read(path)
+            if note is None or note.archive != str(archive):
+                continue
             lock = _locked(path.with_suffix(".lock"), wait=False)
             if lock is None:
-                continue
-            note = _read(path)
-            if note is not None and note.archive == str(archive):
-                return cls(path, note, lock)
-            os.close(lock)
+                raise UsageError(f"the batch begun at {note.began} still goes on; wait for it, or end it first")
+            return cls(path, note, lock)
         raise UsageError("no batch was cut short: there is nothing to go on with; name the notebooks to run")
 
     def done(self, place: int, run_id: str) -> None:
         """Note that a run has ended; raises OSError where it cannot be written."""
-        self.note.entries[place].run_id = run_id
-        self._write()
+        with self._alone:
+            self.note.entries[place].run_id = run_id
+            self._write()
 
     def close(self) -> None:
         """Let go of the note; where all was done it goes."""
         if all(entry.run_id for entry in self.note.entries):
-            for path in (self._path, self._path.with_suffix(".lock")):
-                path.unlink(missing_ok=True)
+            for path in (self.path, self.path.with_suffix(".lock")):
+                with suppress(OSError):  # what was done is told all the same
+                    path.unlink(missing_ok=True)
         os.close(self._lock)
 
     def _write(self) -> None:
-        write_whole(self._path, msgspec.json.encode(self.note))
+        write_whole(self.path, msgspec.json.encode(self.note))
 
 
 def _newest_first() -> Iterator[Path]:
-    yield from sorted((state_folder() / FOLDER).glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    """Yield the notes that are there; one of a batch that ends meanwhile is gone."""
+    found = []
+    for path in (state_folder() / FOLDER).glob("*.json"):
+        with suppress(OSError):
+            found.append((path.stat().st_mtime, path))
+    yield from (path for _, path in sorted(found, reverse=True))
 
 
 def _forget_old() -> None:
     """Remove the notes of batches that nobody went on with."""
     for path in _newest_first():
-        if time.time() - path.stat().st_mtime > KEPT_SECONDS:
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime <= KEPT_SECONDS:
+                continue
             lock = _locked(path.with_suffix(".lock"), wait=False)
             if lock is not None:
                 path.unlink(missing_ok=True)
