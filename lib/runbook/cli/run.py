@@ -242,7 +242,7 @@ def _stand_somewhere() -> None:
     try:
         os.chdir(Path.cwd())
     except OSError:
-        os.chdir(Path.cwd())
+        os.chdir("/")
 
 
 def _warn(text: str) -> None:
