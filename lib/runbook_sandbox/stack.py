@@ -20,7 +20,7 @@ import psycopg
 import redis
 from psycopg import sql
 
-from runbook_sandbox import processes
+from runbook_sandbox import containers, processes
 from runbook_sandbox.as_built.memory import DOCUMENT
 from runbook_sandbox.passwords import hash_password
 from runbook_sandbox.past import write_past
@@ -37,19 +37,27 @@ START_SECONDS = 20.0
 
 
 def up(
-    name: str, mode: str = "documented", *, ports: dict[str, int] | None = None, targets: Path | None = None
+    name: str,
+    mode: str = "documented",
+    *,
+    ports: dict[str, int] | None = None,
+    targets: Path | None = None,
+    docker: bool = False,
 ) -> Place:
     """Bring a sandbox up and return its place.
 
     ``mode`` is one of `MODES`; ``ports`` fixes ports by part, others are free ones; ``targets`` is the folder for
-    the target file. Raises `SandboxError` or `NoServerError`, having taken everything down again.
+    the target file; with ``docker`` each part is a container of a real engine. Raises `SandboxError` or
+    `NoServerError`, having taken everything down again.
     """
     if mode not in MODES:
         raise SandboxError(f"unknown mode {mode!r}; there are: {', '.join(MODES)}")
     place = Place(name)
     place.create()
     try:
-        _up(place, mode, ports or {}, targets if targets is not None else targets_folder())
+        if docker:
+            containers.client().close()
+        _up(place, mode, ports or {}, targets if targets is not None else targets_folder(), docker=docker)
     except (OSError, subprocess.CalledProcessError) as error:
         down(place)
         raise SandboxError(f"the sandbox did not come up: {_why(error)}") from error
@@ -59,7 +67,7 @@ def up(
     return place
 
 
-def _up(place: Place, mode: str, wanted: dict[str, int], targets: Path) -> None:
+def _up(place: Place, mode: str, wanted: dict[str, int], targets: Path, *, docker: bool) -> None:
     closed = [folder for folder in place.folder.parents if not folder.stat().st_mode & 0o001]
     if server_user() is not None and closed:
         raise SandboxError(
@@ -71,7 +79,8 @@ def _up(place: Place, mode: str, wanted: dict[str, int], targets: Path) -> None:
     # PostgreSQL and Redis take no open socket: theirs is given up just before they start.
     folder = readable_by(find_postgres(), place)
     state: dict[str, Any] = {
-        "name": place.name, "mode": mode, "ports": ports, "pids": {}, "broken": [], "postgres_bin": str(folder)
+        "name": place.name, "mode": mode, "ports": ports, "pids": {}, "broken": [], "postgres_bin": str(folder),
+        "docker": docker,
     }  # fmt: skip
     target = targets / f"{place.name}.toml"
     _claim(target)
@@ -98,9 +107,10 @@ def _up(place: Place, mode: str, wanted: dict[str, int], targets: Path) -> None:
     write_past(place.folder / "logs", documented=mode == "documented")
     initdb(place)
     for part in PARTS:
-        if part != "api":
+        handed_over = part == "api" and not docker
+        if not handed_over:
             listening[part].close()
-        start_part(place, part, listening.get(part) if part == "api" else None)
+        start_part(place, part, listening[part] if handed_over else None)
     listening["api"].close()
     _until("postgres", place, lambda: _superuser(place).close())
     _seed(place, passwords)
@@ -118,21 +128,27 @@ def start_part(place: Place, part: str, listening: socket.socket | None = None) 
     """Start one part, and remember its pid; it answers a little later (`wait_for`)."""
     state = place.read("state.json")
     port = state["ports"][part]
-    user = server_user()
-    if part == "postgres":
-        data = place.folder / "postgres" / "data"
-        argv: list[str | Path] = [Path(state["postgres_bin"]) / "postgres", "-D", data]
-        pid = processes.start(place, argv, log="postgres.log", cwd=data.parent, user=user)
-    elif part == "redis":
-        pid = processes.start(
-            place, [find_redis(), place.folder / "redis.conf"], log="redis.log", cwd=place.folder / "redis"
-        )
-    else:
+    service: list[str | Path] = [sys.executable, "-m", "runbook_sandbox.service", place.folder]
+    commands: dict[str, tuple[list[str | Path], Path, int | None]] = {
+        "postgres": (
+            [Path(state["postgres_bin"]) / "postgres", "-D", place.folder / "postgres" / "data"],
+            place.folder / "postgres",
+            server_user(),
+        ),
+        "redis": ([find_redis(), place.folder / "redis.conf"], place.folder / "redis", None),
+        "api": ([*service, f":{port}"], place.folder, None),
+    }
+    argv, cwd, user = commands[part]
+    if state.get("docker"):
+        pid = containers.start(place, part, argv, cwd=cwd, user=user)
+    elif part == "api":
         held = listening or _bind(port, part)
-        argv = [sys.executable, "-m", "runbook_sandbox.service", place.folder, str(held.fileno())]
-        pid = processes.start(place, argv, log="api.log", cwd=place.folder, pass_fds=[held.fileno()])
+        argv = [*service, str(held.fileno())]
+        pid = processes.start(place, argv, log="api.log", cwd=cwd, pass_fds=[held.fileno()])
         if listening is None:
             held.close()
+    else:
+        pid = processes.start(place, argv, log=f"{part}.log", cwd=cwd, user=user)
     state["pids"][part] = pid
     place.write("state.json", state)
 
@@ -167,6 +183,8 @@ def wait_until_refused(place: Place) -> None:
 def down(place: Place) -> None:
     """End every process of a sandbox and remove every file of it, whatever state it is in."""
     state = place.read("state.json")
+    if state.get("docker"):
+        containers.remove(place)
     for _ in range(5):
         left = processes.find(place)
         if not left:
@@ -337,9 +355,15 @@ def _until(part: str, place: Place, works: Callable[[], object]) -> None:
             if time.monotonic() > end:
                 raise SandboxError(f"{what} did not answer within {START_SECONDS:.0f} s: {error}") from error
             if not processes.of_part(place, part):
-                log = (place.folder / "logs" / f"{part}.log").read_text(errors="replace").strip().splitlines()
+                log = _log_of(place, part).strip().splitlines()
                 raise SandboxError(f"{what} ended at once: {log[-1] if log else 'it logged nothing'}") from error
             time.sleep(0.03)
+
+
+def _log_of(place: Place, part: str) -> str:
+    if place.read("state.json").get("docker"):
+        return containers.tail(place, part)
+    return (place.folder / "logs" / f"{part}.log").read_text(errors="replace")
 
 
 def _claim(target: Path) -> None:
@@ -395,10 +419,10 @@ files = {FILES}
 memory_bytes = {MEMORY_BYTES}
 cpus = {CPUS}
 
-[logs]
+{_containers(place)}[logs]
 api = ["{place.folder}/logs/api_*.log*"]
-postgres = ["{place.folder}/logs/postgres.log"]
-redis = ["{place.folder}/logs/redis.log"]
+postgres = ["{_server_log(place, "postgres")}"]
+redis = ["{_server_log(place, "redis")}"]
 records_429 = {"true" if place.read("state.json")["mode"] == "documented" else "false"}
 
 [[contacts]]
@@ -406,6 +430,18 @@ name = "yourself"
 how = "`sandbox heal`"
 when = "this is a practice stack"
 """
+
+
+def _containers(place: Place) -> str:
+    if not place.read("state.json").get("docker"):
+        return ""
+    return "[containers]\n" + "".join(f'{part} = "{containers.container_name(place, part)}"\n' for part in PARTS) + "\n"
+
+
+def _server_log(place: Place, part: str) -> str:
+    if place.read("state.json").get("docker"):
+        return f"container:{containers.container_name(place, part)}"
+    return f"{place.folder}/logs/{part}.log"
 
 
 def _why(error: Exception) -> str:

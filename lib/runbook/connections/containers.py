@@ -151,7 +151,8 @@ def container_output(name: str, since: datetime, until: datetime, seconds: float
 
     def blocks() -> Iterator[bytes]:
         try:
-            yield from container.logs(stream=True, since=since.timestamp(), until=until.timestamp())
+            # Without follow=False the client waits for what a running container will write.
+            yield from container.logs(stream=True, follow=False, since=since.timestamp(), until=until.timestamp())
         except _breaks() as error:
             raise CouldNotFindOut(f"the output of {name} could not be read to its end") from error
         finally:

@@ -1,0 +1,141 @@
+"""The sandbox's parts as containers on a real Docker engine, from an image that is made here: nothing is ever pulled.
+
+The image holds a static busybox; the machine's own programs and libraries are mounted into it, read-only. So the
+containers run the very servers that the sandbox would start itself, and the engine kills, limits and restarts them.
+"""
+
+import io
+import os
+import shutil
+import sys
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from runbook_sandbox.place import MARK, Place, SandboxError
+
+LABEL = "runbook.sandbox"
+IMAGE = "runbook-sandbox/{part}"
+# What each part may use: enough for a practice stack, and something to be judged.
+MEMORY = {"postgres": "512m", "redis": "128m", "api": "512m"}
+_MOUNTED = (
+    "/usr", "/lib", "/lib64", "/etc/passwd", "/etc/group", "/etc/ld.so.cache", "/etc/ssl", "/etc/localtime",
+    "/etc/alternatives",
+)  # fmt: skip
+_SECONDS = 30
+
+
+def client() -> Any:
+    """Return a client of the engine that DOCKER_HOST or the usual socket leads to; raises `SandboxError`."""
+    import docker
+
+    try:
+        found = docker.from_env(timeout=_SECONDS)
+        found.ping()
+    except (docker.errors.DockerException, OSError) as error:
+        raise SandboxError(
+            "no Docker engine answers; start one (it needs no network: "
+            "`dockerd --bridge=none --iptables=false` does), or leave --docker out"
+        ) from error
+    return found
+
+
+def container_name(place: Place, part: str) -> str:
+    """Return the name of a part's container: shrimp-api in the sandbox that is named `sandbox`."""
+    return f"shrimp-{part}" if place.name == "sandbox" else f"{place.name}-shrimp-{part}"
+
+
+def start(place: Place, part: str, argv: Sequence[str | Path], *, cwd: Path, user: int | None) -> int:
+    """Start a part's container, which is made on the first call, and return the pid of its first process."""
+    import docker
+
+    engine, name = client(), container_name(place, part)
+    try:
+        try:
+            container = engine.containers.get(name)
+            if container.labels.get(LABEL) != str(place.folder):
+                raise SandboxError(f"there is a container {name} that is none of this sandbox; choose another --name")
+            container.start()
+        except docker.errors.NotFound:
+            container = engine.containers.run(
+                _image(engine, part),
+                [os.fspath(part) for part in argv],
+                name=name,
+                detach=True,
+                network_mode="host",  # an engine without a bridge publishes no ports
+                user=f"{user}:{user}" if user is not None else f"{os.getuid()}:{os.getgid()}",
+                working_dir=os.fspath(cwd),
+                environment={MARK: str(place.folder), "PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
+                volumes=_volumes(place),
+                labels={LABEL: str(place.folder)},
+                mem_limit=MEMORY[part],
+                memswap_limit=MEMORY[part],
+                stop_signal="SIGINT" if part == "postgres" else "SIGTERM",
+            )
+        container.reload()
+        return int(container.attrs["State"]["Pid"])
+    except docker.errors.DockerException as error:
+        raise SandboxError(f"container {name} did not start: {getattr(error, 'explanation', None) or error}") from error
+    finally:
+        engine.close()
+
+
+def tail(place: Place, part: str) -> str:
+    """Return the last lines that a part's container wrote."""
+    import docker
+
+    engine = client()
+    try:
+        told: bytes = engine.containers.get(container_name(place, part)).logs(tail=5)
+        return told.decode("utf-8", "replace")
+    except docker.errors.DockerException:
+        return ""
+    finally:
+        engine.close()
+
+
+def remove(place: Place) -> None:
+    """Remove every container of a sandbox; raises `SandboxError` where the engine does not answer."""
+    engine = client()
+    try:
+        for container in engine.containers.list(all=True, filters={"label": f"{LABEL}={place.folder}"}):
+            container.remove(force=True)
+    finally:
+        engine.close()
+
+
+def _image(engine: Any, part: str) -> str:
+    import docker
+
+    name = IMAGE.format(part=part)
+    try:
+        engine.images.get(name)
+    except docker.errors.ImageNotFound:
+        engine.api.import_image_from_data(_busybox(), repository=name, tag="latest")
+    return name
+
+
+def _busybox() -> bytes:
+    found = shutil.which("busybox")
+    if found is None:
+        raise SandboxError("the images are made of a static busybox; on Debian or Ubuntu: apt install busybox-static")
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w") as tar:
+        tar.add(os.path.realpath(found), "bin/busybox")
+        for tool in ("sh", "cat", "sleep"):
+            link = tarfile.TarInfo(f"bin/{tool}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+        for folder in ("tmp", "run"):
+            told = tarfile.TarInfo(folder)
+            told.type, told.mode = tarfile.DIRTYPE, 0o1777
+            tar.addfile(told)
+    return held.getvalue()
+
+
+def _volumes(place: Place) -> dict[str, dict[str, str]]:
+    library = Path(__file__).parent.parent
+    read_only = [*_MOUNTED, sys.prefix, sys.base_prefix, str(library)]
+    mounts = {path: {"bind": path, "mode": "ro"} for path in read_only if Path(path).exists()}
+    return {**mounts, str(place.folder): {"bind": str(place.folder), "mode": "rw"}}

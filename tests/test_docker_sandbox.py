@@ -1,0 +1,84 @@
+"""The practice stack as containers of a real Docker engine."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from engine import Engine, engine
+
+from runbook.docker import containers, output, resources
+from runbook.model import Status
+from runbook.session import open_run
+from runbook_sandbox import faults, processes, stack
+from runbook_sandbox.place import Place, SandboxError
+
+
+@pytest.fixture(scope="module")
+def contained() -> Iterator[tuple[Engine, Place]]:
+    """A sandbox `contained` on an engine of this module; DOCKER_HOST leads to that."""
+    with engine() as running, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", running.host)
+        place = stack.up("contained", docker=True)
+        try:
+            yield running, place
+        finally:
+            stack.down(place)
+
+
+def findings(question: Any) -> dict[str, Any]:
+    run = open_run("probe", target="contained", needs=["containers"])
+    try:
+        return {finding.object: finding for finding in run.ask(question).findings}
+    finally:
+        run.close()
+
+
+def test_each_part_is_a_container_and_the_stack_is_healthy(
+    contained: tuple[Engine, Place], run_json: Callable[..., Any], archive: Any
+) -> None:
+    running, _ = contained
+    names = {container.name for container in running.client.containers.list()}
+    assert names == {"contained-shrimp-api", "contained-shrimp-postgres", "contained-shrimp-redis"}
+    status, document = run_json("morning-health-check", "--target", "contained")
+    assert status == 0 and document.runs[0].status == "OK", document.runs[0]
+    _, document = run_json("log-review", "--target", "contained")
+    told = [f.status for f in document.runs[0].findings if f.check in ("logs.postgres_log", "logs.redis_log")]
+    assert told == ["OK", "OK"] and document.runs[0].seconds < 20, "a container that runs is not waited for"
+
+
+def test_the_containers_are_judged_by_what_the_engine_says(contained: tuple[Engine, Place]) -> None:
+    assert {told.status for told in findings(containers).values()} == {Status.OK}
+    used = findings(resources)
+    assert "of 512.0 MiB" in used["api (contained-shrimp-api) memory"].message
+    assert findings(output)["contained-shrimp-api"].value > 0
+
+
+def test_a_part_that_is_stopped_is_an_exited_container_and_heals(contained: tuple[Engine, Place]) -> None:
+    _, place = contained
+    faults.break_sandbox(place, "redis-down")
+    try:
+        told = findings(containers)["redis (contained-shrimp-redis)"]
+        assert told.status is Status.CRITICAL and "does not run" in told.message
+    finally:
+        faults.heal(place)
+    assert findings(containers)["redis (contained-shrimp-redis)"].status is Status.OK
+
+
+def test_down_leaves_no_container_no_process_and_no_file(engine_of_its_own: Engine) -> None:
+    place = stack.up("fleeting", docker=True)
+    stack.down(place)
+    assert not engine_of_its_own.client.containers.list(all=True) and not processes.find(place) and not place.exists
+
+
+@pytest.fixture
+def engine_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    with engine() as running:
+        monkeypatch.setenv("DOCKER_HOST", running.host)
+        yield running
+
+
+def test_without_an_engine_nothing_comes_up_and_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    with pytest.raises(SandboxError, match="no Docker engine answers; start one"):
+        stack.up("nowhere", docker=True)
+    assert not Place("nowhere").exists
