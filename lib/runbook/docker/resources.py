@@ -1,6 +1,8 @@
 """Are the containers short of memory, processors or processes?"""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -22,16 +24,16 @@ def probe(asking: Asking) -> pd.DataFrame:
     `CouldNotFindOut` where none of them runs.
     """
     connection = asking.connection(ContainersConnection)
-    first = {part: connection.stats(name) for part, name in connection.named.items()}
-    began = time.monotonic()
-    time.sleep(_SAMPLE_SECONDS if any(first.values()) else 0)
+    names = list(connection.named.values())
+    with ThreadPoolExecutor(len(names)) as pool:  # the engine may take its second for each
+        first = list(pool.map(connection.stats, names))
+        time.sleep(_SAMPLE_SECONDS if any(first) else 0)
+        second = list(pool.map(connection.stats, names))
     rows = []
-    for part, name in connection.named.items():
-        before, after = first[part], connection.stats(name)
+    for (part, name), before, after in zip(connection.named.items(), first, second, strict=True):
         if before and after:
-            seconds = time.monotonic() - began
             told = connection.inspect(name) or {}
-            rows.append((part, name, *_used(before, after, seconds), _cpu_limit(told), _processes(after)))
+            rows.append((part, name, *_used(before, after), _cpu_limit(told), _processes(after)))
     if not rows:
         raise CouldNotFindOut(f"none of the containers runs: {', '.join(connection.named.values())}")
     frame = pd.DataFrame(
@@ -40,12 +42,15 @@ def probe(asking: Asking) -> pd.DataFrame:
     return frame[COLUMNS]
 
 
-def _used(before: dict[str, Any], after: dict[str, Any], seconds: float) -> tuple[int, int, float]:
+def _used(before: dict[str, Any], after: dict[str, Any]) -> tuple[int, int, float]:
     memory = after["memory_stats"]
     detail = memory.get("stats", {})
     cache = detail.get("total_inactive_file", detail.get("inactive_file", 0))  # cgroups v1 and v2
     spent = [told["cpu_stats"]["cpu_usage"]["total_usage"] for told in (before, after)]
-    return max(0, memory["usage"] - cache), memory["limit"], (spent[1] - spent[0]) / 1e9 / seconds
+    began, ended = (datetime.fromisoformat(told["read"][:26].rstrip("Z") + "+00:00") for told in (before, after))
+    seconds = (ended - began).total_seconds()
+    cpus = (spent[1] - spent[0]) / 1e9 / seconds if seconds > 0 else float("nan")
+    return max(0, memory["usage"] - cache), memory["limit"], cpus
 
 
 def _cpu_limit(told: dict[str, Any]) -> float:
