@@ -82,3 +82,65 @@ def test_without_an_engine_nothing_comes_up_and_the_reason_is_told(monkeypatch: 
     with pytest.raises(SandboxError, match="no Docker engine answers; start one"):
         stack.up("nowhere", docker=True)
     assert not Place("nowhere").exists
+
+
+# --- why the API is down
+
+
+def killed(place: Place, api: Any) -> None:
+    api.kill()
+
+
+def paused(place: Place, api: Any) -> None:
+    api.pause()
+
+
+def removed(place: Place, api: Any) -> None:
+    api.remove(force=True)
+
+
+def without_database(place: Place, api: Any) -> None:
+    faults.break_sandbox(place, "postgres-down")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "check", "says"),
+    [
+        (killed, "docker.containers", "exit code 137 (killed (SIGKILL)"),
+        (paused, "docker.containers", "is paused: its processes stand still"),
+        (removed, "docker.containers", "there is no such container"),
+        (without_database, "postgres.reachable", "PostgreSQL"),
+    ],
+)
+def test_the_notebook_names_why_the_api_is_down(
+    breaks: Callable[[Place, Any], None],
+    check: str,
+    says: str,
+    contained: tuple[Engine, Place],
+    run_json: Callable[..., Any],
+    archive: Any,
+) -> None:
+    running, place = contained
+    api = running.client.containers.get("contained-shrimp-api")
+    breaks(place, api)
+    try:
+        status, document = run_json("api-down", "--target", "contained")
+    finally:
+        faults.heal(place)
+        if breaks is paused:
+            api.unpause()
+        elif breaks is not without_database:
+            stack.start_part(place, "api")
+        stack.wait_for(place, "api")
+    critical = [f for f in document.runs[0].findings if f.status == "CRITICAL" and f.check == check]
+    assert status == 2 and critical and says in critical[0].message and critical[0].next, document.runs[0].findings
+
+
+def test_with_a_healthy_api_the_notebook_says_so(
+    contained: tuple[Engine, Place], run_json: Callable[..., Any], archive: Any
+) -> None:
+    status, document = run_json("api-down", "--target", "contained")
+    (wrote,) = [f for f in document.runs[0].findings if f.check == "docker.output"]
+    assert wrote.status == "OK" and "GET /" in wrote.message
+    assert {f.check for f in document.runs[0].findings if f.status not in ("OK", "SKIPPED")} <= {"docker.events"}
+    assert status in (0, 1)

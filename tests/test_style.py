@@ -170,6 +170,9 @@ def test_numbers_in_prose_are_the_thresholds(notebook: Notebook) -> None:
         "logs.recent": ("no more than {:g} errors a minute", lambda t: t["warning"]),
         "postgres.administrators": ("within {:g} days", lambda t: t["days"]),
         "clock.offsets": ("within {:g} s", lambda t: t["warning"]),
+        "docker.containers": ("{:g} restarts, the last within 10 min", lambda t: t["restarts"]),
+        "docker.events": ("more than {:g} times a day", lambda t: t["deaths"]),
+        "docker.resources": ("at most {:g}% of each one's own limit", lambda t: t["warning"]),
     }
     asked = [f"{package}.{name}" for package, name in re.findall(r"run\.ask\((\w+)\.(\w+)", code)]
     for name in asked:
