@@ -119,7 +119,7 @@ def test_two_calls_at_once_share_an_archive_and_lose_no_run(
     ids = [record.run_id for document in documents for record in document.runs]
     assert [call.returncode for call in calls] == [0, 0] and len(set(ids)) == 8
     verified = runbook("evidence", "verify")
-    assert verified.returncode == 0 and "8 runs are what was sealed, in 1 unbroken chains" in verified.stdout
+    assert verified.returncode == 0 and "8 runs are what was sealed, in 1 unbroken chain" in verified.stdout
     page = (archive / "index.html").read_text()
     assert all(run_id in page for run_id in ids)
 
@@ -150,7 +150,7 @@ def test_a_batch_whose_runner_was_killed_is_gone_on_with(
     again = runbook("run", "--resume")
     assert again.returncode == 64 and "no batch was cut short" in again.stderr
     verified = runbook("evidence", "verify")
-    assert verified.returncode == 0 and "1 were interrupted" in verified.stdout
+    assert verified.returncode == 0 and "1 was interrupted" in verified.stdout
 
 
 def test_after_ctrl_c_the_rest_is_told_as_not_run_and_can_be_gone_on_with(

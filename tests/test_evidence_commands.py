@@ -49,7 +49,7 @@ def left(first: Path, own: Path, sandbox: Place) -> Path:
 
 def test_a_fresh_archive_verifies_and_one_byte_changed_anywhere_does_not(left: Path, own: Path, runbook: Call) -> None:
     ended = runbook("evidence", "verify")
-    assert ended.returncode == 0 and "1 runs are what was sealed, in 1 unbroken chains" in ended.stdout, ended.stderr
+    assert ended.returncode == 0 and "1 run is what was sealed, in 1 unbroken chain" in ended.stdout, ended.stderr
     rng = random.Random(3)
     files = [path for path in own.rglob("*") if path.is_file() and path.stat().st_size]
     assert {path.name for path in files} >= {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runbook.evidence.archive import ARCHIVE_FILE, archive_folder, find_run, read_archive_id
 from runbook.model import RunFailed, UsageError
+from runbook.model.units import counted
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -94,8 +95,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     for run_id in verified.interrupted:
         _say(f"interrupted: {run_id} was ended before it was sealed; what it holds proves nothing")
     chains = verified.heads()
-    told = [f"{len(verified.runs)} runs are what was sealed, in {len(chains)} unbroken chains"]
-    told += [f"{len(verified.interrupted)} were interrupted"] if verified.interrupted else []
+    count, ended = len(verified.runs), len(verified.interrupted)
+    told = [f"{counted(count, 'run is', 'runs are')} what was sealed, in {counted(len(chains), 'unbroken chain')}"]
+    told += [f"{counted(ended, 'was', 'were')} interrupted"] if ended else []
     told += [f"of {len(verified.pruned)} only the seal is left, as was decided"] if verified.pruned else []
     _say("; ".join(told))
     if verified.runs and not arguments.head:
