@@ -366,7 +366,7 @@ def test_ended_at_any_moment_the_archive_verifies_and_nothing_is_left(
     names = notebooks(collection, [0] * 4)
     begun(*names[:1]).communicate(timeout=60)
     dice = random.Random(11)
-    for _ in range(3):
+    for _ in range(2):
         call = begun(*names, "--jobs", "2")
         time.sleep(dice.uniform(0.1, 2.5))
         call.send_signal(how)

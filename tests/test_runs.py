@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import nbformat
 import pytest
 from running import OPEN, by_check, decoded, only, processes_of, text_of, wait_for
@@ -103,25 +104,27 @@ def test_a_full_redis_explains_the_500s(
 
 
 def test_a_measured_fault_is_not_hidden_behind_an_outage_that_has_nothing_to_do_with_it(
-    breakable: Place, run_json: Callable[..., Any], runbook: Callable[..., Any], archive: Path
+    breakable: Place, runbook: Callable[..., Any], archive: Path
 ) -> None:
     for fault in ("breaker-open", "alert-active", "postgres-down"):
         faults.break_sandbox(breakable, fault)
     try:
-        found = by_check(only(run_json(NOTEBOOK, "--target", "breakable")[1]))
         shown = runbook("run", NOTEBOOK, "--target", "breakable").stdout.split("evidence:")[0].split("┘")[1]
     finally:
         faults.heal(breakable)
+    (record,) = archive.rglob("run.json")
+    found = by_check(msgspec.json.decode(record.read_bytes(), type=RunRecord))
     assert not found["api.circuit_breakers"].explained_by and not found["api.active_alerts"].explained_by
     assert found["postgres.connection_slots"].explained_by == "postgres.reachable"
     assert "ollama_api: open" in shown and "CPU usage" in shown
 
 
 def test_an_api_that_is_slow_is_a_warning(
-    broken: Callable[[str], Place], run_json: Callable[..., Any], archive: Path
+    broken: Callable[[str], Place], collection: Callable[..., str], run_json: Callable[..., Any], archive: Path
 ) -> None:
     broken("api-slow")
-    status, document = run_json(NOTEBOOK, "--target", "breakable")
+    opened = 'from runbook import api, open_run\nrun = open_run("probe", target=target, needs=["api"])\nrun'
+    status, document = run_json(collection(opened, "run.ask(api.user_request)"), "--target", "breakable")
     assert by_check(only(document))["api.user_request"].status is Status.WARNING
     assert status == 1
 

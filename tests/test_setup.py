@@ -83,7 +83,7 @@ def test_a_second_call_costs_next_to_nothing(checkout: Path) -> None:
     fake_environment(checkout)
     began = time.monotonic()
     ended = call(checkout, "list")
-    assert ended.returncode == 0 and ended.stdout == "handed over: -m runbook list\n"
+    assert ended.returncode == 0 and ended.stdout == "handed over: -P -m runbook list\n"
     assert time.monotonic() - began < 5, "it installs nothing"
     assert not ended.stderr
 
@@ -122,12 +122,12 @@ def test_two_first_calls_at_once_wait_for_each_other(checkout: Path) -> None:
         assert "waiting" in second.stderr.readline()
         (checkout / "complete").rename(checkout / ".venv" / "complete")
     out, _ = second.communicate(timeout=30)
-    assert out == "handed over: -m runbook list\n"
+    assert out == "handed over: -P -m runbook list\n"
 
 
 def test_lab_has_an_environment_of_its_own(checkout: Path) -> None:
     fake_environment(checkout, ".venv-lab", "requirements-lab.lock")
-    assert call(checkout, "lab", "--no-browser").stdout == "handed over: -m runbook lab --no-browser\n"
+    assert call(checkout, "lab", "--no-browser").stdout == "handed over: -P -m runbook lab --no-browser\n"
 
 
 def test_an_interrupted_installation_is_told_and_leaves_no_stamp(checkout: Path) -> None:
