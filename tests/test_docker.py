@@ -11,7 +11,7 @@ import pytest
 from engine import Engine, engine
 
 from runbook.docker import containers, events, images, output, resources
-from runbook.model import Status
+from runbook.model import Status, UsageError
 from runbook.session import open_run
 
 CRITICAL, OK, UNKNOWN, WARNING = Status.CRITICAL, Status.OK, Status.UNKNOWN, Status.WARNING
@@ -87,8 +87,20 @@ def test_one_that_was_killed_is_told_with_the_time(there: Engine, ask: Ask) -> N
     container.kill()
     until(container, lambda told: told["State"]["Status"] == "exited")
     told = about(ask, "killed")
-    assert told.status is CRITICAL and "exit code 137 (killed (SIGKILL): by somebody" in told.message
-    assert "0 min ago" in told.message and "docker start killed" in told.next
+    assert told.status is CRITICAL and "was killed: somebody had the engine kill it (exit code 137)" in told.message
+    assert "just now" in told.message and "docker start killed" in told.next
+
+
+def test_one_that_was_stopped_is_not_told_as_ended_by_itself(there: Engine, ask: Ask) -> None:
+    container = start(there, "stopped", "trap 'exit 0' TERM; while :; do sleep 0.1; done")
+    container.stop()
+    assert "was stopped: somebody had the engine stop it (exit code 0)" in about(ask, "stopped").message
+
+
+def test_one_that_was_removed_is_told_with_the_time_and_its_image(there: Engine, ask: Ask) -> None:
+    start(there, "removed", "sleep 300").remove(force=True)
+    told = about(ask, "removed")
+    assert "it was removed at " in told.message and "it ran shrimp/api" in told.message
 
 
 def test_one_that_ended_with_an_error_is_told_with_its_code(there: Engine, ask: Ask) -> None:
@@ -103,9 +115,11 @@ def test_one_that_used_up_its_memory_is_told_with_the_limit(there: Engine, ask: 
     told = about(ask, "hungry")
     assert told.status is CRITICAL
     assert "was killed for want of memory (its limit of 64.0 MiB was reached; exit code 137)" in told.message
-    assert "raise the limit" in told.next
+    assert "docker start hungry helps for a while; find what grew, or raise the limit: docker update" in told.next
     happened = ask(events, {"api": "hungry"})["hungry"]
-    assert happened.status is CRITICAL and "1 × oom" in happened.message
+    assert happened.status is CRITICAL and "killed for want of memory, last at " in happened.message
+    container.start()
+    assert ask(events, {"api": "hungry"})["hungry"].status is WARNING, "it was started again"
 
 
 def test_one_in_a_crash_loop_is_told_so_even_while_it_runs(there: Engine, ask: Ask) -> None:
@@ -172,7 +186,8 @@ def test_what_happened_is_told_in_its_order(there: Engine, ask: Ask) -> None:
     container.pause()
     container.unpause()
     told = ask(events, {"api": "eventful"})["eventful"]
-    assert told.status is OK and "last: unpause at " in told.message and "1 × pause" in told.message
+    assert told.status is OK and told.message.startswith("4 events, the last ones: create ")
+    assert told.message.index(", pause ") < told.message.index(", unpause ")
     assert "nothing happened" in ask(events, {"api": "another"})["containers"].message
 
 
@@ -213,6 +228,32 @@ def test_an_engine_that_is_off_and_one_that_may_not_be_asked_are_told_apart(
     assert told.status is UNKNOWN and "does not answer: No such file or directory" in told.message
 
 
+def test_an_engine_that_is_off_is_the_cause_that_explains_the_rest(
+    run_json: Callable[..., Any], profile: Callable[..., str], archive: Any
+) -> None:
+    name = profile('[containers]\napi = "shrimp-api"\n[host]\nwhere = "here"\n', "engine")
+    _, document = run_json("api-down", "--target", name, DOCKER_HOST="unix:///nowhere/docker.sock")
+    found = {f.check: f for f in document.runs[0].findings if f.check.startswith("docker.")}
+    engine = found.pop("docker.reachable")
+    assert engine.status == "CRITICAL" and "systemctl status docker" in engine.next
+    assert {f.explained_by for f in found.values()} == {"docker.reachable"}
+
+
+def test_an_engine_that_was_restarted_is_not_taken_for_a_quiet_day() -> None:
+    frame = pd.DataFrame([], columns=["time", "container", "event", "exit_code", "image"])
+    frame.attrs = {"hours": 24.0, "forgotten": {"api": "2026-11-25 02:54:40"}}
+    (told,) = events.check(frame)
+    assert told.status is UNKNOWN and "remembers nothing of it, although" in told.message
+
+
+@pytest.mark.parametrize(
+    ("question", "arguments"), [(output, {"lines": 0}), (output, {"lines": -5}), (events, {"hours": 0})]
+)
+def test_bounds_that_are_none_are_refused(question: Any, arguments: Any, there: Engine, ask: Ask) -> None:
+    with pytest.raises(UsageError, match=next(iter(arguments))):
+        ask(question, {"api": "any"}, **arguments)
+
+
 # --- checks alone
 
 
@@ -221,6 +262,7 @@ def test_a_restart_long_ago_is_no_crash_loop() -> None:
     row = {
         "part": "api", "container": "c", "state": "running", "exit_code": 0, "oom_killed": False, "memory_limit": 0,
         "restarts": 5, "policy": "always", "health": "", "health_said": "", "error": "", "image": "i",
+        "ended_by": "", "removed": "",
         "started": now - timedelta(minutes=11), "finished": None, "now": now,
     }  # fmt: skip
     (told,) = containers.check(pd.DataFrame([row]))

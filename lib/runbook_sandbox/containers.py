@@ -81,6 +81,37 @@ def start(place: Place, part: str, argv: Sequence[str | Path], *, cwd: Path, use
         engine.close()
 
 
+def pid(place: Place, part: str) -> int | None:
+    """Return the pid of the first process in a part's container; None where it does not run."""
+    import docker
+
+    engine = client()
+    try:
+        state = engine.api.inspect_container(container_name(place, part))["State"]
+    except docker.errors.NotFound:
+        return None
+    finally:
+        engine.close()
+    return int(state["Pid"]) or None
+
+
+def unpause(place: Place, part: str) -> bool:
+    """Let a part's container go on where somebody paused it; return whether that was so."""
+    import docker
+
+    engine = client()
+    try:
+        container = engine.containers.get(container_name(place, part))
+        if container.status == "paused":
+            container.unpause()
+            return True
+    except docker.errors.NotFound:
+        return False
+    finally:
+        engine.close()
+    return False
+
+
 def tail(place: Place, part: str) -> str:
     """Return the last lines that a part's container wrote."""
     import docker

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import redis
 
-from runbook_sandbox import processes, stack
+from runbook_sandbox import containers, processes, stack
 from runbook_sandbox.past import append_attack
 from runbook_sandbox.place import Place, SandboxError
 
@@ -46,10 +46,25 @@ def heal(place: Place) -> list[str]:
     broken = list(reversed(place.read("state.json").get("broken", [])))
     for name in broken:
         FAULTS[name].heal(place)
+    broken += _containers_healed(place)
     if broken and processes.of_part(place, "api"):
         stack.wait_for(place, "api")  # its connections find out one by one that what they lead to is back
     place.write("state.json", {**place.read("state.json"), "broken": []})
     return broken
+
+
+def _containers_healed(place: Place) -> list[str]:
+    """Start what runs in containers and was stopped, paused or removed by other hands; return what it was."""
+    healed = []
+    if place.read("state.json").get("docker"):
+        for part in stack.PARTS:
+            if containers.unpause(place, part):
+                healed.append(f"{part} was paused")
+            elif not processes.of_part(place, part):
+                stack.start_part(place, part)
+                stack.wait_for(place, part)
+                healed.append(f"{part} did not run")
+    return healed
 
 
 def _stop(part: str) -> Callable[[Place], None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from runbook_sandbox import containers
 from runbook_sandbox.place import MARK, Place
 
 _SERVERS = ("postgres", "redis-server")
@@ -62,7 +63,9 @@ def find(place: Place) -> list[psutil.Process]:
 
 def of_part(place: Place, part: str) -> list[psutil.Process]:
     """Return the processes of one part (api, postgres, redis): the server and its children."""
-    pid = place.read("state.json").get("pids", {}).get(part)
+    state = place.read("state.json")
+    # A container that was started again has another first process.
+    pid = containers.pid(place, part) if state.get("docker") else state.get("pids", {}).get(part)
     try:
         server = psutil.Process(pid)
         if server not in find(place) or server.status() == psutil.STATUS_ZOMBIE:

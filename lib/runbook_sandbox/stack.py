@@ -434,7 +434,7 @@ when = "this is a practice stack"
 
 def _containers(place: Place) -> str:
     if not place.read("state.json").get("docker"):
-        asked = ("containers", "resources", "events", "images", "output")
+        asked = ("reachable", "containers", "resources", "events", "images", "output")
         why = "this practice stack has no containers; `sandbox up --docker` has"
         return "".join(f'[[not_applicable]]\ncheck = "docker.{name}"\nreason = "{why}"\n\n' for name in asked)
     return "[containers]\n" + "".join(f'{part} = "{containers.container_name(place, part)}"\n' for part in PARTS) + "\n"

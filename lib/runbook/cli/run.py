@@ -118,6 +118,8 @@ def _run(
     else:
         report.table(records)
     into_index(report)
+    if stop.reason is not None and unfinished is not None and not all(e.run_id for e in unfinished.note.entries):
+        _warn("`run --resume` goes on with what was not run")
     return exit_status(records)
 
 

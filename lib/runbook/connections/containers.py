@@ -34,7 +34,7 @@ class ContainersConnection(Connection):
             raise Unreachable("containers", "not-configured", f"the profile of {target.name} names no containers")
         import docker
 
-        engine = os.environ.get("DOCKER_HOST", "the local socket")
+        engine = os.environ.get("DOCKER_HOST") or "the local socket"
         try:
             client = docker.from_env(timeout=target.deadlines.connect)
             connection = cls(client, target.containers.named)

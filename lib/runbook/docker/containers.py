@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from runbook.connections import ContainersConnection
+from runbook.docker.explanations import EXPLAINED_BY
 from runbook.model import Asking, Finding, Question, Status
 from runbook.model.units import as_bytes, counted
 
@@ -26,24 +27,27 @@ def probe(asking: Asking) -> pd.DataFrame:
     """Return a row for each named container: part, container, state (absent, created, running, paused, restarting,
     exited, dead …), exit_code (the last one; NaN: nobody remembers), oom_killed, memory_limit (bytes; 0: none),
     restarts, policy (restart policy), health ("" without a health check), health_said (its last output), error (of the
-    engine), image, started, finished (UTC; None: never), now.
+    engine), image, started, finished (UTC; None: never), ended_by (stop or kill where somebody had the engine do it),
+    removed (when, and what it ran), now.
     """
     connection = asking.connection(ContainersConnection)
     now = datetime.now(UTC)
-    rows = []
+    lately = connection.events(now - timedelta(days=1), now)
+    rows: list[dict[str, Any]] = []
     for part, name in connection.named.items():
         told = connection.inspect(name)
         row = {"part": part, "container": name, "now": now, **(_state(told) if told else {"state": "absent"})}
+        happened = [event for event in lately if event["Actor"]["Attributes"].get("name") == name]
         if row.get("restarts") and row["state"] == "running":
             # While it runs the engine itself says 0.
-            row["exit_code"] = _last_exit(connection, name, now)
-        rows.append(row)
+            row["exit_code"] = _last_exit(happened)
+        rows.append(row | {"ended_by": _ended_by(happened), "removed": _removed(happened)})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 COLUMNS = [
     "part", "container", "state", "exit_code", "oom_killed", "memory_limit", "restarts", "policy", "health",
-    "health_said", "error", "image", "started", "finished", "now",
+    "health_said", "error", "image", "started", "finished", "ended_by", "removed", "now",
 ]  # fmt: skip
 
 
@@ -67,14 +71,26 @@ def _state(told: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _last_exit(connection: ContainersConnection, name: str, now: datetime) -> int | None:
+def _last_exit(happened: list[dict[str, Any]]) -> int | None:
     """Return the code that a container ended with last; None where the engine does not remember."""
-    codes = [
-        int(event["Actor"]["Attributes"].get("exitCode", 0))
-        for event in connection.events(now - timedelta(days=1), now)
-        if event.get("Action") == "die" and event["Actor"]["Attributes"].get("name") == name
-    ]
+    codes = [int(e["Actor"]["Attributes"].get("exitCode", 0)) for e in happened if e.get("Action") == "die"]
     return codes[-1] if codes else None
+
+
+def _ended_by(happened: list[dict[str, Any]]) -> str:
+    """Return whether somebody had the engine end a container the last time: "stop", "kill", or "" for neither."""
+    since = max((place for place, e in enumerate(happened) if e.get("Action") == "start"), default=-1)
+    actions = {str(event.get("Action")) for event in happened[since + 1 :]}
+    return next((action for action in ("stop", "kill") if action in actions), "")
+
+
+def _removed(happened: list[dict[str, Any]]) -> str:
+    """Return when a container was removed and what it ran, as far as the engine remembers."""
+    gone = [event for event in happened if event.get("Action") == "destroy"]
+    if not gone:
+        return ""
+    image = gone[-1]["Actor"]["Attributes"].get("image", "")
+    return f"{datetime.fromtimestamp(gone[-1]['timeNano'] / 1e9, UTC):%Y-%m-%d %H:%M:%S} UTC; it ran {image}"
 
 
 def _moment(text: str) -> datetime | None:
@@ -107,10 +123,14 @@ def _told(row: dict[Any, Any], restarts: float, minutes: float) -> tuple[Status,
     ends = f"docker logs --tail 50 {name}"
     loop = row["restarts"] >= restarts if state != "absent" else False
     if state == "absent":
-        told = "there is no such container: it was removed, or never made, or has another name"
-        return Status.CRITICAL, told, "see docker ps --all; make it: docker compose up -d"
+        told = "there is no such container: it was never made, or has another name"
+        if row["removed"]:
+            told = f"there is no such container: it was removed at {row['removed']}"
+        return Status.CRITICAL, told, "make it: docker compose up -d; docker ps --all shows what there is"
     if state == "restarting" or (state == "running" and loop and _minutes(row["now"], row["started"]) < minutes):
-        told = f"in a crash loop: {counted(row['restarts'], 'restart')} (policy {row['policy']}); it {_ended(row)}"
+        told = f"in a crash loop: {counted(int(row['restarts']), 'restart')} (policy {row['policy']}); it {_ended(row)}"
+        if row["oom_killed"]:
+            return Status.CRITICAL, told, _after(row, ends)
         return Status.CRITICAL, told, f"{ends}; more restarts do not help until what ends it is mended"
     if state in ("exited", "dead"):
         return Status.CRITICAL, f"does not run: it {_ended(row)}{_ago(row)}", _after(row, ends)
@@ -133,7 +153,7 @@ def _told(row: dict[Any, Any], restarts: float, minutes: float) -> tuple[Status,
     if row["health"] == "starting":
         return Status.WARNING, f"{since}; its health check has not passed yet", "look again in a minute"
     healthy = "healthy" if row["health"] == "healthy" else "no health check"
-    again = f", {counted(row['restarts'], 'restart')}" if row["restarts"] else ""
+    again = f", {counted(int(row['restarts']), 'restart')}" if row["restarts"] else ""
     return Status.OK, f"{since}, {healthy}{again}", ""
 
 
@@ -145,15 +165,23 @@ def _ended(row: dict[Any, Any]) -> str:
     if row["oom_killed"]:
         limit = f" of {as_bytes(row['memory_limit'])}" if row["memory_limit"] else ""
         return f"was killed for want of memory (its limit{limit} was reached; exit code {code})"
+    if row["ended_by"] == "stop":
+        return f"was stopped: somebody had the engine stop it (exit code {code})"
+    if row["ended_by"] == "kill":
+        return f"was killed: somebody had the engine kill it (exit code {code})"
     if code == 0:
-        return "ended by itself, without an error (exit code 0)"
+        return "ended with exit code 0: by itself, or because the engine itself was stopped"
     said = f": {row['error']}" if row["error"] else ""
     return f"ended with exit code {code} ({_ENDED_BY[code]}){said}" if code in _ENDED_BY else f"ended with {code}{said}"
 
 
 def _after(row: dict[Any, Any], ends: str) -> str:
     if row["oom_killed"]:
-        return f"{ends}; a restart helps for a while only: raise the limit, or find what grew"
+        name = row["container"]
+        return (
+            f"{ends}; docker start {name} helps for a while; find what grew, or raise the limit: "
+            f"docker update --memory MORE --memory-swap MORE {name}"
+        )
     if row["exit_code"] in (125, 126, 127):
         return "go back to the previous image: docker.images names it"
     return f"{ends}; then docker start {row['container']}"
@@ -162,7 +190,9 @@ def _after(row: dict[Any, Any], ends: str) -> str:
 def _ago(row: dict[Any, Any]) -> str:
     if row["finished"] is None or pd.isna(row["finished"]):
         return ""
-    return f", {_minutes(row['now'], row['finished']):,.0f} min ago ({row['finished']:%Y-%m-%d %H:%M} UTC)"
+    ago = _minutes(row["now"], row["finished"])
+    told = f"{ago:,.0f} min ago" if ago >= 1 else "just now"
+    return f", {told} ({row['finished']:%Y-%m-%d %H:%M:%S} UTC)"
 
 
 def _minutes(now: datetime, then: datetime | None) -> float:
@@ -176,5 +206,6 @@ containers = Question(
     check=check,
     source="docker inspect NAME",
     needs=(ContainersConnection,),
+    explained_by=EXPLAINED_BY,
     next="see the container's last lines",
 )

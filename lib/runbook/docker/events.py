@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 
 from runbook.connections import ContainersConnection
-from runbook.model import Asking, Finding, Question, Status
+from runbook.docker.explanations import EXPLAINED_BY
+from runbook.model import Asking, Finding, Question, Status, UsageError
 from runbook.model.units import counted
 
 COLUMNS = ["time", "container", "event", "exit_code", "image"]
@@ -14,6 +15,7 @@ _TOLD = {
     "create", "start", "restart", "stop", "kill", "die", "oom", "pause", "unpause", "destroy", "update", "rename",
     "health_status: unhealthy",
 }  # fmt: skip
+MOST_TOLD = 5
 
 
 def probe(asking: Asking, *, hours: float = 24.0) -> pd.DataFrame:
@@ -21,6 +23,8 @@ def probe(asking: Asking, *, hours: float = 24.0) -> pd.DataFrame:
 
     The engine remembers the last 256 events of all, and forgets them when it is restarted itself.
     """
+    if not hours > 0:
+        raise UsageError(f"hours is {hours:g}: a time of more than 0 hours can be looked back on")
     connection = asking.connection(ContainersConnection)
     until = datetime.now(UTC)
     rows = []
@@ -31,27 +35,53 @@ def probe(asking: Asking, *, hours: float = 24.0) -> pd.DataFrame:
             moment = datetime.fromtimestamp(event["timeNano"] / 1e9, UTC)
             rows.append((moment, actor.get("name", ""), action, actor.get("exitCode", ""), actor.get("image", "")))
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    frame.attrs = {"hours": hours}
+    frame.attrs = {"hours": hours, "forgotten": _forgotten(connection, set(frame["container"]), until, hours)}
     return frame
 
 
+def _forgotten(connection: ContainersConnection, remembered: set[str], until: datetime, hours: float) -> dict[str, str]:
+    """Return the containers that were started or ended in this time without the engine's remembering it, and when."""
+    found = {}
+    for name in connection.named.values():
+        state = (connection.inspect(name) or {}).get("State", {})
+        moments = [str(state.get(key, ""))[:19] for key in ("StartedAt", "FinishedAt")]
+        last = max(moments)
+        if name not in remembered and last >= f"{until - timedelta(hours=hours):%Y-%m-%dT%H:%M:%S}":
+            found[name] = last.replace("T", " ")
+    return found
+
+
 def check(frame: pd.DataFrame, *, deaths: float = 3) -> list[Finding]:
-    """Judge each container by what happened to it: out of memory is CRITICAL, more than ``deaths`` ends are WARNING.
+    """Judge each container by what happened to it: killed for want of memory is CRITICAL until it is started again,
+    then WARNING, as are more than ``deaths`` ends.
 
     A deployment ends a container once; whatever ends more often than three times a day is not well.
     """
     findings = []
     for name, happened in frame.groupby("container"):
         seen = happened["event"].value_counts()
-        told = ", ".join(f"{count} × {event}" for event, count in seen.items())
-        last = happened.iloc[-1]
-        message = f"{told}; last: {last['event']} at {last['time']:%Y-%m-%d %H:%M:%S} UTC"
+        last = happened.tail(MOST_TOLD)
+        told = ", ".join(f"{row['event']} {row['time']:%H:%M:%S}" for row in last.to_dict("records"))
+        message = f"{counted(len(happened), 'event')}, the last ones: {told} UTC of {last['time'].iloc[-1]:%Y-%m-%d}"
         status = Status.OK
         if seen.get("die", 0) > deaths:
-            status = Status.WARNING
+            status, message = Status.WARNING, f"ended {seen['die']} times; {message}"
         if seen.get("oom", 0):
-            status = Status.CRITICAL
+            # What runs again is judged by its state; that it was killed stays to be known.
+            after = happened[happened["time"] > happened.loc[happened["event"] == "oom", "time"].max()]
+            status = Status.WARNING if "start" in set(after["event"]) else Status.CRITICAL
+            moment = happened.loc[happened["event"] == "oom", "time"].max()
+            message = f"killed for want of memory, last at {moment:%Y-%m-%d %H:%M:%S} UTC; {message}"
         findings.append(Finding(object=str(name), status=status, message=message, value=len(happened), unit="events"))
+    findings += [
+        Finding(
+            object=name,
+            status=Status.UNKNOWN,
+            message=f"the engine remembers nothing of it, although it started or ended at {moment} UTC: it was "
+            "restarted itself, and forgets what was before",
+        )
+        for name, moment in frame.attrs["forgotten"].items()
+    ]
     if not findings:
         told = f"nothing happened to the containers in {counted(int(frame.attrs['hours']), 'hour')}"
         findings.append(Finding(object="containers", status=Status.OK, message=told, value=0, unit="events"))
@@ -65,6 +95,7 @@ events = Question(
     check=check,
     source="docker events --since 24h --until 0s --filter container=NAME",
     needs=(ContainersConnection,),
+    explained_by=EXPLAINED_BY,
     deadline=8,
     next="what happened first is the lead: look for what else changed at that moment",
 )

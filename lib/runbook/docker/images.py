@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from runbook.connections import ContainersConnection
+from runbook.docker.explanations import EXPLAINED_BY
 from runbook.model import Asking, Finding, Question, Status
 
 COLUMNS = ["part", "container", "image", "runs", "made", "tagged", "previous", "previous_made"]
@@ -94,5 +95,6 @@ images = Question(
     check=check,
     source="docker inspect --format '{{.Config.Image}} {{.Image}}' NAME; docker images",
     needs=(ContainersConnection,),
+    explained_by=EXPLAINED_BY,
     next="if trouble began when the image changed, go back to the one before it",
 )

@@ -3,11 +3,12 @@
 import pandas as pd
 
 from runbook.connections import ContainersConnection
-from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
+from runbook.docker.explanations import EXPLAINED_BY
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, UsageError
 from runbook.model.units import counted
 
 COLUMNS = ["time", "line"]
-LONGEST_LINE = 2000
+LONGEST_LINE, MOST_LINES = 2000, 10_000
 
 
 def probe(asking: Asking, *, part: str = "api", lines: int = 50) -> pd.DataFrame:
@@ -15,6 +16,8 @@ def probe(asking: Asking, *, part: str = "api", lines: int = 50) -> pd.DataFrame
 
     Raises `CouldNotFindOut` where there is no such container.
     """
+    if not 1 <= lines <= MOST_LINES:
+        raise UsageError(f"lines is {lines}: from 1 to {MOST_LINES} of the last lines can be read")
     connection = asking.connection(ContainersConnection)
     name = connection.named.get(part)
     if name is None:
@@ -44,5 +47,6 @@ output = Question(
     check=check,
     source="docker logs --tail 50 --timestamps NAME",
     needs=(ContainersConnection,),
+    explained_by=EXPLAINED_BY,
     next="read the last lines before it ended",
 )

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from runbook.connections import ContainersConnection
+from runbook.docker.explanations import EXPLAINED_BY
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, at_most
 from runbook.model.units import as_bytes
 
@@ -75,7 +76,7 @@ def check(frame: pd.DataFrame, *, warning: float = 80, critical: float = 90) -> 
         share = 100 * row["memory"] / row["memory_limit"] if row["memory_limit"] else None
         used = f"{as_bytes(row['memory'])} of {as_bytes(row['memory_limit'])}"
         subject = f"{row['part']} ({row['container']})"
-        told = f"{used}, {row['processes']} processes"
+        told = f"{used} ({share:.0f}%), {row['processes']} processes" if share is not None else used
         findings.append(at_most(f"{subject} memory", share, warning, critical, unit="%", message=told))
         if pd.notna(row["cpu_limit"]):
             busy, told = 100 * row["cpus"] / row["cpu_limit"], f"{row['cpus']:.2f} of {row['cpu_limit']:g} processors"
@@ -90,6 +91,7 @@ resources = Question(
     check=check,
     source="docker stats --no-stream NAME",
     needs=(ContainersConnection,),
+    explained_by=EXPLAINED_BY,
     deadline=8,
-    next="see what grew (docker top NAME); raise the limit by a plan of vertical-scaling",
+    next="see what grows (docker top, then its name); give it more: docker update --memory MORE --memory-swap MORE",
 )

@@ -95,7 +95,7 @@ def check(
         Finding(
             object=f"{row['what']} {row['subject'][:150]}",
             status=Status.CRITICAL if row["what"] == "5xx" and row["after"] > critical_share else Status.WARNING,
-            message=f"{row['before']:.3g} → {row['after']:.3g} {row['unit']}",
+            message=f"{_shown(row['before'])} → {_shown(row['after'])} {row['unit']}",
             value=row["after"],
             unit=row["unit"],
         )
@@ -110,6 +110,10 @@ def check(
         *findings,
         Finding(object="volume", status=Status.OK, message=told, value=volume["after"], unit="entries/h"),
     ]
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 compared = Question(

@@ -61,6 +61,7 @@ size = Question(
     explained_by={
         "api.liveness": "the service does not answer as it should",
         "redis.reachable": "the service answers 500 to everything after it lost Redis",
+        "redis.memory": "a full Redis refuses every write, and with it the service every request",
         "postgres.reachable": "the service cannot count its queue without PostgreSQL",
     },
 )
