@@ -15,6 +15,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import trustme
 
@@ -642,3 +643,10 @@ def test_the_service_sees_who_asks_and_nothing_but_reading(service: Hostile, pro
     connection.close()
     assert connection.identity == {"what": "service", "where": service.url, "version": "1.2.3"}
     assert all(head.startswith("GET ") and "user-agent: runbook a-notebook" in head.lower() for head in service.seen)
+
+
+def test_a_refusal_of_the_runbooks_own_address_is_no_verdict_on_readiness() -> None:
+    frame = pd.DataFrame([{"part": "ready", "ready": False, "status": 429, "ms": 1.0, "reason": ""}])
+    (told,) = api.readiness.check(frame)
+    assert told.status is Status.UNKNOWN and "refuses the runbook's own address" in told.message
+    assert "run it again" in told.next

@@ -264,7 +264,7 @@ def test_a_demo_leaves_nothing_but_its_evidence_and_takes_down_what_a_killed_one
     assert left.exists and processes.find(left)
     ended = runbook("demo")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "verdict" in ended.stdout and "evidence: " in ended.stdout and "all runs: " in ended.stdout
+    assert "verdict" in ended.stdout and "evidence of " in ended.stdout and "all runs: " in ended.stdout
     assert not left.exists and not processes.find(left)
     assert not [place.name for place in all_places() if place.name.startswith("demo-")]
 

@@ -48,4 +48,9 @@ def not_answered(obj: str, kind: str, reason: str) -> Finding:
     """
     status = Status.UNKNOWN if kind == "not-configured" else Status.CRITICAL
     after = "see whether its process or container runs and what its last log lines say"
+    if kind == "timeout":
+        after = (
+            "where it accepts and keeps silent it hangs: keep what it does now (docker top, its last log lines) before "
+            "a restart; where not even that, see its process or container, its host and the network"
+        )
     return Finding(object=obj, status=status, message=reason, value=kind, next=after)

@@ -46,7 +46,12 @@ def check(frame: pd.DataFrame) -> list[Finding]:
     reason = f": {whole['reason']}" if whole.get("reason") else ""
     message = f"/ready answered {whole['status']}{reason}{parts}"
     value = int(whole["status"])
-    return [Finding(object="service", status=Status.CRITICAL, message=message, value=value, unit="HTTP status")]
+    if value == 429:
+        status, after = Status.UNKNOWN, "wait a minute and run it again, or let the runbook's own address through"
+        message = "/ready answered 429: the rate limit refuses the runbook's own address; readiness is not known"
+    else:
+        status, after = Status.CRITICAL, ""
+    return [Finding(object="service", status=status, message=message, value=value, unit="HTTP status", next=after)]
 
 
 readiness = Question(

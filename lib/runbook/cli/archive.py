@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runbook.evidence.archive import archive_folder, find_run
 from runbook.evidence.records import Kept, all_kept, kept
-from runbook.model import RunFailed, UsageError
+from runbook.model import Findings, RunFailed, UsageError
 from runbook.model.text import printable
 
 
@@ -51,8 +51,10 @@ def show_run(arguments: argparse.Namespace) -> int:
     _say(f"  {record.mode} run by {record.operator or '?'}, {record.started or '?'} to {record.ended or '?'}")
     for line in [*([f"error: {record.error}"] if record.error else []), *record.remarks]:
         _say(f"  {printable(line)}")
-    for finding in record.findings:
+    for finding in Findings(record.findings).worst_first():
         _say(f"  {finding.status:<8} {printable(f'{finding.check}: {finding.object}: {finding.message}')}")
+        if finding.bad and finding.next:
+            _say(f"           next: {printable(finding.next)}")
     if run.state == "interrupted":
         _say("  it was ended before it was sealed: what it holds proves nothing")
         return 0

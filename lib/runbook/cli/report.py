@@ -125,8 +125,10 @@ class Report:
             for finding in record.findings:
                 key = "acknowledged" if finding.acknowledged else str(finding.status)
                 counted[key] = counted.get(key, 0) + 1
-            told = ", ".join(f"{n} {status}" for status, n in counted.items())
-            verdict = Text(record.status, _STYLE[record.status])
+            order = [*(str(status) for status in sorted(Status, key=lambda s: s.severity)), "acknowledged"]
+            told = ", ".join(f"{counted[status]} {status}" for status in order if status in counted)
+            begun = record.run_id or record.status != FAILED
+            verdict = Text(record.status, _STYLE[record.status]) if begun else Text("not run", "dim")
             table.add_row(record.notebook, record.target, verdict, told, f"{record.seconds:.1f} s")
         with self._while_read():
             self._console.print()
@@ -154,7 +156,8 @@ class Report:
             self._say(Text(printable(f"  FAILED     {record.notebook}: {record.error}"), "bold red"))
         if record.evidence:
             page = Path(record.evidence, REPORT_FILE)
-            self._say(Text(f"evidence: {page if page.exists() else record.evidence}"))
+            whose = f"evidence of {record.notebook}" if self._many else "evidence"
+            self._say(Text(f"{whose}: {page if page.exists() else record.evidence}"))
 
     def _line(self, finding: Finding, name: str = "") -> Text:
         text = Text("  ")
@@ -181,5 +184,7 @@ class Report:
 
 
 def _severity(record: RunRecord) -> int:
-    """Return a rank to sort by: what failed first, then by verdict."""
-    return -1 if record.status == FAILED else Status(record.status).severity
+    """Return a rank to sort by: what failed first, then by verdict; last what was never begun, and says nothing."""
+    if record.status == FAILED:
+        return -1 if record.run_id else len(Status)
+    return Status(record.status).severity

@@ -113,7 +113,12 @@ def check(frame: pd.DataFrame, *, restarts: float = 3, minutes: float = 10) -> l
 def _judged(row: dict[Any, Any], restarts: float, minutes: float) -> Finding:
     status, message, then = _told(row, restarts, minutes)
     return Finding(
-        object=f"{row['part']} ({row['container']})", status=status, message=message, next=then, value=row["state"]
+        object=f"{row['part']} ({row['container']})",
+        status=status,
+        message=message,
+        next=then,
+        value=row["state"],
+        source=f"docker inspect {row['container']}",
     )
 
 

@@ -29,7 +29,7 @@ def probe(asking: Asking, *, part: str = "api", lines: int = 50) -> pd.DataFrame
     frame = pd.DataFrame(
         [(time[:19].replace("T", " "), line[:LONGEST_LINE]) for time, _, line in parts], columns=COLUMNS
     )
-    frame.attrs = {"container": name}
+    frame.attrs = {"container": name, "lines": lines}
     return frame
 
 
@@ -37,7 +37,9 @@ def check(frame: pd.DataFrame) -> list[Finding]:
     """Tell how many lines there are; they are to be read, not judged."""
     last = f"; the last at {frame['time'].iloc[-1]} UTC: {frame['line'].iloc[-1][:200]}" if len(frame) else ""
     message = f"{counted(len(frame), 'line')}{last}" if len(frame) else "it wrote nothing at all"
-    return [Finding(object=frame.attrs["container"], status=Status.OK, message=message, value=len(frame), unit="lines")]
+    name = frame.attrs["container"]
+    source = f"docker logs --tail {frame.attrs['lines']} --timestamps {name}"
+    return [Finding(object=name, status=Status.OK, message=message, value=len(frame), unit="lines", source=source)]
 
 
 output = Question(
