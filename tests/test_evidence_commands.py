@@ -196,3 +196,9 @@ def test_a_key_that_others_can_read_seals_nothing_and_the_run_says_so(
     status, document = run_json(NOTEBOOK)
     assert status == 70 and "chmod 600" in str(document.runs[0].error)
     assert document.runs[0].findings
+
+
+def test_a_status_that_there_is_not_is_64(runbook: Call) -> None:
+    ended = runbook("evidence", "list", "--status", "bad")
+    assert ended.returncode == 64 and "'BAD'" in ended.stderr
+    assert runbook("evidence", "list", "--status", "ok").returncode == 0

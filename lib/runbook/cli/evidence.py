@@ -18,7 +18,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--target", default="", metavar="T")
     listing.add_argument("--notebook", default="", metavar="NAME")
     listing.add_argument("--incident", default="", metavar="I")
-    listing.add_argument("--status", default="", metavar="S", help="OK, WARNING, CRITICAL, UNKNOWN or FAILED")
+    statuses = ["", "OK", "WARNING", "CRITICAL", "UNKNOWN", "FAILED"]
+    told = "OK, WARNING, CRITICAL, UNKNOWN or FAILED"
+    listing.add_argument("--status", default="", type=str.upper, choices=statuses, metavar="S", help=told)
     listing.add_argument("-n", dest="most", type=int, default=30, metavar="N", help="at most so many (30; 0 for all)")
 
     show = commands.add_parser("show", help="one run: its facts, its findings, its seal")

@@ -74,6 +74,8 @@ def find_notebook(name: str) -> Notebook:
     known = {notebook.name: notebook for notebook in all_notebooks()}
     if wanted in known:
         return known[wanted]
-    near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.4) or [n for n in known if wanted and wanted in n]
+    near = difflib.get_close_matches(wanted.lower(), known, n=3, cutoff=0.4) or [
+        n for n in known if wanted and wanted in n
+    ]
     hint = f"did you mean {' or '.join(near)}?" if near else "`runbook list` shows all"
     raise UsageError(f"unknown notebook {name!r}; {hint}")
