@@ -167,7 +167,7 @@ class LogsConnection(Connection):
         # Its remark about a file that is no text stands on either stream, by its version.
         printed -= b"inary file" in last
         binary = b"inary file" in last + complaint
-        stopped = ", and goes no further for a byte that is no text" if binary else ""
+        stopped = ": it stops at a byte that is no text" if binary else ""
         return f"the runbook's grep '{expression}' prints {counted(printed, 'line')} of this day's file{stopped}"
 
     def close(self) -> None:
