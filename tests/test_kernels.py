@@ -405,7 +405,7 @@ def test_a_template_that_hangs_keeps_no_run_beyond_its_deadline(collection: Call
     argv = [sys.executable, "-m", "runbook", "run", collection(OPEN), "--json", "--deadline", "3"]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     template_of(process.pid).send_signal(signal.SIGSTOP)
-    record = only(decoded(process.communicate(timeout=20)[0]))
+    record = only(decoded(process.communicate(timeout=40)[0]))
     assert process.returncode == 70
     assert record.error == "the run took longer than its deadline of 3 s; no cell had been run"
     assert Path(record.evidence, "seal.json").exists()
