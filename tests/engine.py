@@ -1,11 +1,9 @@
 """A Docker engine of the tests: started on a socket in a folder of its own, without a network, and ended with it."""
 
-import io
 import os
 import shutil
 import signal
 import subprocess
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +13,8 @@ from pathlib import Path
 
 import docker
 import pytest
+
+from runbook_sandbox.containers import image_of_busybox
 
 SECONDS = 40
 
@@ -28,20 +28,7 @@ class Engine:
 
     def image(self, name: str, **files: bytes) -> None:
         """Make an image of busybox and some files in its root."""
-        busybox = shutil.which("busybox")
-        assert busybox is not None
-        held = io.BytesIO()
-        with tarfile.open(fileobj=held, mode="w") as tar:
-            tar.add(os.path.realpath(busybox), "bin/busybox")
-            for tool in ("sh", "cat", "sleep"):
-                link = tarfile.TarInfo(f"bin/{tool}")
-                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-                tar.addfile(link)
-            for path, content in files.items():
-                told = tarfile.TarInfo(path)
-                told.size = len(content)
-                tar.addfile(told, io.BytesIO(content))
-        self.client.api.import_image_from_data(held.getvalue(), repository=name, tag="latest")
+        self.client.api.import_image_from_data(image_of_busybox(**files), repository=name, tag="latest")
 
     def run(self, name: str, image: str, *command: str) -> None:
         """Start a container under a name."""

@@ -143,11 +143,12 @@ def _image(engine: Any, part: str) -> str:
     try:
         engine.images.get(name)
     except docker.errors.ImageNotFound:
-        engine.api.import_image_from_data(_busybox(), repository=name, tag="latest")
+        engine.api.import_image_from_data(image_of_busybox(), repository=name, tag="latest")
     return name
 
 
-def _busybox() -> bytes:
+def image_of_busybox(**files: bytes) -> bytes:
+    """Return an image, as a tar file to be imported: a static busybox, and files by their paths in it."""
     found = shutil.which("busybox")
     if found is None:
         raise SandboxError("the images are made of a static busybox; on Debian or Ubuntu: apt install busybox-static")
@@ -162,6 +163,10 @@ def _busybox() -> bytes:
             told = tarfile.TarInfo(folder)
             told.type, told.mode = tarfile.DIRTYPE, 0o1777
             tar.addfile(told)
+        for path, content in files.items():
+            told = tarfile.TarInfo(path)
+            told.size = len(content)
+            tar.addfile(told, io.BytesIO(content))
     return held.getvalue()
 
 
