@@ -604,7 +604,7 @@ def test_the_note_counts_what_the_runbooks_own_grep_prints_and_not_its_complaint
     today.write_bytes(damage + (entry(level="ERROR") * 2).encode())
     note = run.ask(logs.errors, window=WINDOW).findings[0].message
     assert f"grep 'ERROR' {told} of this day's file" in note
-    assert ("for a byte that is no text" in note) is bool(damage)
+    assert ("at a byte that is no text" in note) is bool(damage)
 
 
 def test_the_note_stands_beside_the_first_finding_only() -> None:
