@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import runbook.target
-from runbook.cli.run import check_names
+from runbook.cli.names import check_names
 from runbook.kernels.questions import all_questions
 from runbook.model import CouldNotFindOut, UsageError
 from runbook.target import load_target, profile_folders, resolve, target_names

@@ -9,7 +9,8 @@ import os
 import shutil
 import sys
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ _MOUNTED = (
 _SECONDS = 30
 
 
-def client() -> Any:
-    """Return a client of the engine that DOCKER_HOST or the usual socket leads to; raises `SandboxError`."""
+@contextmanager
+def engine() -> Iterator[Any]:
+    """Hold a client of the engine that DOCKER_HOST or the usual socket leads to; raises `SandboxError`."""
     import docker
 
     try:
@@ -38,7 +40,10 @@ def client() -> Any:
             "no Docker engine answers; start one (it needs no network: "
             "`dockerd --bridge=none --iptables=false` does), or leave --docker out"
         ) from error
-    return found
+    try:
+        yield found
+    finally:
+        found.close()
 
 
 def container_name(place: Place, part: str) -> str:
@@ -50,16 +55,16 @@ def start(place: Place, part: str, argv: Sequence[str | Path], *, cwd: Path, use
     """Start a part's container, which is made on the first call, and return the pid of its first process."""
     import docker
 
-    engine, name = client(), container_name(place, part)
-    try:
+    name = container_name(place, part)
+    with engine() as client, _starting(name):
         try:
-            container = engine.containers.get(name)
+            container = client.containers.get(name)
             if container.labels.get(LABEL) != str(place.folder):
                 raise SandboxError(f"there is a container {name} that is none of this sandbox; choose another --name")
             container.start()
         except docker.errors.NotFound:
-            container = engine.containers.run(
-                _image(engine, part),
+            container = client.containers.run(
+                _image(client, part),
                 [os.fspath(part) for part in argv],
                 name=name,
                 detach=True,
@@ -75,40 +80,36 @@ def start(place: Place, part: str, argv: Sequence[str | Path], *, cwd: Path, use
             )
         container.reload()
         return int(container.attrs["State"]["Pid"])
+
+
+@contextmanager
+def _starting(name: str) -> Iterator[None]:
+    import docker
+
+    try:
+        yield
     except docker.errors.DockerException as error:
         raise SandboxError(f"container {name} did not start: {getattr(error, 'explanation', None) or error}") from error
-    finally:
-        engine.close()
 
 
 def pid(place: Place, part: str) -> int | None:
     """Return the pid of the first process in a part's container; None where it does not run."""
     import docker
 
-    engine = client()
-    try:
-        state = engine.api.inspect_container(container_name(place, part))["State"]
-    except docker.errors.NotFound:
-        return None
-    finally:
-        engine.close()
-    return int(state["Pid"]) or None
+    with engine() as client, suppress(docker.errors.NotFound):
+        return int(client.api.inspect_container(container_name(place, part))["State"]["Pid"]) or None
+    return None
 
 
 def unpause(place: Place, part: str) -> bool:
     """Let a part's container go on where somebody paused it; return whether that was so."""
     import docker
 
-    engine = client()
-    try:
-        container = engine.containers.get(container_name(place, part))
+    with engine() as client, suppress(docker.errors.NotFound):
+        container = client.containers.get(container_name(place, part))
         if container.status == "paused":
             container.unpause()
             return True
-    except docker.errors.NotFound:
-        return False
-    finally:
-        engine.close()
     return False
 
 
@@ -116,34 +117,27 @@ def tail(place: Place, part: str) -> str:
     """Return the last lines that a part's container wrote."""
     import docker
 
-    engine = client()
-    try:
-        told: bytes = engine.containers.get(container_name(place, part)).logs(tail=5)
+    with engine() as client, suppress(docker.errors.DockerException):
+        told: bytes = client.containers.get(container_name(place, part)).logs(tail=5)
         return told.decode("utf-8", "replace")
-    except docker.errors.DockerException:
-        return ""
-    finally:
-        engine.close()
+    return ""
 
 
 def remove(place: Place) -> None:
     """Remove every container of a sandbox; raises `SandboxError` where the engine does not answer."""
-    engine = client()
-    try:
-        for container in engine.containers.list(all=True, filters={"label": f"{LABEL}={place.folder}"}):
+    with engine() as client:
+        for container in client.containers.list(all=True, filters={"label": f"{LABEL}={place.folder}"}):
             container.remove(force=True)
-    finally:
-        engine.close()
 
 
-def _image(engine: Any, part: str) -> str:
+def _image(client: Any, part: str) -> str:
     import docker
 
     name = IMAGE.format(part=part)
     try:
-        engine.images.get(name)
+        client.images.get(name)
     except docker.errors.ImageNotFound:
-        engine.api.import_image_from_data(image_of_busybox(), repository=name, tag="latest")
+        client.api.import_image_from_data(image_of_busybox(), repository=name, tag="latest")
     return name
 
 

@@ -56,7 +56,8 @@ def up(
     place.create()
     try:
         if docker:
-            containers.client().close()
+            with containers.engine():
+                pass  # asked before anything is made
         _up(place, mode, ports or {}, targets if targets is not None else targets_folder(), docker=docker)
     except (OSError, subprocess.CalledProcessError) as error:
         down(place)

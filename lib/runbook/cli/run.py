@@ -4,11 +4,10 @@ The template of the kernels starts before the rest of this command is imported: 
 """
 
 import argparse
-import difflib
 import os
 import signal
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -176,6 +175,7 @@ def template(kernel: str, runs: int) -> "Iterator[Template | None]":
 
 
 def _targets(names: Sequence[str], forking: "Template | None") -> "list[Target]":
+    from runbook.cli.names import check_names
     from runbook.target import load_target
 
     targets = [load_target(name) for name in dict.fromkeys(names)]
@@ -257,39 +257,6 @@ def exit_status(records: Sequence[RunRecord]) -> int:
     if not records or any(record.exit == EXIT_FAILED for record in records):
         return EXIT_FAILED
     return verdict(Status(record.status) for record in records).exit_status
-
-
-def check_names(target: "Target", forking: "Template | None" = None) -> None:
-    """Refuse a profile that names a check or a threshold that does not exist: it would be without effect."""
-    named = [
-        *target.thresholds,
-        *(entry.check for entry in target.acknowledge),
-        *(entry.check for entry in target.not_applicable),
-    ]
-    if not named:
-        return
-    known = _thresholds(forking)
-    for name in named:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"profile {target.name}: there is no check {name!r}{hint}")
-    for name, thresholds in target.thresholds.items():
-        unknown = sorted(set(thresholds) - set(known[name]))
-        if unknown:
-            there = ", ".join(known[name]) or "none"
-            raise UsageError(f"profile {target.name}: {name} has no threshold {', '.join(unknown)}; it has {there}")
-
-
-def _thresholds(forking: "Template | None") -> Mapping[str, Collection[str]]:
-    """Return the thresholds of every question: as the template knows them, or by importing the questions here."""
-    from runbook.kernels import questions
-    from runbook.kernels.owner import TemplateGone
-
-    if forking is not None:
-        with suppress(TemplateGone):
-            return forking.thresholds()
-    return questions.thresholds()
 
 
 def _values(notebook: Notebook, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from papermill.engines import Engine, NotebookExecutionManager, papermill_engine
 from traitlets.config import Config
 
 from runbook.kernels import provisioner
-from runbook.kernels.owner import Template
+from runbook.kernels.owner import ForkedProcess, Template
 from runbook.model.protocol import FINDINGS_MIME, Message, decode
 from runbook.redaction import Redactor
 from runbook.redaction.document import join_streams
@@ -185,12 +185,12 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
     async def _async_cleanup_kernel(self) -> None:
         """Tell the kernel to end, and end it where it does not: it has nothing left to do that anybody waits for.
 
-        A forked kernel is waited for at the end of its run (`Session.end`), when its evidence is written.
+        A forked kernel is waited for at the end of its run, when its evidence is written.
         """
         try:
             if await self.km.is_alive():
                 await self.km.request_shutdown()
-            if self.session.template is None:
+            if not isinstance(self.session.process, ForkedProcess):
                 end = time.monotonic() + KERNEL_GRACE
                 while time.monotonic() < end and await self.km.is_alive():
                     await asyncio.sleep(0.005)
