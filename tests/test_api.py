@@ -33,6 +33,7 @@ EVERY = (*api.questions, queue.size)
 PATHS = {
     "api.liveness": "/health", "api.readiness": "/ready", "api.user_request": USER, "api.circuit_breakers": "/health",
     "api.active_alerts": "/alerts", "api.rate_limits": "/health", "queue.size": STATISTICS,
+    "api.error_rate": USER,
 }  # fmt: skip
 HEALTH = {
     "status": "healthy", "version": "1.2.3", "circuit_breakers": {"ollama": {"state": "closed"}},
@@ -275,11 +276,35 @@ def test_500_everywhere_is_critical_where_users_feel_it_and_unknown_where_nothin
 ) -> None:
     service.answers = {"*": http({"detail": "Internal server error"}, 500)}
     answers = ask(*EVERY)
-    critical = dict.fromkeys(("api.liveness", "api.readiness", "api.user_request"), CRITICAL)
+    critical = dict.fromkeys(("api.liveness", "api.readiness", "api.user_request", "api.error_rate"), CRITICAL)
     assert verdicts(answers) == {**dict.fromkeys(PATHS, UNKNOWN), **critical}
     assert all(f"{PATHS[answer.question.name]} answered 500" in only(answer).message for answer in answers[:2])
     assert only(answers[2]).object == USER and "Internal server error" in only(answers[2]).message
-    assert all("answered 500" in only(answer).message for answer in answers)
+    assert all("answered 500" in only(answer).message or "(500)" in only(answer).message for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("failing", "says", "status"),
+    [(0, "0 of 10 requests in a row failed", OK), (1, "1 of 10 requests in a row failed (500)", WARNING),
+     (2, "2 of 10 requests in a row failed (500)", CRITICAL)],
+)  # fmt: skip
+def test_one_replica_that_fails_is_seen_by_ten_requests_in_a_row(
+    failing: int, says: str, status: Status, service: Hostile, ask: Callable[..., Any]
+) -> None:
+    left = iter([True] * failing + [False] * 10)
+
+    def sometimes(line: socket.socket) -> None:
+        line.sendall(http({"detail": "boom"}, 500) if next(left) else http({"documents": []}))
+
+    service.answers[USER] = sometimes
+    found = ask(api.error_rate)
+    assert (found.message, found.status) == (says, status)
+
+
+def test_refused_requests_leave_the_error_rate_unknown(service: Hostile, ask: Callable[..., Any]) -> None:
+    service.answers[USER] = http({"error": "Rate limit exceeded"}, 429)
+    found = ask(api.error_rate)
+    assert found.status is UNKNOWN and "10 of 10 requests in a row were refused with 429" in found.message
 
 
 def test_503_on_ready_names_what_is_not_ready_also_where_health_stays_healthy(

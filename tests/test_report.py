@@ -14,7 +14,8 @@ from hostile import Browser, canary, elements_of, find_browser, payloads, ran, w
 from runbook.evidence.report import ReportError, render_report
 from runbook.model import Finding, Status
 from runbook.model.finding import Acknowledgement
-from runbook.model.protocol import RunRecord
+from runbook.model.plan import Entry, Helped, Plan, PlanState, PostCheck, Step
+from runbook.model.protocol import PlanRecord, RunRecord
 
 RUN_ID = "run_20261124T080000Z_morning-health-check_abcdef"
 PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"0" * 20).decode()
@@ -250,7 +251,35 @@ def hostile_record(text: str, number: int = 0) -> RunRecord:
         explained_by=text if number % 2 else "",
     )
     named = dict.fromkeys(("target", "notebook", "incident", "operator", "run_id", "status", "error"), text)
-    return record(finding, **named, plans=[{text: text}])
+    return record(finding, **named, plans=[hostile_plan(text, finding)])
+
+
+def hostile_plan(text: str, finding: Finding) -> PlanRecord:
+    step = Step(act=text, shown=text, arguments={text: text}, previewed=False)
+    names = (
+        "id",
+        "change",
+        "summary",
+        "notebook",
+        "target",
+        "user",
+        "host",
+        "made",
+        "expires",
+        "irreversible",
+        "undoes",
+    )
+    plan = Plan(
+        **dict.fromkeys(names, text), identity={text: {text: text}}, arguments={text: text}, observed={text: text},
+        expected={text: text}, steps=[step], blast_radius=[text], inverse=[step], restored={text: text},
+        checks=[PostCheck(question=text)], patience=1.0,
+    )  # fmt: skip
+    helped = Helped(answer=text, changed=[text], left=[text])
+    entry = Entry(at=text, event="outcome", step=1, told=text, user=text, host=text, run_id=text)
+    return PlanRecord(
+        id=text, summary=text, steps=[text], state=PlanState.FAILED, plan=plan, journal=[entry], before=[finding],
+        after=[finding], helped=helped, told=[text],
+    )  # fmt: skip
 
 
 def test_the_payloads_do_run_where_nothing_stops_them(browser: Browser, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "lib" / "pyproject.toml").read_text())["project"]
 # What conda-forge calls otherwise than the Python index does.
 CONDA_NAMES = {
+    "ruamel-yaml": "ruamel.yaml",
     "docker": "docker-py",
     "redis": "redis-py",
     "jupyter-client": "jupyter_client",
@@ -70,7 +71,7 @@ def test_the_commands_that_made_the_locks_are_in_the_readme() -> None:
 
 def test_the_conda_environment_agrees_with_the_project() -> None:
     text = (ROOT / "environment.yml").read_text()
-    listed = dict(re.findall(r"^  - ([a-z0-9_-]+)(?: (>=[\d.]+))?$", text, re.MULTILINE))
+    listed = dict(re.findall(r"^  - ([a-z0-9._-]+)(?: (>=[\d.]+))?$", text, re.MULTILINE))
     assert f"python {PROJECT['requires-python']}" in text
     assert {"postgresql", "redis-server", "jupyterlab", "nbval"} <= set(listed)
     assert re.search(r"- pip:\n\s+- -e \./lib", text)

@@ -119,6 +119,16 @@ def test_a_notebook_declares_what_its_questions_need(notebook: Notebook) -> None
 
 
 @each_notebook
+def test_a_notebook_changes_something_by_a_plan_and_its_token_only(notebook: Notebook) -> None:
+    cells = [source(cell) for cell in code_cells(notebook)]
+    planned = [name for cell in cells for name in re.findall(r"^(\w+) = run\.propose\(", cell, re.MULTILINE)]
+    applied = [cell for cell in cells if "run.apply(" in cell]
+    assert applied == [f"run.apply({name}, confirm)" for name in planned]
+    assert bool(planned) == (notebook.metadata.changes == "plans") == ("confirm" in declared(notebook))
+    assert not planned or declared(notebook)["confirm"].default == ""
+
+
+@each_notebook
 def test_stored_outputs_are_those_of_a_healthy_run_in_order(notebook: Notebook) -> None:
     cells = code_cells(notebook)
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
@@ -169,6 +179,7 @@ def test_numbers_in_prose_are_the_thresholds(notebook: Notebook) -> None:
         "logs.compared": ("is {:g} times what it was", lambda t: t["times"]),
         "logs.recent": ("no more than {:g} errors a minute", lambda t: t["warning"]),
         "postgres.administrators": ("within {:g} days", lambda t: t["days"]),
+        "api.error_rate": ("more than {:g}% is a P1", lambda t: t["critical"]),
         "clock.offsets": ("within {:g} s", lambda t: t["warning"]),
         "docker.containers": ("{:g} restarts, the last within 10 min", lambda t: t["restarts"]),
         "docker.events": ("more than {:g} times a day", lambda t: t["deaths"]),

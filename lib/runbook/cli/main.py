@@ -36,6 +36,7 @@ def build_parser() -> Parser:
     run.add_argument("--target", action="append", metavar="T", help="a profile's name; more than once for more targets")
     run.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
     run.add_argument("--incident", default="", metavar="I", help="the incident that the run belongs to")
+    run.add_argument("--confirm", default="", metavar="TOKEN", help="carry out the plan that this token confirms")
     run.add_argument("--deadline", type=seconds, metavar="S", help="bound for each run, in seconds")
     run.add_argument("--cell-deadline", type=seconds, metavar="S", help="bound for each cell, in seconds (120)")
     run.add_argument("--jobs", type=jobs, metavar="N", help="how many runs at a time (as many as there are cores)")
@@ -55,6 +56,12 @@ def build_parser() -> Parser:
         from runbook.cli.evidence import add_commands as add_evidence_commands
 
         add_evidence_commands(evidence)
+
+    plans = commands.add_parser("plans", help="changes that were planned: list, show, close")
+    if sys.argv[1:2] == ["plans"]:
+        from runbook.cli.plans import add_commands as add_plans_commands
+
+        add_plans_commands(plans)
 
     sandbox = commands.add_parser("sandbox", help="the practice stack: up, status, break, heal, down")
     if sys.argv[1:2] == ["sandbox"]:
@@ -129,6 +136,10 @@ def _dispatch() -> int:
         from runbook.cli import evidence
 
         return evidence.run(arguments)
+    if arguments.command == "plans":
+        from runbook.cli import plans
+
+        return plans.run(arguments)
     from runbook.cli import sandbox
 
     return sandbox.run(arguments)

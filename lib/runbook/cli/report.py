@@ -13,10 +13,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
+from runbook.cli.confirmation import how_to_confirm
 from runbook.evidence.archive import INDEX_FILE
 from runbook.model import Finding, Findings, Status
 from runbook.model.layout import REPORT_FILE
-from runbook.model.protocol import RunRecord
+from runbook.model.plan import PlanState
+from runbook.model.plan_text import plan_lines
+from runbook.model.protocol import PlanRecord, RunRecord
 from runbook.model.text import printable
 from runbook.runner.run import FAILED
 
@@ -152,12 +155,20 @@ class Report:
         for cause in dict.fromkeys(finding.explained_by for finding in ordered if finding.explained_by):
             explained = dict.fromkeys(f.check for f in ordered if f.explained_by == cause)
             self._say(Text(printable(f"  explained by {cause}: {', '.join(explained)}")))
+        for plan in record.plans:
+            self._plan(plan)
         if record.error:
             self._say(Text(printable(f"  FAILED     {record.notebook}: {record.error}"), "bold red"))
         if record.evidence:
             page = Path(record.evidence, REPORT_FILE)
             whose = f"evidence of {record.notebook}" if self._many else "evidence"
             self._say(Text(f"{whose}: {page if page.exists() else record.evidence}"))
+
+    def _plan(self, plan: PlanRecord) -> None:
+        for line in plan_lines(plan):
+            self._say(Text(f"  {printable(line)}"))
+        if plan.state is PlanState.PLANNED and not plan.told:
+            self._say(Text(f"    nothing was changed; {how_to_confirm(plan)}", "bold"))
 
     def _line(self, finding: Finding, name: str = "") -> Text:
         text = Text("  ")

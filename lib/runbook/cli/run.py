@@ -42,13 +42,16 @@ def run(arguments: argparse.Namespace) -> int:
     notebooks = [find_notebook(name) for name in dict.fromkeys(arguments.notebooks)]
     values = {notebook.name: _values(notebook, arguments) for notebook in notebooks}
     names = list(dict.fromkeys(arguments.target or ["sandbox"]))
+    if arguments.confirm:
+        values[notebooks[0].name]["confirm"] = _confirmed(arguments.confirm, notebooks, names)
     with stopping() as stop, template(arguments.kernel, len(notebooks) * len(names)) as forking:
         from runbook.evidence.archive import archive_folder
         from runbook.runner.batch import Task
 
         targets = _targets(names, forking)
         tasks = [Task(notebook, target, values[notebook.name]) for target in targets for notebook in notebooks]
-        unfinished = _noted(tasks, archive_folder(), arguments)
+        # What was confirmed is done once: no batch goes on with it.
+        unfinished = _noted(tasks, archive_folder(), arguments) if not arguments.confirm else None
         return _run(dict(enumerate(tasks)), unfinished, forking, stop, arguments)
 
 
@@ -57,9 +60,11 @@ def _resume(arguments: argparse.Namespace) -> int:
     from runbook.evidence.archive import archive_folder
     from runbook.runner.unfinished import Unfinished
 
-    given = [arguments.notebooks, arguments.parameters, arguments.target, arguments.incident]
+    given = [arguments.notebooks, arguments.parameters, arguments.target, arguments.incident, arguments.confirm]
     if any(given):
-        raise UsageError("--resume goes on with what was begun: it takes no notebook, parameter, target or incident")
+        raise UsageError(
+            "--resume goes on with what was begun: it takes no notebook, parameter, target, incident or token"
+        )
     unfinished = Unfinished.resume(archive_folder())
     note = unfinished.note
     left = {place: entry for place, entry in enumerate(note.entries) if not entry.run_id}
@@ -109,10 +114,11 @@ def _run(
         unfinished=unfinished,
     )
     if arguments.json:
+        from runbook.cli.confirmation import with_tokens
         from runbook.runner.run import as_json
 
         with suppress(BrokenPipeError):  # whoever reads has gone; the verdict stands
-            sys.stdout.write(as_json(records) + "\n")
+            sys.stdout.write(as_json(with_tokens(records)) + "\n")
             sys.stdout.flush()
     else:
         report.table(records)
@@ -263,11 +269,26 @@ def _values(notebook: Notebook, arguments: argparse.Namespace) -> dict[str, Any]
     values = parse(notebook, arguments.parameters)
     if "target" in values:
         raise UsageError("the target is chosen by --target, so that its secrets are known before anything is written")
+    if "confirm" in values:
+        raise UsageError("a plan is confirmed by --confirm TOKEN, which is checked before anything starts")
     if arguments.incident:
         if "incident" not in declared(notebook):
             raise UsageError(f"notebook {notebook.name} has no parameter incident")
         values["incident"] = arguments.incident
     return values
+
+
+def _confirmed(token: str, notebooks: Sequence[Notebook], targets: Sequence[str]) -> str:
+    """Return a token that confirms a plan of the one notebook on the one target; refuse any other."""
+    from runbook.plans.admission import admitted
+    from runbook.target import load_target
+
+    if len(notebooks) != 1 or len(targets) != 1:
+        raise UsageError("--confirm carries out one plan: name its one notebook and its one target")
+    if "confirm" not in declared(notebooks[0]):
+        raise UsageError(f"notebook {notebooks[0].name} plans no change: there is nothing to confirm")
+    admitted(token, notebooks[0].name, load_target(targets[0]))
+    return token
 
 
 @contextmanager

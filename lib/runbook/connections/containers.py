@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from runbook.connections.connection import Connection
-from runbook.model import CouldNotFindOut, Unreachable
+from runbook.model import ChangeFailed, CouldNotFindOut, Unreachable
 from runbook.target import Target
 
 
@@ -77,6 +77,14 @@ class ContainersConnection(Connection):
         with _answering():
             return list(self._client.api.events(**span, filters=wanted, decode=True))
 
+    def containers_of(self, project: str, service: str) -> list[dict[str, Any]]:
+        """Return what the engine knows of the containers of one service of a Compose project, also those that ended."""
+        labels = [f"com.docker.compose.project={project}", f"com.docker.compose.service={service}"]
+        with _answering():
+            found = self._client.api.containers(all=True, filters={"label": labels})
+            told = [self.inspect(container["Id"]) for container in found]
+            return [facts for facts in told if facts is not None]
+
     def images(self) -> list[dict[str, Any]]:
         """Return all images of the engine, those without a name as well."""
         with _answering():
@@ -93,6 +101,30 @@ class ContainersConnection(Connection):
             except docker.errors.NotFound:
                 return None
             return told.decode("utf-8", "replace").splitlines()
+
+    def engine(self) -> str:
+        """Return what tells this engine from all others."""
+        with _answering():
+            return str(self._client.info().get("ID", ""))
+
+    @contextmanager
+    def changing(self, seconds: float) -> Iterator[Any]:
+        """Yield the engine's client for one change, which may take so long.
+
+        Raises `ChangeFailed` where the engine refuses: then nothing has happened. Raises `CouldNotFindOut` where it
+        breaks off.
+        """
+        import docker
+
+        client = docker.from_env(timeout=seconds)
+        try:
+            yield client.api
+        except docker.errors.APIError as error:
+            raise ChangeFailed(f"the Docker engine refused: {error.explanation or error}") from error
+        except _breaks() as error:
+            raise CouldNotFindOut(f"the Docker engine broke off: {why(error)}") from error
+        finally:
+            client.close()
 
     def close(self) -> None:
         """Close the client."""

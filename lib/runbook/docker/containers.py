@@ -1,5 +1,6 @@
 """Do the containers run, and if not, why not?"""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,8 @@ from runbook.model import Asking, Finding, Question, Status
 from runbook.model.units import as_bytes, counted
 
 _NEVER = "0001-01-01"
+# Exit codes of a container whose image is broken, or the wrong one: it ends so however often it is started.
+BROKEN_IMAGE = (125, 126, 127)
 # Exit codes above 128 are signals; these are the ones that say something.
 _ENDED_BY = {
     125: "the engine could not start it",
@@ -36,7 +39,7 @@ def probe(asking: Asking) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for part, name in connection.named.items():
         told = connection.inspect(name)
-        row = {"part": part, "container": name, "now": now, **(_state(told) if told else {"state": "absent"})}
+        row = {"part": part, "container": name, "now": now, **(state_of(told) if told else {"state": "absent"})}
         happened = [event for event in lately if event["Actor"]["Attributes"].get("name") == name]
         if row.get("restarts") and row["state"] == "running":
             # While it runs the engine itself says 0.
@@ -51,7 +54,8 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def _state(told: dict[str, Any]) -> dict[str, Any]:
+def state_of(told: dict[str, Any]) -> dict[str, Any]:
+    """Return what the engine says of a container's state, as the columns of `probe`."""
     state, host = told["State"], told.get("HostConfig", {})
     health = state.get("Health") or {}
     log = health.get("Log") or [{}]
@@ -126,13 +130,12 @@ def _told(row: dict[Any, Any], restarts: float, minutes: float) -> tuple[Status,
     """Return the verdict on one container, the reason, and what to do about it."""
     name, state = row["container"], row["state"]
     ends = f"docker logs --tail 50 {name}"
-    loop = row["restarts"] >= restarts if state != "absent" else False
     if state == "absent":
         told = "there is no such container: it was never made, or has another name"
         if row["removed"]:
             told = f"there is no such container: it was removed at {row['removed']}"
         return Status.CRITICAL, told, "make it: docker compose up -d; docker ps --all shows what there is"
-    if state == "restarting" or (state == "running" and loop and _minutes(row["now"], row["started"]) < minutes):
+    if in_crash_loop(row, restarts, minutes):
         told = f"in a crash loop: {counted(int(row['restarts']), 'restart')} (policy {row['policy']}); it {_ended(row)}"
         if row["oom_killed"]:
             return Status.CRITICAL, told, _after(row, ends)
@@ -162,6 +165,12 @@ def _told(row: dict[Any, Any], restarts: float, minutes: float) -> tuple[Status,
     return Status.OK, f"{since}, {healthy}{again}", ""
 
 
+def in_crash_loop(row: Mapping[Any, Any], restarts: float, minutes: float) -> bool:
+    """Tell whether a container ends again and again, and the engine restarts it each time."""
+    again = row["state"] == "running" and row["restarts"] >= restarts
+    return row["state"] == "restarting" or (again and _minutes(row["now"], row["started"]) < minutes)
+
+
 def _ended(row: dict[Any, Any]) -> str:
     """Return how a container ended, as a predicate."""
     if pd.isna(row["exit_code"]):
@@ -187,7 +196,7 @@ def _after(row: dict[Any, Any], ends: str) -> str:
             f"{ends}; docker start {name} helps for a while; find what grew, or raise the limit: "
             f"docker update --memory MORE --memory-swap MORE {name}"
         )
-    if row["exit_code"] in (125, 126, 127):
+    if row["exit_code"] in BROKEN_IMAGE:
         return "go back to the previous image: docker.images names it"
     return f"{ends}; then docker start {row['container']}"
 

@@ -23,11 +23,13 @@ def probe(asking: Asking) -> pd.DataFrame:
     for part, name in connection.named.items():
         told = connection.inspect(name)
         if told is not None:
-            rows.append({"part": part, "container": name, **_images(told, all_images)})
+            facts = images_of(told, all_images)
+            rows.append({"part": part, "container": name, **{column: facts[column] for column in COLUMNS[2:]}})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _images(told: dict[str, Any], known: list[dict[str, Any]]) -> dict[str, Any]:
+def images_of(told: dict[str, Any], known: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what is known of a container's image: the columns of `probe`, and previous_id (in full; "" for none)."""
     named, runs = str(told.get("Config", {}).get("Image", "")), str(told.get("Image", ""))
     own = next((image for image in known if image["Id"] == runs), None)
     full = named if ":" in named.rpartition("/")[2] else f"{named}:latest"
@@ -46,6 +48,7 @@ def _images(told: dict[str, Any], known: list[dict[str, Any]]) -> dict[str, Any]
         "made": _moment(made),
         "tagged": _short(tagged),
         "previous": _name(previous) if previous else "",
+        "previous_id": str(previous["Id"]) if previous else "",
         "previous_made": _moment(previous["Created"]) if previous else None,
     }
 

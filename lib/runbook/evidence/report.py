@@ -12,6 +12,7 @@ from runbook.evidence.cells import Cell, cells_of
 from runbook.evidence.page import counted, part, policy, style_class, template
 from runbook.model import Finding, Findings, RunbookError
 from runbook.model.layout import DATA_FOLDER, NOTEBOOK_FILE, RECORD_FILE
+from runbook.model.plan_text import journal_lines, plan_lines
 from runbook.model.protocol import RunRecord
 from runbook.model.units import as_bytes, quantity
 
@@ -44,7 +45,7 @@ class ReportExporter:
             cells=_not_empty(cells_of(notebook)),
             missing=missing,
             data=_data_files(folder / DATA_FOLDER),
-            plans=[json.dumps(plan, indent=1, ensure_ascii=False) for plan in record.plans],
+            plans=[(plan, [*plan_lines(plan), *journal_lines(plan)]) for plan in record.plans],
             style=style,
             policy=policy(style),
             style_class=style_class,

@@ -8,7 +8,7 @@ from pathlib import Path
 from runbook.model import Question
 
 _LIBRARY = str(Path(__file__).parent.parent)
-_NOT_ASKED = {"cli", "runner", "kernels", "session", "model"}
+_NOT_ASKED = {"cli", "runner", "kernels", "session", "model", "plans"}
 
 
 def packages() -> Iterator[str]:

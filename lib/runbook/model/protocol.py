@@ -7,6 +7,7 @@ import msgspec
 
 from runbook.model.errors import RunbookError
 from runbook.model.finding import Finding
+from runbook.model.plan import Entry, Helped, Plan, PlanState
 
 SCHEMA = 1
 FINDINGS_MIME = "application/vnd.runbook.findings+json"
@@ -25,9 +26,30 @@ class DataFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     columns: list[str]
 
 
+class PlanRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A plan as a run made, showed or carried it out.
+
+    ``steps`` are the commands as one would give them by hand. ``journal`` is what became of it until then; ``before``
+    and ``after`` are the findings around it, and ``helped`` compares them. ``told`` has a sentence for each thing that
+    is worth knowing. ``token`` is "" wherever this is written down.
+    """
+
+    id: str
+    summary: str
+    steps: list[str]
+    state: PlanState
+    plan: Plan
+    token: str = ""
+    journal: list[Entry] = []
+    before: list[Finding] = []
+    after: list[Finding] = []
+    helped: Helped | None = None
+    told: list[str] = []
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One display of a run: the target that it found (``kind`` "opened"), an answer's findings ("answer"), or all of
-    them again ("summary").
+    """One display of a run: the target that it found (``kind`` "opened"), an answer's findings ("answer"), a plan and
+    what became of it ("plan"), or all findings again ("summary").
 
     ``identity`` proves each part of the target in a few words by name, ``clock_offsets`` says how many seconds its
     clock is ahead of this machine's. ``executed`` holds, in a summary, the digest of each scrubbed source that was run
@@ -35,7 +57,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     schema: int = SCHEMA
-    kind: Literal["opened", "answer", "summary"]
+    kind: Literal["opened", "answer", "plan", "summary"]
     run_id: str
     check: str
     asked_at: datetime
@@ -45,6 +67,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     identity: dict[str, dict[str, str]] = {}
     clock_offsets: dict[str, float] = {}
     executed: dict[str, str] = {}
+    plans: "list[PlanRecord]" = []
 
 
 def encode(message: Message) -> dict[str, Any]:
@@ -87,7 +110,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     seconds: float
     evidence: str
     findings: list[Finding]
-    plans: list[dict[str, Any]] = []
+    plans: list[PlanRecord] = []
     started: str = ""
     ended: str = ""
     operator: str = ""

@@ -283,6 +283,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("a cookie", ("<cookie ",), _pattern(r"<cookie\ [^\s=]{1,128}+=(?P<value>[^\s>]{1,4096}+)")),
     _token("a signed token", "eyj", r"eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{4,}+(?:\.[A-Za-z0-9_-]*+)?"),
+    _token("a confirmation token", "tok_", r"tok_[abcdefghjkmnpqrstuvwxyz23456789]{20}(?![a-z0-9])"),
     _token("a cloud key", "akia asia", r"(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
     _token("a cloud key", "aiza gocspx-", r"AIza[\w-]{35}|GOCSPX-[\w-]{20,}+"),
     _token("a token", "ghp_ gho_ ghu_ ghs_ ghr_", r"gh[pousr]_[A-Za-z0-9]{20,}+"),

@@ -11,11 +11,11 @@ from typing import Any
 from runbook.evidence.statement import digest
 from runbook.model import Findings, UsageError
 from runbook.model.layout import new_run_id
-from runbook.model.protocol import FINDINGS_MIME, Message, ProtocolError, RunRecord, decode
+from runbook.model.protocol import FINDINGS_MIME, Message, PlanRecord, ProtocolError, RunRecord, decode
 from runbook.redaction import Redactor, redact_notebook
 from runbook.runner.folder import RunFolder
 from runbook.runner.leaving import leave
-from runbook.runner.run import operator, utc
+from runbook.runner.run import operator, take_plans, utc
 from runbook.target import Target
 
 
@@ -61,9 +61,12 @@ def add_notebook(path: Path, document: dict[str, Any], target: Target, archive: 
     now = datetime.now(UTC)
     messages = list(_messages(document))
     findings = Findings()
+    plans: dict[str, PlanRecord] = {}
     for message in messages:
         if message.kind == "answer":
             findings.replace(message.check, message.findings)
+        elif message.kind == "plan":
+            take_plans(message, findings, plans)
         elif message.kind == "summary":
             findings = Findings(message.findings)
     folder = RunFolder(archive, new_run_id(path.stem, now), redactor)
@@ -78,6 +81,7 @@ def add_notebook(path: Path, document: dict[str, Any], target: Target, archive: 
         seconds=round((messages[-1].asked_at - messages[0].asked_at).total_seconds(), 2) if messages else 0.0,
         evidence=str(folder.path),
         findings=list(findings),
+        plans=list(plans.values()),
         started=utc(messages[0].asked_at) if messages else "",
         ended=utc(now),
         operator=operator(),

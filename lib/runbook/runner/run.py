@@ -20,7 +20,7 @@ import psutil
 from runbook.kernels.owner import ForkedProcess, Template
 from runbook.model import Finding, Findings, RunbookError, RunFailed
 from runbook.model.layout import new_run_id
-from runbook.model.protocol import DataFile, Message, RunRecord
+from runbook.model.protocol import DataFile, Message, PlanRecord, RunRecord
 from runbook.model.status import EXIT_FAILED
 from runbook.redaction import Redactor
 from runbook.runner.collection import Notebook
@@ -89,6 +89,7 @@ class _Run:
         self._redactor = Redactor(target.secret_values(), allow=target.redaction.allow)
         self._findings = Findings()
         self._data: list[DataFile] = []
+        self._plans: dict[str, PlanRecord] = {}
         self._began = time.monotonic()
         self._started = datetime.now(UTC)
         self._incident = ""
@@ -221,6 +222,9 @@ class _Run:
             self._watcher.on_findings(message.findings)
             if message.data is not None:
                 self._data.append(message.data)
+        elif message.kind == "plan":
+            take_plans(message, self._findings, self._plans)
+            self._watcher.on_findings(message.findings)
         elif message.kind == "opened":
             self._identity, self._clock_offsets = message.identity, message.clock_offsets
         else:
@@ -267,6 +271,7 @@ class _Run:
             seconds=round(time.monotonic() - self._began, 2),
             evidence=str(self._folder.path) if evidence is None else evidence,
             findings=list(self._findings),
+            plans=list(self._plans.values()),
             started=utc(self._started),
             ended=utc(datetime.now(UTC)) if ended is None else ended,
             operator=operator(),
@@ -300,6 +305,13 @@ class _Run:
             with suppress(psutil.Error):
                 if process.pid != os.getpid() and process.environ().get("RUNBOOK_RUN_ID") == self.run_id:
                     process.kill()
+
+
+def take_plans(message: Message, findings: Findings, plans: dict[str, PlanRecord]) -> None:
+    """Take over the plans that a message tells and what was found about them; a plan's last account counts."""
+    for check in dict.fromkeys(finding.check for finding in message.findings):
+        findings.replace(check, [finding for finding in message.findings if finding.check == check])
+    plans |= {record.id: record for record in message.plans}
 
 
 def utc(moment: datetime) -> str:

@@ -57,6 +57,16 @@ class Dependencies:
             raise self._dead[kind]
         return cast(T, self._open[kind])
 
+    def renew(self, kinds: Iterable[type]) -> None:
+        """Forget these, those that did not answer as well: whoever asks next opens them anew."""
+        for kind in kinds:
+            assert issubclass(kind, Connection)
+            self._dead.pop(kind, None)
+            held = self._open.pop(kind, None)
+            if held is not None:
+                with suppress(CouldNotFindOut, OSError):
+                    held.close()
+
     def clocks(self) -> Mapping[str, ClockReading]:
         """Return the clock reading of each open dependency that tells the time, by name."""
         return {kind.name: held.clock for kind, held in self._open.items() if held.clock is not None}

@@ -4,7 +4,7 @@ import atexit
 import inspect
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,13 +12,16 @@ import msgspec
 
 from runbook.connections import KINDS, ContainersConnection
 from runbook.model import CouldNotFindOut, DoesNotApply, Finding, Findings, Question, RunbookError, Status, UsageError
+from runbook.model.change import Change
 from runbook.model.layout import new_run_id
 from runbook.model.text import printable
 from runbook.redaction import Redactor
 from runbook.session.deadline import DeadlinePassed, Pending
 from runbook.session.dependencies import Dependencies
 from runbook.session.display import ShownAnswer, Summary, TargetShown, explain
+from runbook.session.planning import Checked, Planner, Planning, Whose
 from runbook.session.plots import Headroom
+from runbook.session.shown_plan import ShownPlan
 from runbook.session.sources import executed_sources
 from runbook.session.spool import keep_frame
 from runbook.target import Target, load_target
@@ -61,6 +64,8 @@ class Run:
         if target.containers is not None and target.containers.named:
             kinds.append(ContainersConnection)
         self._dependencies.open(kinds)
+        whose = Whose(notebook, target, self.run_id)
+        self._planner = Planner(whose, self._dependencies, self._redactor, self.findings, self._look)
         atexit.register(self.close)
 
     def ask(self, question: Question, **arguments: Any) -> ShownAnswer:
@@ -76,21 +81,63 @@ class Run:
             there = ", ".join(question.thresholds) or "none"
             raise UsageError(f"{question.name} takes no {', '.join(unknown)}; its thresholds: {there}")
         asked_at, began = datetime.now(UTC), time.monotonic()
+        frame, findings = self._found(question, thresholds, probed)
+        seconds = time.monotonic() - began
+        data = keep_frame(question.name, frame) if frame is not None else None
+        return ShownAnswer(question, frame, tuple(findings), asked_at, seconds, data, run_id=self.run_id)
+
+    def propose(
+        self,
+        change: Change,
+        *,
+        verify: Sequence[Question | Checked],
+        first: Sequence[Question] = (),
+        confirm: str = "",
+        even_if_well: bool = False,
+        **arguments: Any,
+    ) -> ShownPlan:
+        """Plan a change and return the plan, which shows itself; nothing is changed.
+
+        ``verify`` are the questions that tell, before and after, whether it helps (`Checked` gives one arguments).
+        It is not planned while one of ``first`` is CRITICAL, which is then to be mended first, nor, where it repairs,
+        while everything that it would mend is well (unless ``even_if_well``). With ``confirm``, the token of a plan,
+        that plan is loaded instead, and what moved since is shown.
+        """
+        checks = [check if isinstance(check, Checked) else Checked(check, {}) for check in verify]
+        planning = Planning(change, checks, list(first), even_if_well, arguments)
+        return self._planner.propose(planning, confirm)
+
+    def apply(self, plan: ShownPlan, confirm: str) -> ShownPlan:
+        """Carry out a plan and return what came of it, shown; without its token nothing is done."""
+        return self._planner.apply(plan, confirm)
+
+    def _found(
+        self, question: Question, thresholds: dict[str, Any], probed: dict[str, Any]
+    ) -> tuple[Any, list[Finding]]:
+        """Ask and judge, and return the frame (None: not asked) and the findings, which are now those of the run."""
         frame, found = None, None
         reason = self.target.reason_not_applicable(question.name)
         if reason is not None:
             found = [Finding(object=self.target.name, status=Status.SKIPPED, message=reason)]
         else:
             frame, found = self._probe(question, probed)
-        seconds = time.monotonic() - began
         if frame is not None:
             frame, found = self._judge(question, frame, thresholds)
         (self._not_asked.add if frame is None else self._not_asked.discard)(question.name)
         findings = [self._complete(finding, question) for finding in found or []]
         self._questions[question.name] = question
         self.findings.replace(question.name, findings)
-        data = keep_frame(question.name, frame) if frame is not None else None
-        return ShownAnswer(question, frame, tuple(findings), asked_at, seconds, data, run_id=self.run_id)
+        return frame, findings
+
+    def _look(self, checks: Sequence[Checked]) -> list[Finding]:
+        """Ask questions anew, of connections opened anew, without keeping more of it than the findings."""
+        self._dependencies.renew({kind for check in checks for kind in check.question.needs})
+        found = []
+        for check in checks:
+            thresholds = self._thresholds(check.question, check.arguments)
+            probed = {name: value for name, value in check.arguments.items() if name not in thresholds}
+            found += self._found(check.question, thresholds, probed)[1]
+        return found
 
     def headroom(self) -> Headroom:
         """Return a plot of how much of each limit is used: of every finding so far that is a percentage."""
@@ -147,7 +194,7 @@ class Run:
         except Exception as mistake:  # noqa: BLE001 - as for the probe
             return None, [_unknown(question, _mistake(mistake))]
 
-    def _thresholds(self, question: Question, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _thresholds(self, question: Question, arguments: Mapping[str, Any]) -> dict[str, Any]:
         known = question.thresholds
         from_profile = self.target.thresholds.get(question.name, {})
         unknown = sorted(set(from_profile) - set(known))

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -145,6 +146,23 @@ class Containers(_Strict):
         return {part: name for part, name in self.model_dump().items() if name}
 
 
+class Compose(_Strict):
+    """The Compose project that the service's containers belong to: its files, its name, the API's service in it.
+
+    Without a ``project`` it is named after the folder of the first file, as Compose does itself.
+    """
+
+    files: Annotated[tuple[Path, ...], Field(min_length=1)]
+    project: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    service: str = Field("api", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    port: PositiveInt = 8000
+
+    @property
+    def name(self) -> str:
+        """Return the project's name."""
+        return self.project or re.sub(r"[^a-z0-9_-]", "", self.files[0].absolute().parent.name.lower())
+
+
 def _require_place_of_logs(value: str) -> str:
     name = value.removeprefix("container:")
     if name == value and not value.startswith("/"):
@@ -225,15 +243,20 @@ class Contact(_Strict):
 
 
 class Target(_Strict):
-    """A deployment: where its parts are, its limits, what is accepted, who to call."""
+    """A deployment: where its parts are, its limits, what is accepted, who to call.
+
+    One that is ``read_only`` takes no change: no plan is made for it, and none is carried out.
+    """
 
     name: str
     description: str = ""
     api: Api | None = None
     postgres: Postgres | None = None
     redis: Redis | None = None
+    read_only: bool = False
     host: Host = Host()
     containers: Containers | None = None
+    compose: Compose | None = None
     logs: Logs | None = None
     deadlines: Deadlines = Deadlines()
     thresholds: dict[str, dict[str, Threshold]] = {}

@@ -1,0 +1,82 @@
+"""Turn a draft into a plan: frozen, with the target as it was found and the time until which it holds."""
+
+import socket
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from runbook.model.change import Change, Draft
+from runbook.model.plan import Plan, PostCheck
+from runbook.plans.place import keep, new_plan_id, stamp, whoami
+
+# Long enough to read it and ask a colleague, short enough that the world is still the one that was looked at.
+MINUTES = 30.0
+
+
+def freeze(
+    change: Change,
+    draft: Draft,
+    observed: Mapping[str, Any],
+    *,
+    notebook: str,
+    target: str,
+    identity: dict[str, dict[str, str]],
+    arguments: Mapping[str, Any],
+    checks: Sequence[PostCheck],
+) -> Plan:
+    """Store a draft as a plan and return it; raises `RunFailed` where it cannot be stored."""
+    now = datetime.now(UTC)
+    plan = Plan(
+        id=new_plan_id(),
+        change=change.name,
+        summary=draft.summary,
+        notebook=notebook,
+        target=target,
+        identity=identity,
+        user=whoami(),
+        host=socket.gethostname(),
+        made=stamp(now),
+        expires=stamp(now + timedelta(minutes=MINUTES)),
+        arguments=dict(arguments),
+        observed={name: observed.get(name) for name in change.watched},
+        expected=dict(draft.expected),
+        steps=list(draft.steps),
+        blast_radius=list(draft.blast_radius),
+        inverse=list(draft.inverse),
+        irreversible=draft.irreversible,
+        restored={name: observed.get(name) for name in change.restored},
+        checks=list(checks),
+        patience=change.patience,
+    )
+    keep(plan)
+    return plan
+
+
+def freeze_inverse(plan: Plan, change: Change, observed: Mapping[str, Any]) -> Plan:
+    """Store the plan that undoes another one, from what is observed after it, and return it."""
+    now = datetime.now(UTC)
+    inverse = Plan(
+        id=new_plan_id(),
+        change=plan.change,
+        summary=f"undo {plan.id}: {plan.summary}",
+        notebook=plan.notebook,
+        target=plan.target,
+        identity=plan.identity,
+        user=whoami(),
+        host=socket.gethostname(),
+        made=stamp(now),
+        expires=stamp(now + timedelta(minutes=MINUTES)),
+        arguments=plan.arguments,
+        observed={name: observed.get(name) for name in change.watched},
+        expected=plan.restored,
+        steps=plan.inverse,
+        blast_radius=plan.blast_radius,
+        inverse=[],
+        irreversible="to do it again, plan it anew",
+        restored={},
+        checks=plan.checks,
+        patience=plan.patience,
+        undoes=plan.id,
+    )
+    keep(inverse)
+    return inverse
