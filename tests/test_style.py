@@ -183,6 +183,7 @@ def test_numbers_in_prose_are_the_thresholds(notebook: Notebook) -> None:
         "clock.offsets": ("within {:g} s", lambda t: t["warning"]),
         "docker.containers": ("{:g} restarts, the last within 10 min", lambda t: t["restarts"]),
         "docker.events": ("more than {:g} times a day", lambda t: t["deaths"]),
+        "docker.sizing": ("its peak fits into it {:g} times", lambda t: t["least"]),
         "docker.resources": ("at most {:g}% of each one's own limit", lambda t: t["warning"]),
     }
     asked = [f"{package}.{name}" for package, name in re.findall(r"run\.ask\((\w+)\.(\w+)", code)]

@@ -26,6 +26,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--name", default=DEFAULT_NAME, help="which sandbox; its target has the same name")
         if name == "up":
             command.add_argument("--docker", action="store_true", help="each part is a container")
+            command.add_argument(
+                "--compose", action="store_true", help="the service is a Compose project (and --docker)"
+            )
             command.add_argument("--mode", choices=stack.MODES, default=stack.MODES[0], help="how the service behaves")
             for part in stack.PARTS:
                 command.add_argument(f"--{part}-port", type=int, default=0, metavar="PORT", help="0: a free one")
@@ -49,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _up(arguments: argparse.Namespace) -> int:
     ports = {part: getattr(arguments, f"{part}_port") for part in stack.PARTS}
-    place = stack.up(arguments.name, arguments.mode, ports=ports, docker=arguments.docker)
+    place = stack.up(arguments.name, arguments.mode, ports=ports, docker=arguments.docker, compose=arguments.compose)
     _show([place])
     say(f"use it: runbook run morning-health-check --target {place.name}")
     return 0

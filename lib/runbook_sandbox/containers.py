@@ -17,6 +17,7 @@ from typing import Any
 from runbook_sandbox.place import MARK, Place, SandboxError
 
 LABEL = "runbook.sandbox"
+SERVICE = "api"  # the part that Compose may hold, and its name there
 IMAGE = "runbook-sandbox/{part}"
 # What each part may use: enough for a practice stack, and something to be judged.
 MEMORY = {"postgres": "512m", "redis": "128m", "api": "512m"}
@@ -47,8 +48,21 @@ def engine() -> Iterator[Any]:
 
 
 def container_name(place: Place, part: str) -> str:
-    """Return the name of a part's container: shrimp-api in the sandbox that is named `sandbox`."""
+    """Return the name of a part's container: shrimp-api in the sandbox named `sandbox`, or as Compose has it."""
+    if part == SERVICE and place.read("state.json").get("compose"):
+        told = first_of_service(place)
+        return str(told["Name"]).lstrip("/") if told is not None else f"{place.name}_{SERVICE}_1"
     return f"shrimp-{part}" if place.name == "sandbox" else f"{place.name}-shrimp-{part}"
+
+
+def first_of_service(place: Place) -> dict[str, Any] | None:
+    """Return what the engine knows of the first container that Compose made of the service; None without one."""
+    wanted = [f"com.docker.compose.project={place.name}", f"com.docker.compose.service={SERVICE}"]
+    with engine() as client:
+        found = client.api.containers(all=True, filters={"label": wanted})
+        told = [client.api.inspect_container(container["Id"]) for container in found]
+    number = "com.docker.compose.container-number"
+    return min(told, key=lambda facts: int(facts["Config"]["Labels"][number]), default=None)
 
 
 def start(place: Place, part: str, argv: Sequence[str | Path], *, cwd: Path, user: int | None) -> int:
@@ -64,7 +78,7 @@ def start(place: Place, part: str, argv: Sequence[str | Path], *, cwd: Path, use
             container.start()
         except docker.errors.NotFound:
             container = client.containers.run(
-                _image(client, part),
+                image(client, part),
                 [os.fspath(part) for part in argv],
                 name=name,
                 detach=True,
@@ -72,7 +86,7 @@ def start(place: Place, part: str, argv: Sequence[str | Path], *, cwd: Path, use
                 user=f"{user}:{user}" if user is not None else f"{os.getuid()}:{os.getgid()}",
                 working_dir=os.fspath(cwd),
                 environment={MARK: str(place.folder), "PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
-                volumes=_volumes(place),
+                volumes=volumes(place),
                 labels={LABEL: str(place.folder)},
                 mem_limit=MEMORY[part],
                 memswap_limit=MEMORY[part],
@@ -130,7 +144,8 @@ def remove(place: Place) -> None:
             container.remove(force=True)
 
 
-def _image(client: Any, part: str) -> str:
+def image(client: Any, part: str) -> str:
+    """Return the name of a part's image, which is made on first use."""
     import docker
 
     name = IMAGE.format(part=part)
@@ -164,7 +179,8 @@ def image_of_busybox(**files: bytes) -> bytes:
     return held.getvalue()
 
 
-def _volumes(place: Place) -> dict[str, dict[str, str]]:
+def volumes(place: Place) -> dict[str, dict[str, str]]:
+    """Return what of this machine a part's container sees: its programs, read-only, and the sandbox's folder."""
     library = Path(__file__).parent.parent
     read_only = [*_MOUNTED, sys.prefix, sys.base_prefix, str(library)]
     mounts = {path: {"bind": path, "mode": "ro"} for path in read_only if Path(path).exists()}

@@ -20,7 +20,7 @@ import psycopg
 import redis
 from psycopg import sql
 
-from runbook_sandbox import containers, processes
+from runbook_sandbox import compose, containers, processes
 from runbook_sandbox.as_built.memory import DOCUMENT
 from runbook_sandbox.passwords import hash_password
 from runbook_sandbox.past import write_past
@@ -43,22 +43,24 @@ def up(
     ports: dict[str, int] | None = None,
     targets: Path | None = None,
     docker: bool = False,
+    compose: bool = False,
 ) -> Place:
     """Bring a sandbox up and return its place.
 
     ``mode`` is one of `MODES`; ``ports`` fixes ports by part, others are free ones; ``targets`` is the folder for
-    the target file; with ``docker`` each part is a container of a real engine. Raises `SandboxError` or
-    `NoServerError`, having taken everything down again.
+    the target file; with ``docker`` each part is a container of a real engine, and with ``compose`` the service is a
+    Compose project as well. Raises `SandboxError` or `NoServerError`, having taken everything down again.
     """
     if mode not in MODES:
         raise SandboxError(f"unknown mode {mode!r}; there are: {', '.join(MODES)}")
     place = Place(name)
     place.create()
     try:
-        if docker:
+        if docker or compose:
             with containers.engine():
                 pass  # asked before anything is made
-        _up(place, mode, ports or {}, targets if targets is not None else targets_folder(), docker=docker)
+        kind = "compose" if compose else "docker" if docker else ""
+        _up(place, mode, ports or {}, targets if targets is not None else targets_folder(), kind=kind)
     except (OSError, subprocess.CalledProcessError) as error:
         down(place)
         raise SandboxError(f"the sandbox did not come up: {_why(error)}") from error
@@ -68,20 +70,22 @@ def up(
     return place
 
 
-def _up(place: Place, mode: str, wanted: dict[str, int], targets: Path, *, docker: bool) -> None:
+def _up(place: Place, mode: str, wanted: dict[str, int], targets: Path, *, kind: str) -> None:
     closed = [folder for folder in place.folder.parents if not folder.stat().st_mode & 0o001]
     if server_user() is not None and closed:
         raise SandboxError(
             f"root starts PostgreSQL as another user, who may not pass through {closed[0]}; "
             "set TMPDIR to a folder that everyone may, or start the sandbox as an ordinary user"
         )
+    if kind == "compose":
+        wanted = {"api": compose.free_ports(), **wanted}
     listening = {part: _bind(wanted.get(part, 0), part) for part in PARTS}
     ports = {part: held.getsockname()[1] for part, held in listening.items()}
     # PostgreSQL and Redis take no open socket: theirs is given up just before they start.
     folder = readable_by(find_postgres(), place)
     state: dict[str, Any] = {
         "name": place.name, "mode": mode, "ports": ports, "pids": {}, "broken": [], "postgres_bin": str(folder),
-        "docker": docker,
+        "docker": kind != "", "compose": kind == "compose",
     }  # fmt: skip
     target = targets / f"{place.name}.toml"
     _claim(target)
@@ -94,8 +98,7 @@ def _up(place: Place, mode: str, wanted: dict[str, int], targets: Path, *, docke
     place.write(
         "service.json",
         {
-            "dsn": dsn.replace("shrimp_user@", f"shrimp_user:{passwords['shrimp_user']}@"),
-            "redis_url": redis_url.replace("redis://", f"redis://:{passwords['redis']}@"),
+            **_as_the_service_connects(place, dsn, redis_url, passwords),
             "signing_key": secrets.token_urlsafe(32),
             "mode": mode,
             "users": {username: hash_password(passwords[username]) for username in ("admin", "annotator1")},
@@ -108,7 +111,7 @@ def _up(place: Place, mode: str, wanted: dict[str, int], targets: Path, *, docke
     write_past(place.folder / "logs", documented=mode == "documented")
     initdb(place)
     for part in PARTS:
-        handed_over = part == "api" and not docker
+        handed_over = part == "api" and not kind
         if not handed_over:
             listening[part].close()
         start_part(place, part, listening[part] if handed_over else None)
@@ -137,10 +140,14 @@ def start_part(place: Place, part: str, listening: socket.socket | None = None) 
             server_user(),
         ),
         "redis": ([find_redis(), place.folder / "redis.conf"], place.folder / "redis", None),
-        "api": ([*service, f":{port}"], place.folder, None),
+        "api": ([*service, f"127.0.0.1:{port}"], place.folder, None),
     }
     argv, cwd, user = commands[part]
-    if state.get("docker"):
+    if part == "api" and state.get("compose"):
+        if not (place.folder / compose.FILE).exists():
+            compose.write(place, [*service, f"0.0.0.0:{compose.PORT}"], port)
+        pid = compose.up(place)
+    elif state.get("docker"):
         pid = containers.start(place, part, argv, cwd=cwd, user=user)
     elif part == "api":
         held = listening or _bind(port, part)
@@ -185,6 +192,7 @@ def down(place: Place) -> None:
     """End every process of a sandbox and remove every file of it, whatever state it is in."""
     state = place.read("state.json")
     if state.get("docker"):
+        compose.down(place)
         containers.remove(place)
     for _ in range(5):
         left = processes.find(place)
@@ -256,6 +264,21 @@ def readable_by(folder: Path, place: Place) -> Path:
     for made in (place.folder / "server", copy.parent):
         made.chmod(0o755)
     return copy / folder.name
+
+
+def _as_the_service_connects(place: Place, dsn: str, redis_url: str, passwords: dict[str, str]) -> dict[str, str]:
+    """Return where the service finds database and Redis: by their sockets where it has a network of its own."""
+    if place.read("state.json").get("compose"):
+        port = place.read("state.json")["ports"]["postgres"]
+        query = f"host={place.folder / 'postgres'}&port={port}"
+        return {
+            "dsn": f"postgresql://shrimp_user:{passwords['shrimp_user']}@/shrimp_annotation?{query}",
+            "redis_url": f"unix://:{passwords['redis']}@{place.folder / 'redis' / 'redis.sock'}",
+        }
+    return {
+        "dsn": dsn.replace("shrimp_user@", f"shrimp_user:{passwords['shrimp_user']}@"),
+        "redis_url": redis_url.replace("redis://", f"redis://:{passwords['redis']}@"),
+    }
 
 
 def initdb(place: Place) -> None:
@@ -383,8 +406,9 @@ def _write_redis_conf(place: Place, port: int, password: str) -> None:
     path = place.folder / "redis.conf"
     path.touch(mode=0o600)
     settings = {
-        "bind": "127.0.0.1", "port": port, "dir": place.folder / "redis", "requirepass": password,
-        "maxmemory": REDIS_MEMORY, "maxmemory-policy": "noeviction", "save": "3600 1", "daemonize": "no",
+        "bind": "127.0.0.1", "port": port, "unixsocket": place.folder / "redis" / "redis.sock",
+        "dir": place.folder / "redis", "requirepass": password, "maxmemory": REDIS_MEMORY,
+        "maxmemory-policy": "noeviction", "save": "3600 1", "daemonize": "no",
     }  # fmt: skip
     path.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
 
@@ -435,10 +459,14 @@ when = "this is a practice stack"
 
 def _containers(place: Place) -> str:
     if not place.read("state.json").get("docker"):
-        asked = ("reachable", "containers", "resources", "events", "images", "output")
+        checks = "reachable containers resources events images output replicas compose_file sizing"
         why = "this practice stack has no containers; `sandbox up --docker` has"
-        return "".join(f'[[not_applicable]]\ncheck = "docker.{name}"\nreason = "{why}"\n\n' for name in asked)
-    return "[containers]\n" + "".join(f'{part} = "{containers.container_name(place, part)}"\n' for part in PARTS) + "\n"
+        return "".join(f'[[not_applicable]]\ncheck = "docker.{name}"\nreason = "{why}"\n\n' for name in checks.split())
+    names = {part: containers.container_name(place, part) for part in PARTS}
+    project = ""
+    if place.read("state.json").get("compose"):
+        project = f'[compose]\nfiles = ["{place.folder / compose.FILE}"]\nproject = "{place.name}"\n\n'
+    return "[containers]\n" + "".join(f'{part} = "{name}"\n' for part, name in names.items()) + f"\n{project}"
 
 
 def _server_log(place: Place, part: str) -> str:

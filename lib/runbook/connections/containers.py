@@ -107,6 +107,12 @@ class ContainersConnection(Connection):
         with _answering():
             return str(self._client.info().get("ID", ""))
 
+    def machine(self) -> tuple[int, int]:
+        """Return how many bytes of memory and how many processors the engine's machine has."""
+        with _answering():
+            told = self._client.info()
+            return int(told.get("MemTotal", 0)), int(told.get("NCPU", 0))
+
     @contextmanager
     def changing(self, seconds: float) -> Iterator[Any]:
         """Yield the engine's client for one change, which may take so long.
@@ -125,6 +131,13 @@ class ContainersConnection(Connection):
             raise CouldNotFindOut(f"the Docker engine broke off: {why(error)}") from error
         finally:
             client.close()
+
+    def update(self, name: str, limits: dict[str, int], seconds: float) -> list[str]:
+        """Set limits of a container, as the engine's own fields, and return its warnings; raises as `changing`."""
+        with self.changing(seconds) as engine:
+            # The client's own method knows no number of processors.
+            answer = engine._post_json(engine._url("/containers/{0}/update", name), data=limits)
+            return list(engine._result(answer, json=True).get("Warnings") or [])
 
     def close(self) -> None:
         """Close the client."""

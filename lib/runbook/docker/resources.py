@@ -45,13 +45,18 @@ def probe(asking: Asking) -> pd.DataFrame:
 
 def _used(before: dict[str, Any], after: dict[str, Any]) -> tuple[int, int, float]:
     memory = after["memory_stats"]
-    detail = memory.get("stats", {})
-    cache = detail.get("total_inactive_file", detail.get("inactive_file", 0))  # cgroups v1 and v2
     spent = [told["cpu_stats"]["cpu_usage"]["total_usage"] for told in (before, after)]
     began, ended = (datetime.fromisoformat(told["read"][:26].rstrip("Z") + "+00:00") for told in (before, after))
     seconds = (ended - began).total_seconds()
     cpus = (spent[1] - spent[0]) / 1e9 / seconds if seconds > 0 else float("nan")
-    return max(0, memory["usage"] - cache), memory["limit"], cpus
+    return without_cache(memory), memory["limit"], cpus
+
+
+def without_cache(memory: dict[str, Any]) -> int:
+    """Return the bytes in use of the engine's own figures, without what the kernel's cache gives back."""
+    detail = memory.get("stats", {})
+    cache = detail.get("total_inactive_file", detail.get("inactive_file", 0))  # cgroups v1 and v2
+    return max(0, int(memory["usage"]) - int(cache))
 
 
 def _cpu_limit(told: dict[str, Any]) -> float:

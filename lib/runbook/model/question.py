@@ -47,8 +47,20 @@ class Question:
     next: str = ""
     explained_by: Mapping[str, str] = field(default_factory=dict)
 
+    def given(self, **arguments: Any) -> "Asked":
+        """Return this question with arguments, as `Run.propose` takes it to verify a change."""
+        return Asked(self, arguments)
+
     @property
     def thresholds(self) -> dict[str, Any]:
         """Return the thresholds that a profile may change, by name, with their defaults."""
         parameters = inspect.signature(self.check).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question with thresholds or arguments of its own."""
+
+    question: Question
+    arguments: Mapping[str, Any] = field(default_factory=dict)

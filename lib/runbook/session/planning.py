@@ -12,6 +12,7 @@ from runbook.model import CouldNotFindOut, DoesNotApply, Finding, Findings, Ques
 from runbook.model.change import Change, NotPlanned
 from runbook.model.plan import Plan, PlanState, PostCheck
 from runbook.model.protocol import PlanRecord
+from runbook.model.question import Asked
 from runbook.plans.admission import Refused, admitted, read_only
 from runbook.plans.carrying_out import CarriedOut, Hands, carry_out, moved
 from runbook.plans.freezing import freeze, freeze_inverse
@@ -34,19 +35,11 @@ _STATUS = {
 
 
 @dataclass(frozen=True)
-class Checked:
-    """A question that tells whether a change helped, with arguments of its own."""
-
-    question: Question
-    arguments: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class Planning:
     """What is to be planned; as the arguments of `Run.propose`."""
 
     change: Change
-    checks: Sequence[Checked]
+    checks: Sequence[Asked]
     first: Sequence[Question]
     even_if_well: bool
     arguments: Mapping[str, Any]
@@ -70,7 +63,7 @@ class Planner:
         dependencies: Dependencies,
         redactor: Redactor,
         findings: Findings,
-        look: Callable[[Sequence[Checked]], list[Finding]],
+        look: Callable[[Sequence[Asked]], list[Finding]],
     ) -> None:
         self._notebook, self._target, self._run_id = whose.notebook, whose.target, whose.run_id
         self._dependencies, self._redactor = dependencies, redactor
@@ -177,7 +170,7 @@ class Planner:
 
     def _hands(self, plan: Plan, change: Change) -> Hands:
         questions = {question.name: question for question in all_questions()}
-        checks = [Checked(questions[check.question], check.arguments) for check in plan.checks]
+        checks = [Asked(questions[check.question], check.arguments) for check in plan.checks]
         return Hands(
             notebook=self._notebook,
             target=self._target,

@@ -14,12 +14,13 @@ from runbook.connections import KINDS, ContainersConnection
 from runbook.model import CouldNotFindOut, DoesNotApply, Finding, Findings, Question, RunbookError, Status, UsageError
 from runbook.model.change import Change
 from runbook.model.layout import new_run_id
+from runbook.model.question import Asked
 from runbook.model.text import printable
 from runbook.redaction import Redactor
 from runbook.session.deadline import DeadlinePassed, Pending
 from runbook.session.dependencies import Dependencies
 from runbook.session.display import ShownAnswer, Summary, TargetShown, explain
-from runbook.session.planning import Checked, Planner, Planning, Whose
+from runbook.session.planning import Planner, Planning, Whose
 from runbook.session.plots import Headroom
 from runbook.session.shown_plan import ShownPlan
 from runbook.session.sources import executed_sources
@@ -90,7 +91,7 @@ class Run:
         self,
         change: Change,
         *,
-        verify: Sequence[Question | Checked],
+        verify: Sequence[Question | Asked],
         first: Sequence[Question] = (),
         confirm: str = "",
         even_if_well: bool = False,
@@ -98,12 +99,12 @@ class Run:
     ) -> ShownPlan:
         """Plan a change and return the plan, which shows itself; nothing is changed.
 
-        ``verify`` are the questions that tell, before and after, whether it helps (`Checked` gives one arguments).
+        ``verify`` are the questions that tell, before and after, whether it helps (`Question.given`: with arguments).
         It is not planned while one of ``first`` is CRITICAL, which is then to be mended first, nor, where it repairs,
         while everything that it would mend is well (unless ``even_if_well``). With ``confirm``, the token of a plan,
         that plan is loaded instead, and what moved since is shown.
         """
-        checks = [check if isinstance(check, Checked) else Checked(check, {}) for check in verify]
+        checks = [check if isinstance(check, Asked) else Asked(check) for check in verify]
         planning = Planning(change, checks, list(first), even_if_well, arguments)
         return self._planner.propose(planning, confirm)
 
@@ -129,7 +130,7 @@ class Run:
         self.findings.replace(question.name, findings)
         return frame, findings
 
-    def _look(self, checks: Sequence[Checked]) -> list[Finding]:
+    def _look(self, checks: Sequence[Asked]) -> list[Finding]:
         """Ask questions anew, of connections opened anew, without keeping more of it than the findings."""
         self._dependencies.renew({kind for check in checks for kind in check.question.needs})
         found = []

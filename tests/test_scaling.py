@@ -1,0 +1,297 @@
+"""More, fewer and larger containers, by plans on a real engine and a real Compose."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from engine import Engine, engine
+from running import only, text_of
+
+from runbook import api, docker
+from runbook.model import Status
+from runbook.model.plan import PlanState
+from runbook.plans.token import token_of
+from runbook.session import open_run
+from runbook_sandbox import stack
+from runbook_sandbox.place import Place
+
+CRITICAL, OK, UNKNOWN, WARNING = Status.CRITICAL, Status.OK, Status.UNKNOWN, Status.WARNING
+
+
+@dataclass
+class There:
+    engine: Engine
+    place: Place
+
+    def containers(self) -> list[Any]:
+        label = "com.docker.compose.service=api"
+        return list(self.engine.client.containers.list(filters={"label": label}))
+
+
+@pytest.fixture(scope="module")
+def project() -> Iterator[There]:
+    """A sandbox `scaled`, whose service is a Compose project, on an engine of this module."""
+    with engine() as running, pytest.MonkeyPatch.context() as patch:
+        if shutil.which("docker-compose") is None:
+            pytest.skip("Compose is not installed")
+        patch.setenv("DOCKER_HOST", running.host)
+        place = stack.up("scaled", compose=True)
+        try:
+            yield There(running, place)
+        finally:
+            stack.down(place)
+
+
+@pytest.fixture
+def there(project: There, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> There:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return project
+
+
+Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Any]]:
+    opened = []
+
+    def opening(target: str = "scaled") -> Any:
+        opened.append(open_run("horizontal-scaling", target=target, needs=["containers", "api"]))
+        return opened[-1]
+
+    yield opening
+    for each in opened:
+        each.close()
+
+
+def scaled(run: Any, replicas: int, confirm: str = "") -> Any:
+    verify = [docker.replicas.given(wanted=replicas), api.error_rate]
+    return run.propose(docker.scale, replicas=replicas, verify=verify, confirm=confirm)
+
+
+def text(shown: Any) -> str:
+    return str(shown._repr_mimebundle_()["text/plain"])
+
+
+# --- more and fewer
+
+
+def test_the_notebook_goes_from_one_to_three_and_back_and_each_answers_by_itself(
+    there: There, run_json: Any, runbook: Any, archive: Path
+) -> None:
+    tokens = []
+    (first,) = there.containers()
+    for wanted in (3, 1):
+        status, document = run_json("horizontal-scaling", "--target", "scaled", "-p", f"replicas={wanted}")
+        (plan,) = only(document).plans
+        assert plan.state is PlanState.PLANNED and f"--scale api={wanted} api" in plan.steps[0], plan
+        assert "a queue and rate limits of its own" in " ".join(plan.plan.blast_radius)
+        assert f"--scale api={4 - wanted} api" in plan.plan.inverse[0].shown
+        tokens.append(plan.token)
+        confirmed = ("--target", "scaled", "-p", f"replicas={wanted}", "--confirm", plan.token)
+        status, document = run_json("horizontal-scaling", *confirmed)
+        (done,) = only(document).plans
+        assert status == 0 and done.state is PlanState.VERIFIED, only(document)
+        assert done.helped is not None and done.helped.answer == "helped"
+        assert len(there.containers()) == wanted
+        found = [f for f in only(document).findings if f.check == "docker.replicas"]
+        assert len(found) == wanted + 1 and found[0].value == wanted, "each answers by itself"
+        assert first.id in [container.id for container in there.containers()], "what runs is not made anew"
+    told = text_of(archive)
+    assert not [token for token in tokens if token in told]
+    assert told.count('"event": "intent"') >= 2 and '"before": [' in told and '"after": [' in told
+
+
+@pytest.mark.parametrize(
+    ("replicas", "says"),
+    [
+        (0, "0 containers of api would leave nobody to answer"),
+        (-1, "-1 containers of api would leave nobody to answer"),
+        (10_000, "10000 containers of api on one machine are no plan: at most 32"),
+        (11, "11 containers cannot be: ports: "),
+    ],
+)
+def test_a_number_that_cannot_be_is_not_planned_and_not_passed_over(
+    replicas: int, says: str, there: There, run: Any
+) -> None:
+    opened = run()
+    shown = scaled(opened, replicas)
+    assert not shown.plans and says in text(shown)
+    assert shown.findings[0].status is WARNING, "nobody takes it for done"
+
+
+def test_as_many_as_there_are_need_no_plan(there: There, run: Any) -> None:
+    shown = scaled(run(), 1)
+    assert not shown.plans and not shown.findings and "1 of api run already" in text(shown)
+
+
+def test_a_plan_is_stale_when_the_containers_are_others_by_now(there: There, run: Any) -> None:
+    opened = run()
+    shown = scaled(opened, 2)
+    by_hand(there, 2)
+    told = opened.apply(shown, token_of(shown.plans[0].plan)).findings[0]
+    assert told.status is CRITICAL and "the plan is stale: containers was" in told.message
+    by_hand(there, 1)
+
+
+def by_hand(there: There, replicas: int) -> None:
+    """Scale as another operator would."""
+    file = str(there.place.folder / "compose.yaml")
+    argv = ["docker-compose", "-f", file, "-p", "scaled", "up", "-d", "--scale", f"api={replicas}", "api"]
+    subprocess.run(argv, check=True, capture_output=True)
+
+
+# --- what in the Compose files stops it (errata 27)
+
+ANCHORS = """
+x-fixed: &fixed
+  image: runbook-sandbox/api
+  container_name: shrimp-api
+
+services:
+  api:
+    <<: *fixed
+    ports:
+      - "127.0.0.1:8081:8000"
+      - "9000"
+"""
+EXTENDS = """
+services:
+  api:
+    extends:
+      file: common.yaml
+      service: base
+"""
+COMMON = """
+services:
+  base:
+    image: runbook-sandbox/api
+    ports:
+      - "8081:8000"
+"""
+
+
+@pytest.fixture
+def file(there: There, profile: Callable[..., str], tmp_path: Path) -> Callable[..., str]:
+    """Write Compose files and return the name of a target whose project they are."""
+
+    def written(**files: str) -> str:
+        for name, content in files.items():
+            (tmp_path / f"{name}.yaml").write_text(content)
+        containers = '[containers]\napi = "shrimp-api"\n'
+        return profile(f'{containers}[compose]\nfiles = ["{tmp_path}/compose.yaml"]\nproject = "other"\n', "files")
+
+    return written
+
+
+def asked(run: Any, target: str, **arguments: Any) -> list[Any]:
+    return list(run(target).ask(docker.compose_file, **arguments).findings)
+
+
+def test_a_container_name_and_a_fixed_port_are_found_before_with_their_lines_also_behind_an_anchor(
+    file: Any, run: Any
+) -> None:
+    name, port = asked(run, file(compose=ANCHORS))
+    assert (name.status, port.status) == (WARNING, WARNING)
+    assert "container_name: shrimp-api: there can be one container of a name" in name.message
+    assert "compose.yaml, line 4" in name.message
+    assert "127.0.0.1:8081:8000" in port.message and "compose.yaml, line 10" in port.message
+
+
+def test_what_a_service_extends_is_found_in_its_own_file(file: Any, run: Any) -> None:
+    (port,) = asked(run, file(compose=EXTENDS, common=COMMON))
+    assert "8081:8000" in port.message and "common.yaml, line 6" in port.message
+
+
+def test_a_range_of_ports_is_enough_for_as_many(there: There, run: Any) -> None:
+    assert [f.status for f in asked(run, "scaled", wanted=10)] == [OK]
+    assert [f.status for f in asked(run, "scaled", wanted=11)] == [WARNING]
+
+
+def test_without_any_such_line_nothing_stops_it(file: Any, run: Any) -> None:
+    (free,) = asked(run, file(compose='services:\n  api:\n    image: x\n    ports: ["8000"]\n'))
+    assert free.status is OK
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("services:\n  api:\n    imag: x\n", "Compose cannot read its files"),
+        ("services: [\n", "Compose cannot read its files"),
+        ("services:\n  web:\n    image: x\n", "has no service api; it has web"),
+    ],
+)
+def test_files_that_cannot_be_read_are_unknown_with_composes_own_words(
+    content: str, says: str, file: Any, run: Any
+) -> None:
+    (told,) = asked(run, file(compose=content))
+    assert told.status is UNKNOWN and says in told.message
+
+
+def test_a_fixed_port_keeps_the_plan_from_being_made(file: Any, run: Any) -> None:
+    target = file(compose=ANCHORS)
+    shown = scaled(run(target), 3)
+    assert not shown.plans and "3 containers cannot be: container_name: shrimp-api" in text(shown)
+    assert "compose.yaml, line 4" in text(shown) and shown.findings[0].status is WARNING
+
+
+# --- larger and smaller
+
+
+def limited(run: Any, **wanted: Any) -> Any:
+    arguments = {"part": "api", "memory": 0, "cpus": 0.0, **wanted}
+    return run.propose(docker.limits, verify=[docker.containers, docker.resources], **arguments)
+
+
+def host_of(there: There) -> dict[str, Any]:
+    (container,) = there.containers()
+    return dict(container.attrs["HostConfig"])
+
+
+def test_the_limit_that_fits_is_proposed_set_live_and_taken_back_by_its_inverse(there: There, run: Any) -> None:
+    opened = run()
+    (size,) = [f for f in opened.ask(docker.sizing).findings if f.object.startswith("api")]
+    assert size.status is OK and "its limit is 512.0 MiB" in size.message
+    before, (container,) = host_of(there), there.containers()
+    shown = limited(opened, memory=768, cpus=1.5)
+    step = shown.plans[0].plan.steps[0]
+    assert step.shown.startswith(f"docker update --memory {768 << 20} ") and "--cpus 1.5" in step.shown
+    done = opened.apply(shown, token_of(shown.plans[0].plan)).plans[0]
+    assert done.state is PlanState.VERIFIED, done
+    after = host_of(there)
+    assert (after["Memory"], after["NanoCpus"]) == (768 << 20, 1_500_000_000)
+    assert there.containers()[0].attrs["State"]["StartedAt"] == container.attrs["State"]["StartedAt"], "no restart"
+    back = limited(opened, memory=before["Memory"] >> 20)
+    assert opened.apply(back, token_of(back.plans[0].plan)).plans[0].state is PlanState.VERIFIED
+    assert host_of(there)["Memory"] == before["Memory"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        ({"memory": 8}, "the kernel would kill it"),
+        ({"memory": 100_000_000}, "is more than the machine has"),
+        ({"memory": 512, "cpus": 4096.0}, "processors are more than the machine has"),
+        ({"memory": -1}, "a limit below nothing is none"),
+    ],
+)
+def test_a_limit_that_cannot_be_is_not_planned(wanted: dict[str, Any], says: str, there: There, run: Any) -> None:
+    shown = limited(run(), **wanted)
+    assert not shown.plans and says in text(shown) and shown.findings[0].status is WARNING
+
+
+def test_the_limits_that_it_has_need_no_plan(there: There, run: Any) -> None:
+    shown = limited(run(), memory=host_of(there)["Memory"] >> 20)
+    assert not shown.plans and not shown.findings and "has these limits already" in text(shown)
+
+
+def test_the_sandbox_of_compose_is_reached_as_users_reach_it(there: There) -> None:
+    text = Path(os.environ["RUNBOOK_TARGETS"].split(os.pathsep)[0], "scaled.toml").read_text()
+    url = next(line.split('"')[1] for line in text.splitlines() if line.startswith('url = "http'))
+    assert httpx.get(f"{url}/documents?limit=1", trust_env=False).status_code == 200
