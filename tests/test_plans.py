@@ -1,7 +1,9 @@
 """Changes on a real engine: planned, confirmed by their token, carried out, verified, undone; and refused."""
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from engine import Engine, engine
@@ -509,6 +512,109 @@ def test_the_previous_image_comes_back_with_the_containers_own_settings_and_the_
                 container.remove(force=True)
         client.images.remove("runbook-sandbox/api:latest", force=True)
         client.api.tag(good.attrs["Image"], "runbook-sandbox/api", "latest")
+
+
+# --- its alerts are silenced while it runs
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path) -> Iterator[str]:
+    """A real Alertmanager on loopback; yields its address."""
+    if shutil.which("prometheus-alertmanager") is None:
+        pytest.skip("Alertmanager is not installed")
+    (tmp_path / "am.yml").write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    argv = [
+        "prometheus-alertmanager", f"--config.file={tmp_path}/am.yml", f"--storage.path={tmp_path}/am",
+        f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address=",
+    ]  # fmt: skip
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(lambda: ready(url))
+            yield url
+        finally:
+            process.terminate()
+
+
+def ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/-/ready", trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def with_alertmanager(profile: Callable[..., str], url: str) -> None:
+    text = Path(os.environ["RUNBOOK_TARGETS"].split(os.pathsep)[1], "contained.toml").read_text()
+    profile(text + f'\n[alertmanager]\nurl = "{url}"\nmatchers = {{ service = "shrimp-api" }}\n', "contained")
+
+
+def test_the_alerts_that_a_change_causes_are_silenced_first_and_for_a_time(
+    there: There, propose: Any, profile: Callable[..., str], alertmanager: str
+) -> None:
+    with_alertmanager(profile, alertmanager)
+    there.api.kill()
+    planned = propose()
+    assert planned.plan.steps[0].shown == (
+        f"amtool silence add --alertmanager.url={alertmanager} --duration=10m service=shrimp-api"
+    )
+    assert httpx.get(f"{alertmanager}/api/v2/silences", trust_env=False).json() == []
+    done = planned.run.apply(planned.shown, planned.token)
+    assert done.plans[0].state is PlanState.VERIFIED
+    (made,) = httpx.get(f"{alertmanager}/api/v2/silences", trust_env=False).json()
+    assert made["status"]["state"] == "active" and made["comment"] == planned.plan.summary
+    assert [(m["name"], m["value"]) for m in made["matchers"]] == [("service", "shrimp-api")]
+    life = datetime.fromisoformat(made["endsAt"]) - datetime.fromisoformat(made["startsAt"])
+    assert timedelta(minutes=9) < life <= timedelta(minutes=10)
+
+
+def test_an_alertmanager_that_does_not_answer_does_not_keep_the_service_down(
+    there: There, propose: Any, profile: Callable[..., str]
+) -> None:
+    with_alertmanager(profile, "http://127.0.0.1:9")
+    there.api.kill()
+    planned = propose()
+    done = planned.run.apply(planned.shown, planned.token).plans[0]
+    assert done.state is PlanState.VERIFIED and any("NOT SILENCED, alerts will fire" in line for line in done.told)
+
+
+# --- why the API is down, as the notebook tells it
+
+
+def _loops(there: There) -> None:
+    looping = there.other("exit 3", restart_policy={"Name": "always"})
+    wait_for(lambda: looping.reload() or looping.attrs["RestartCount"] >= 3)
+
+
+def _used_up_its_memory(there: There) -> None:
+    hungry = there.other("x=aaaaaaaa; while :; do x=$x$x; done", mem_limit="64m")
+    wait_for(lambda: hungry.reload() or hungry.status == "exited", 60)
+
+
+def _cannot_run(there: There) -> None:
+    broken = there.other("nosuchprogram")
+    wait_for(lambda: broken.reload() or broken.status == "exited")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "says", "planned"),
+    [
+        (_loops, "in a crash loop: ", 0),
+        (_used_up_its_memory, "was killed for want of memory (its limit of 64.0 MiB was reached", 1),
+        (_cannot_run, "its command is not there: a broken image, or the wrong one", 0),
+    ],
+)
+def test_the_notebook_names_why_the_api_is_down_and_plans_only_what_helps(
+    breaks: Callable[[There], None], says: str, planned: int, there: There, run_json: Any, archive: Path
+) -> None:
+    kept_aside(there)
+    breaks(there)
+    status, document = run_json("api-down", "--target", "contained")
+    run = only(document)
+    told = [f for f in run.findings if f.check == "docker.containers" and f.status == "CRITICAL"]
+    assert status == 2 and len(told) == 1 and says in told[0].message, run.findings
+    assert len(run.plans) == planned
 
 
 # --- the whole of it, as an operator does it

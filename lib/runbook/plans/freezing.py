@@ -8,6 +8,8 @@ from typing import Any
 from runbook.model.change import Change, Draft
 from runbook.model.plan import Plan, PostCheck
 from runbook.plans.place import keep, new_plan_id, stamp, whoami
+from runbook.plans.silence import silencing
+from runbook.target import Target
 
 # Long enough to read it and ask a colleague, short enough that the world is still the one that was looked at.
 MINUTES = 30.0
@@ -19,19 +21,22 @@ def freeze(
     observed: Mapping[str, Any],
     *,
     notebook: str,
-    target: str,
+    target: Target,
     identity: dict[str, dict[str, str]],
     arguments: Mapping[str, Any],
     checks: Sequence[PostCheck],
 ) -> Plan:
-    """Store a draft as a plan and return it; raises `RunFailed` where it cannot be stored."""
+    """Store a draft as a plan and return it; raises `RunFailed` where it cannot be stored.
+
+    Where the target has an Alertmanager, its alerts are silenced as the first step.
+    """
     now = datetime.now(UTC)
     plan = Plan(
         id=new_plan_id(),
         change=change.name,
         summary=draft.summary,
         notebook=notebook,
-        target=target,
+        target=target.name,
         identity=identity,
         user=whoami(),
         host=socket.gethostname(),
@@ -40,7 +45,7 @@ def freeze(
         arguments=dict(arguments),
         observed={name: observed.get(name) for name in change.watched},
         expected=dict(draft.expected),
-        steps=list(draft.steps),
+        steps=[*silencing(target, draft.summary), *draft.steps],
         blast_radius=list(draft.blast_radius),
         inverse=list(draft.inverse),
         irreversible=draft.irreversible,

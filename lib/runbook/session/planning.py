@@ -90,7 +90,7 @@ class Planner:
             draft,
             observed,
             notebook=self._notebook,
-            target=self._target.name,
+            target=self._target,
             identity=self._redactor.data(self._identity()),
             arguments=planning.arguments,
             checks=[PostCheck(question=c.question.name, arguments=dict(c.arguments)) for c in planning.checks],

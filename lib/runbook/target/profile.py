@@ -163,6 +163,14 @@ class Compose(_Strict):
         return self.project or re.sub(r"[^a-z0-9_-]", "", self.files[0].absolute().parent.name.lower())
 
 
+class Alertmanager(_Strict):
+    """Where alerts are silenced while a change runs: those with these labels, for so many minutes."""
+
+    url: HttpUrl
+    matchers: Annotated[dict[str, str], Field(min_length=1)]
+    minutes: Annotated[int, Field(ge=1, le=120)] = 10
+
+
 def _require_place_of_logs(value: str) -> str:
     name = value.removeprefix("container:")
     if name == value and not value.startswith("/"):
@@ -257,6 +265,7 @@ class Target(_Strict):
     host: Host = Host()
     containers: Containers | None = None
     compose: Compose | None = None
+    alertmanager: Alertmanager | None = None
     logs: Logs | None = None
     deadlines: Deadlines = Deadlines()
     thresholds: dict[str, dict[str, Threshold]] = {}
