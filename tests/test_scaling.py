@@ -14,8 +14,10 @@ from engine import Engine, engine
 from running import only, text_of
 
 from runbook import api, docker
-from runbook.model import Status
+from runbook.docker.redeploy import rewritten
+from runbook.model import NotPlanned, Status
 from runbook.model.plan import PlanState
+from runbook.plans.freezing import freeze_inverse
 from runbook.plans.token import token_of
 from runbook.session import open_run
 from runbook_sandbox import stack
@@ -77,6 +79,12 @@ def scaled(run: Any, replicas: int, confirm: str = "") -> Any:
 
 def text(shown: Any) -> str:
     return str(shown._repr_mimebundle_()["text/plain"])
+
+
+def test_the_sandbox_of_compose_is_reached_as_users_reach_it(there: There) -> None:
+    text = Path(os.environ["RUNBOOK_TARGETS"].split(os.pathsep)[0], "scaled.toml").read_text()
+    url = next(line.split('"')[1] for line in text.splitlines() if line.startswith('url = "http'))
+    assert httpx.get(f"{url}/documents?limit=1", trust_env=False).status_code == 200
 
 
 # --- more and fewer
@@ -272,6 +280,65 @@ def test_the_limit_that_fits_is_proposed_set_live_and_taken_back_by_its_inverse(
     assert host_of(there)["Memory"] == before["Memory"]
 
 
+def redeployed(run: Any, memory: int, confirm: str = "") -> Any:
+    return run.propose(docker.redeploy, memory=memory, cpus=0.0, verify=[docker.replicas], confirm=confirm)
+
+
+def test_limits_are_written_into_the_compose_file_line_by_line_and_the_service_is_made_anew_and_back(
+    there: There, run: Any
+) -> None:
+    path = there.place.folder / "compose.yaml"
+    before, (old,), opened = path.read_text(), there.containers(), run()
+    shown = redeployed(opened, 640)
+    plan = shown.plans[0].plan
+    line = 1 + before.splitlines().index("          memory: 512M")
+    assert plan.steps[0].shown.endswith(f": -{line} 'memory: 512M'; +{line} 'memory: 640M'"), plan.steps
+    assert path.read_text() == before, "a plan writes nothing"
+    done = opened.apply(shown, token_of(plan)).plans[0]
+    assert done.state is PlanState.VERIFIED, done
+    assert path.read_text() == before.replace("memory: 512M", "memory: 640M")
+    assert host_of(there)["Memory"] == 640 << 20 and there.containers()[0].id != old.id
+    inverse = freeze_inverse(plan, docker.redeploy, docker.redeploy.observe(opened._dependencies, 640, 0.0))
+    loaded = redeployed(opened, 640, confirm=token_of(inverse))
+    undone = opened.apply(loaded, token_of(inverse)).plans[0]
+    assert undone.state is PlanState.VERIFIED, undone
+    assert path.read_text() == before and not list(path.parent.glob("*.before-*"))
+    assert host_of(there)["Memory"] == 512 << 20
+
+
+def test_a_compose_file_that_was_edited_in_between_makes_the_plan_stale(there: There, run: Any) -> None:
+    path, opened = there.place.folder / "compose.yaml", run()
+    before = path.read_text()
+    shown = redeployed(opened, 640)
+    path.write_text(before + "# a colleague was here\n")
+    try:
+        told = opened.apply(shown, token_of(shown.plans[0].plan)).findings[0]
+        assert told.status is CRITICAL and "the plan is stale: sha256 was" in told.message
+        assert "memory: 640M" not in path.read_text()
+    finally:
+        path.write_text(before)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x: &a\n  image: x\nservices:\n  api:\n    <<: *a\n", "api is written by an anchor"),
+        ("services:\n    api: {image:   x}\n  # odd\n", "formatted anew"),
+        ("services:\n  web:\n    image: x\n", "or elsewhere"),
+    ],
+)
+def test_a_file_whose_other_lines_would_change_is_left_to_its_owner(text: str, says: str) -> None:
+    with pytest.raises(NotPlanned, match=says):
+        rewritten(text, "api", 640 << 20, 0)
+
+
+@pytest.mark.parametrize("indent", ["", "  "])
+def test_comments_quotes_and_the_indentation_of_lists_stay(indent: str) -> None:
+    text = f"# ours\nservices:\n  api:\n    image: 'x'   # pinned\n    ports:\n    {indent}- \"8000\"\n"
+    wanted = text + "    deploy:\n      resources:\n        limits:\n          memory: 640M\n          cpus: '1.5'\n"
+    assert rewritten(text, "api", 640 << 20, 1.5) == wanted
+
+
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [
@@ -289,9 +356,3 @@ def test_a_limit_that_cannot_be_is_not_planned(wanted: dict[str, Any], says: str
 def test_the_limits_that_it_has_need_no_plan(there: There, run: Any) -> None:
     shown = limited(run(), memory=host_of(there)["Memory"] >> 20)
     assert not shown.plans and not shown.findings and "has these limits already" in text(shown)
-
-
-def test_the_sandbox_of_compose_is_reached_as_users_reach_it(there: There) -> None:
-    text = Path(os.environ["RUNBOOK_TARGETS"].split(os.pathsep)[0], "scaled.toml").read_text()
-    url = next(line.split('"')[1] for line in text.splitlines() if line.startswith('url = "http'))
-    assert httpx.get(f"{url}/documents?limit=1", trust_env=False).status_code == 200

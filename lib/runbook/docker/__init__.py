@@ -8,6 +8,7 @@ from runbook.docker.limits import limits
 from runbook.docker.output import output
 from runbook.docker.previous_image import previous_image
 from runbook.docker.reachable import reachable
+from runbook.docker.redeploy import redeploy
 from runbook.docker.replicas import replicas
 from runbook.docker.resources import resources
 from runbook.docker.restart import restart
@@ -15,7 +16,7 @@ from runbook.docker.scale import scale
 from runbook.docker.sizing import sizing
 
 questions = (reachable, containers, resources, events, images, output, replicas, compose_file, sizing)
-changes = (restart, previous_image, scale, limits)
+changes = (restart, previous_image, scale, limits, redeploy)
 
 __all__ = [
     "changes",
@@ -28,6 +29,7 @@ __all__ = [
     "previous_image",
     "questions",
     "reachable",
+    "redeploy",
     "replicas",
     "resources",
     "restart",

@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -61,8 +61,12 @@ def config(asking: Asking) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def carry_out(call: Sequence[str]) -> str:
-    """Call Compose and return its last words; raises `ChangeFailed` where it ends with an error."""
+def ups(asking: Asking, arguments: Mapping[str, Any]) -> str:
+    """Have Compose make the service as its files, and the argv of a step, say; an act of a plan.
+
+    Raises `ChangeFailed` where Compose ends with an error, with its last words.
+    """
+    call = arguments["argv"]
     try:
         ended = subprocess.run(
             list(call), capture_output=True, text=True, check=False, timeout=UP_SECONDS, stdin=subprocess.DEVNULL

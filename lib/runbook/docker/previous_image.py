@@ -138,11 +138,6 @@ def _is_tagged(asking: Asking, arguments: Mapping[str, Any], begun: datetime) ->
     return any(image["Id"] == arguments["image"] and full in (image.get("RepoTags") or []) for image in known)
 
 
-def ups(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    """Have Compose make the service as its files say."""
-    return compose.carry_out(arguments["argv"])
-
-
 def _renames(asking: Asking, arguments: Mapping[str, Any]) -> str:
     with asking.connection(ContainersConnection).changing(_SECONDS) as engine:
         engine.rename(arguments["id"], arguments["name"])
@@ -225,7 +220,7 @@ previous_image = Change(
         "make": Act(_makes, _is_made),
         "remove": Act(_removes, _is_removed),
         "tag": Act(_tags, _is_tagged),
-        "up": Act(ups),
+        "up": Act(compose.ups),
     },
     needs=(ContainersConnection,),
     watched=("engine", "container", "id", "image_id", "previous_id"),

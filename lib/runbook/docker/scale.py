@@ -91,10 +91,6 @@ def _step(facts: Mapping[str, Any], replicas: int) -> Step:
     return Step(act="scale", shown=compose.shown(call), arguments=arguments)
 
 
-def _scales(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    return compose.carry_out(arguments["argv"])
-
-
 def _is_scaled(asking: Asking, arguments: Mapping[str, Any], begun: datetime) -> bool | None:
     found = asking.connection(ContainersConnection).containers_of(arguments["project"], arguments["service"])
     if not found:
@@ -107,7 +103,7 @@ scale = Change(
     title="Have more or fewer containers of the service",
     observe=observe,
     draft=draft,
-    acts={"scale": Act(_scales, _is_scaled)},
+    acts={"scale": Act(compose.ups, _is_scaled)},
     needs=(ContainersConnection,),
     watched=("engine", "project", "service", "containers", "up"),
     restored=("running",),
