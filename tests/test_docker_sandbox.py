@@ -87,10 +87,6 @@ def test_without_an_engine_nothing_comes_up_and_the_reason_is_told(monkeypatch: 
 # --- why the API is down
 
 
-def killed(place: Place, api: Any) -> None:
-    api.kill()
-
-
 def paused(place: Place, api: Any) -> None:
     api.pause()
 
@@ -106,7 +102,6 @@ def without_database(place: Place, api: Any) -> None:
 @pytest.mark.parametrize(
     ("breaks", "check", "says"),
     [
-        (killed, "docker.containers", "was killed: somebody had the engine kill it"),
         (paused, "docker.containers", "is paused: its processes stand still"),
         (removed, "docker.containers", "there is no such container"),
         (without_database, "docker.containers", "does not run: it ended with exit code 0"),

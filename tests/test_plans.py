@@ -197,21 +197,6 @@ def test_with_the_database_down_a_restart_is_not_planned(there: There, propose: 
     assert not planned.shown.plans and "first postgres.reachable" in planned.text()
 
 
-def test_a_crash_loop_is_not_restarted_once_more(there: There, propose: Any) -> None:
-    kept_aside(there)
-    looping = there.other("exit 3", restart_policy={"Name": "always"})
-    wait_for(lambda: looping.reload() or looping.attrs["RestartCount"] >= 3)
-    planned = propose()
-    assert not planned.shown.plans and "is restarted again and again already" in planned.text()
-
-
-def test_a_broken_image_is_not_restarted(there: There, propose: Any) -> None:
-    kept_aside(there)
-    broken = there.other("nosuchprogram")
-    wait_for(lambda: broken.reload() or broken.status == "exited")
-    assert "cannot run from its image (exit code 127)" in propose().text()
-
-
 def test_an_absent_container_is_not_restarted(there: There, propose: Any) -> None:
     kept_aside(there)
     assert "there is no container contained-shrimp-api to restart" in propose().text()
@@ -386,7 +371,7 @@ def test_a_plan_that_was_cut_short_is_closed_by_hand(there: There, propose: Any,
     subprocess.run([sys.executable, "-c", _DIES, "before"], capture_output=True)
     (plan,) = all_plans()
     shown = runbook("plans", "show", plan.id).stdout
-    assert "intent step 1: docker start" in shown and "its token is shown on a terminal only" in shown
+    assert "intent of step 1: docker start" in shown and "its token is shown on a terminal only" in shown
     assert runbook("plans", "close", plan.id, "it did not start; started by hand").returncode == 0
     assert not propose().run.findings.of("plans.half_done")
     assert runbook("plans", "close", plan.id, "again").returncode == 64
@@ -427,7 +412,7 @@ def test_a_change_that_does_not_help_is_failed_and_its_inverse_is_offered_and_ro
 ) -> None:
     there.api.kill()
     faults.break_sandbox(there.place, "breaker-open")  # so that it is not ready, however often it is started
-    impatient = replace(docker.restart, patience=3.0)
+    impatient = replace(docker.restart, patience=1.5)
     planned = propose(impatient)
     done = planned.run.apply(planned.shown, planned.token)
     record, inverse = done.plans
@@ -615,6 +600,9 @@ def test_the_notebook_names_why_the_api_is_down_and_plans_only_what_helps(
     told = [f for f in run.findings if f.check == "docker.containers" and f.status == "CRITICAL"]
     assert status == 2 and len(told) == 1 and says in told[0].message, run.findings
     assert len(run.plans) == planned
+    if not planned:
+        page = Path(run.evidence, "report.html").read_text()
+        assert "is restarted again and again already" in page or "cannot run from its image" in page
 
 
 # --- the whole of it, as an operator does it
@@ -628,8 +616,8 @@ def test_the_notebook_prints_a_plan_its_token_restarts_and_the_evidence_tells_al
     (plan,) = only(document).plans
     assert status == 2 and plan.state is PlanState.PLANNED and plan.steps == [f"docker start {there.api.id[:12]}"]
     assert plan.token.startswith("tok_") and there.api.status == "exited"
-    printed = runbook("run", "api-down", "--target", "contained").stdout
-    assert "PLAN pln_" in printed and "tok_" not in printed, "what is no terminal is shown no token"
+    shown = runbook("plans", "show", plan.id).stdout
+    assert "PLAN pln_" in shown and "tok_" not in shown, "what is no terminal is shown no token"
     status, document = run_json("api-down", "--target", "contained", "--confirm", plan.token)
     run = only(document)
     (done,) = run.plans
