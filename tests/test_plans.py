@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import msgspec
+import nbformat
 import pytest
 from engine import Engine, engine
 from running import only, text_of, wait_for
@@ -27,6 +28,7 @@ from runbook.plans import place as plans_place
 from runbook.plans.lock import Held, holder, lock
 from runbook.plans.place import all_plans, journal
 from runbook.plans.token import plan_of, token_of
+from runbook.redaction import Redactor, redact_notebook
 from runbook.session import open_run
 from runbook_sandbox import faults, stack
 from runbook_sandbox.place import Place
@@ -236,8 +238,7 @@ def test_a_container_that_was_made_anew_in_between_makes_the_plan_stale(there: T
 def test_a_token_of_another_plan_target_notebook_or_user_confirms_nothing(
     there: There, propose: Any, monkeypatch: pytest.MonkeyPatch, runbook: Any, profile: Callable[..., str]
 ) -> None:
-    there.api.kill()
-    planned, other = propose(), propose()
+    planned, other = propose(even_if_well=True), propose(even_if_well=True)
     crossed = other.run.apply(planned.shown, other.token)
     assert f"this token is of plan {other.plan.id}, not of {planned.plan.id}" in finding(crossed).message
     unknown = other.run.apply(planned.shown, "tok_" + "a" * 20)
@@ -257,20 +258,18 @@ def test_a_token_of_another_plan_target_notebook_or_user_confirms_nothing(
     assert "no plan of yours" in refused("api-down", "--target", "contained", "--confirm", "nonsense")
     monkeypatch.setattr("runbook.plans.admission.whoami", lambda: "somebody")
     assert "is root's, and you are somebody" in finding(planned.run.apply(planned.shown, planned.token)).message
-    assert there.api.status == "exited"
+    assert not events_of(planned.plan) and not events_of(other.plan)
 
 
 def test_a_plan_expires(there: There, propose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    there.api.kill()
     monkeypatch.setattr(freezing, "MINUTES", -1.0)
-    planned = propose()
+    planned = propose(even_if_well=True)
     told = finding(planned.run.apply(planned.shown, planned.token)).message
-    assert f"plan {planned.plan.id} expired at " in told and there.api.status == "exited"
+    assert f"plan {planned.plan.id} expired at " in told and not events_of(planned.plan)
 
 
 def test_a_plan_that_was_changed_on_the_disk_has_no_token(there: There, propose: Any) -> None:
-    there.api.kill()
-    planned = propose()
+    planned = propose(even_if_well=True)
     token, path = planned.token, plans_place.plans_folder() / planned.plan.id / "plan.json"
     other = msgspec.structs.replace(planned.plan, steps=[])
     path.write_bytes(plans_place.encoded(other))
@@ -331,6 +330,7 @@ from dataclasses import replace
 from runbook import api, docker
 from runbook.model import Act
 from runbook.plans.token import token_of
+from runbook.redaction import Redactor, redact_notebook
 from runbook.session import open_run
 real = docker.restart.acts["start"]
 def dies(asking, arguments):
@@ -631,11 +631,52 @@ def test_the_notebook_prints_a_plan_its_token_restarts_and_the_evidence_tells_al
     assert plan.token not in told and "[redacted: a confirmation token]" in told
     assert '"event": "intent"' in told and "did it help? It helped" in told
     assert runbook("evidence", "verify").returncode == 0
+    assert f"plan {plan.id}: start contained-shrimp-api, which is exited: verified; it helped" in (
+        runbook("evidence", "show", run.run_id).stdout
+    )
     assert "tok_" not in "".join(p.read_text() for p in plans_place.plans_folder().rglob("*") if p.is_file())
 
 
-def test_a_plan_is_frozen_for_half_an_hour(there: There, propose: Any) -> None:
+def test_in_jupyterlab_the_token_is_on_the_screen_and_scrubbed_when_the_notebook_is_saved(
+    there: There, propose: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "tok_" not in propose(even_if_well=True).text(), "plain papermill keeps what a kernel shows"
+    monkeypatch.setenv("JPY_SESSION_NAME", "api-down.ipynb")
+    planned = propose(even_if_well=True)
+    assert f'confirm = "{planned.token}"' in planned.text()
+    cell = nbformat.v4.new_code_cell(f'confirm = "{planned.token}"')
+    cell.outputs = [nbformat.v4.new_output("execute_result", planned.shown._repr_mimebundle_())]
+    saved = redact_notebook(nbformat.v4.new_notebook(cells=[cell]), Redactor(()))
+    assert planned.token not in str(saved) and planned.plan.id in str(saved)
+
+
+def test_a_plan_whose_steps_hold_a_secret_is_not_stored(there: There, propose: Any) -> None:
+    def telling(facts: Any, part: str) -> Any:
+        told = docker.restart.draft(facts, part)
+        return replace(told, summary="start it with password=hunter2-and-more")
+
+    planned = propose(replace(docker.restart, draft=telling), even_if_well=True)
+    assert not planned.shown.plans and not list(all_plans()) and finding(planned.shown).status is WARNING
+    assert "hunter2" not in planned.text() and "the form of a secret" in planned.text()
+
+
+def test_when_the_engine_is_gone_after_a_failure_the_inverse_is_told_as_not_to_be_planned(
+    there: There, propose: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(asking: Any, arguments: Any) -> str:
+        monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+        raise ChangeFailed("refused")
+
     there.api.kill()
-    plan = propose().plan
+    change = replace(docker.restart, acts={**docker.restart.acts, "start": Act(refuses)})
+    planned = propose(change)
+    done = planned.run.apply(planned.shown, planned.token)
+    monkeypatch.undo()
+    assert len(done.plans) == 1 and done.plans[0].state is PlanState.FAILED
+    assert "what undoes it cannot be planned now" in finding(done).next
+
+
+def test_a_plan_is_frozen_for_half_an_hour(there: There, propose: Any) -> None:
+    plan = propose(even_if_well=True).plan
     life = datetime.fromisoformat(plan.expires) - datetime.fromisoformat(plan.made)
     assert life == timedelta(minutes=30) and datetime.fromisoformat(plan.made) <= datetime.now(UTC)

@@ -1,5 +1,7 @@
 """How many requests in a row fail?"""
 
+import time
+
 import pandas as pd
 
 from runbook.api.answers import ask_once, not_answered
@@ -7,21 +9,23 @@ from runbook.api.explanations import EXPLAINED_BY_SILENCE
 from runbook.connections import ApiConnection
 from runbook.model import Asking, Finding, Question, Status, at_most
 
+ENOUGH_SECONDS = 4.0
 COLUMNS = ["path", "answered", "kind", "reason", "status", "ms", "problem", "nothing_there"]
 
 
 def probe(asking: Asking, requests: int = 10) -> pd.DataFrame:
     """Return a row for each of some requests in a row: path, answered, kind, reason, status, ms, problem, and
-    nothing_there (as built, "not found" comes back as a 500). After one that kept silent no more are sent.
+    nothing_there (as built, "not found" comes back as a 500). After one that kept silent, or 4 s in all, no more are
+    sent: slow failures tell as much by three as by ten.
     """
     path = asking.target.api.user_request if asking.target.api else "/"
     api = asking.connection(ApiConnection)
-    rows = []
+    rows, began = [], time.monotonic()
     for _ in range(requests):
         row, response = ask_once(api, path)
         nothing = response is not None and response.status == 500 and b'"404:' in response.body
         rows.append({**row, "nothing_there": nothing})
-        if row["kind"] == "timeout":
+        if row["kind"] == "timeout" or time.monotonic() - began > ENOUGH_SECONDS:
             break
     return pd.DataFrame(rows, columns=COLUMNS)
 

@@ -55,6 +55,9 @@ def show_run(arguments: argparse.Namespace) -> int:
         _say(f"  {finding.status:<8} {printable(f'{finding.check}: {finding.object}: {finding.message}')}")
         if finding.bad and finding.next:
             _say(f"           next: {printable(finding.next)}")
+    for plan in record.plans:
+        helped = f"; it {plan.helped.answer}" if plan.helped is not None else ""
+        _say(f"  {printable(f'plan {plan.id}: {plan.summary}: {plan.state}{helped}')}")
     if run.state == "interrupted":
         _say("  it was ended before it was sealed: what it holds proves nothing")
         return 0

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from runbook.runner.unfinished import Unfinished
     from runbook.target import Target
 
+# More than any change takes with all its looks, before and after.
+CHANGE_SECONDS = 600.0
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Check everything, then run each notebook against each target, and return the exit status of them all."""
@@ -44,6 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     names = list(dict.fromkeys(arguments.target or ["sandbox"]))
     if arguments.confirm:
         values[notebooks[0].name]["confirm"] = _confirmed(arguments.confirm, notebooks, names)
+        # A change is not cut short by bounds that are meant for questions.
+        arguments.deadline = arguments.deadline or CHANGE_SECONDS
+        arguments.cell_deadline = arguments.cell_deadline or CHANGE_SECONDS
     with stopping() as stop, template(arguments.kernel, len(notebooks) * len(names)) as forking:
         from runbook.evidence.archive import archive_folder
         from runbook.runner.batch import Task

@@ -85,6 +85,10 @@ class Planner:
             return self._without(change, str(error))
         except NotPlanned as refusal:
             return self._without(change, str(refusal), Status.WARNING)
+        written = msgspec.json.decode(msgspec.json.encode([draft.steps, draft.inverse, draft.summary]))
+        if self._redactor.data(written) != written:
+            # A plan is stored, and shown again and again.
+            return self._without(change, "its steps hold what has the form of a secret", Status.WARNING)
         plan = freeze(
             change,
             draft,
@@ -128,11 +132,18 @@ class Planner:
             message += f"; {done.told[-1]}" if done.told and done.state is not PlanState.VERIFIED else ""
         after = ""
         if done.state is PlanState.FAILED and done.plan.inverse:
-            inverse = freeze_inverse(done.plan, change, self._observe(change, done.plan.arguments))
-            plans.append(self._record(inverse))
-            after = f"plan {inverse.id} undoes it; `runbook plans show {inverse.id}` shows its token"
+            after = self._offer_inverse(done.plan, change, plans)
         finding = self._finding(change, done.plan.id, status, message, after)
         return self._shown(change, plans, [finding], reason=done.refused, applied=True)
+
+    def _offer_inverse(self, plan: Plan, change: Change, plans: list[PlanRecord]) -> str:
+        """Plan what undoes a change that did not help, and return what to do with it."""
+        try:
+            inverse = freeze_inverse(plan, change, self._observe(change, plan.arguments))
+        except (CouldNotFindOut, DoesNotApply) as error:
+            return f"what undoes it cannot be planned now: {error}"
+        plans.append(self._record(inverse))
+        return f"plan {inverse.id} undoes it; `runbook plans show {inverse.id}` shows its token"
 
     def _reason_against(self, planning: Planning) -> str:
         """Return why a change is not to be planned, as this run has found it; "" where nothing speaks against it."""
