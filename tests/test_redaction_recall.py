@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -235,3 +236,9 @@ def test_a_foreign_scanner_finds_no_planted_secret_in_what_is_written(tools: str
     print(f"\n  CredSweeper: {caught_before}, {len(caught(after))} after; what else it takes for one: {sorted(after)}")
     assert len(caught(before)) > 40, "else the scanner would not be looking"
     assert not caught(after)
+
+
+def test_no_rule_repeats_a_group_possessively_which_pythons_before_3_11_5_match_wrongly() -> None:
+    repeated = re.compile(r"\)(?:[*+?]|\{{1,2}\d*,?\d*\}{1,2})\+")
+    for path in (ROOT / "lib" / "runbook").rglob("*.py"):
+        assert not [line for line in path.read_text().splitlines() if repeated.search(line)], path

@@ -1,7 +1,9 @@
 """The forms by which a secret is known although its value is not: one table of named rules.
 
 Each rule begins at a literal and removes what its groups named ``value…`` and ``bare`` hold. Repetitions are bounded,
-or stop at what begins the next match, so that no text makes them slow.
+or stop at what begins the next match, so that no text makes them slow. A group that is repeated and gives nothing back
+stands in an atomic group: Python before 3.11.5 matches a possessive quantifier behind a group wrongly, where the group
+can be left in two ways.
 """
 
 import base64
@@ -17,12 +19,12 @@ from runbook.redaction.values import bare_value, looks_random, may_be_bare_secre
 _ENTITY = r"&(?:amp;)?(?:quot|\#34|\#0?39|\#x27|apos);"
 _QUOTE = rf"(?:\\{{0,7}}(?:[\"']|{_ENTITY})|%22|%27)"
 # A value in quotes; one that was cut before its closing quote; and one without quotes.
-_QUOTED = rf"""(?:"(?P<value_1>(?:[^"\\\r\n]|\\.){{1,8192}}+)"
-    |'(?!')(?P<value_2>(?:[^'\\\r\n]|\\.|''){{1,8192}}+)'
+_QUOTED = rf"""(?:"(?P<value_1>(?>(?:[^"\\\r\n]|\\.){{1,8192}}))"
+    |'(?!')(?P<value_2>(?>(?:[^'\\\r\n]|\\.|''){{1,8192}}))'
     |(?P<quote>\\{{1,7}}["']|''|\\{{0,7}}{_ENTITY}|%22|%27)(?!(?P=quote))
      (?P<value_3>[^\r\n]{{1,8192}}?)(?<!\\)(?P=quote))"""
 _CUT = rf"""\\{{0,7}}(?:["']|{_ENTITY})(?P<value_4>[^\s"'<>\\&][^\s"'<>]{{0,8191}}+)"""
-_BARE = r"""(?P<bare>(?:[^\s"'<>&;\\]|\\(?!\\{0,6}[nrtu"'])\S|&(?:amp|lt|gt);){1,2048}+)"""
+_BARE = r"""(?P<bare>(?>(?:[^\s"'<>&;\\]|\\(?!\\{0,6}[nrtu"'])\S|&(?:amp|lt|gt);){1,2048}))"""
 _SIGN = r"(?:=>|:=|={1,3}|:|%3[AaDd]|</th>\s{0,40}<td[^<>]{0,200}>)"
 
 Judge = Callable[[re.Match[str], str], bool]
@@ -79,7 +81,7 @@ def _element(kind: str, starts: str) -> list[Rule]:
     names = "|".join(map(re.escape, starts.split()))
     rules = []
     for quote in "\"'":
-        pattern = _pattern(rf"(?:{names})(?!\s)(?P<value>(?:[^\\\r\n{quote}]|\\.){{1,512}}+){quote}")
+        pattern = _pattern(rf"(?:{names})(?!\s)(?P<value>(?>(?:[^\\\r\n{quote}]|\\.){{1,512}})){quote}")
         opened = re.compile(rf"{quote}\w*\Z")
 
         def is_element(match: re.Match[str], value: str, opened: re.Pattern[str] = opened) -> bool:
@@ -166,14 +168,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "a password in an address",
         ("%3a%2f%2f",),
-        _pattern(r"%3A%2F%2F[^\s:/@\"'<>%]{0,64}+%3A(?P<value>(?:[^\s\"'<>&%]|%(?!40|2F)..){1,256}+)(?=%40|@)"),
+        _pattern(r"%3A%2F%2F[^\s:/@\"'<>%]{0,64}+%3A(?P<value>(?>(?:[^\s\"'<>&%]|%(?!40|2F)..){1,256}))(?=%40|@)"),
     ),
     Rule(
         "a password",
         ("password", "identified by"),
         _pattern(
             rf"""(?:password|identified\ by)(?:\s|\\[nrt]){{1,8}}
-            (?:(?:E|U&)?{_QUOTED}|\$(?P<tag>\w{{0,20}})\$(?P<value_5>(?:[^$]|\$(?!(?P=tag)\$)){{1,1024}}+)\$(?P=tag)\$)"""
+            (?:(?:E|U&)?{_QUOTED}|\$(?P<tag>\w{{0,20}})\$(?P<value_5>(?>(?:[^$]|\$(?!(?P=tag)\$)){{1,1024}}))\$(?P=tag)\$)"""
         ),
         r"(?:\s|\\[nrt]){1,8}(?:e|u&)?[\"'\\$&%]",
     ),
@@ -321,7 +323,7 @@ RULES: tuple[Rule, ...] = (
         ),
         _pattern(
             r"""(?:hooks\.slack\.com|discord(?:app)?\.com|webhook\.office\.com|events\.pagerduty\.com|api\.telegram\.org)
-            (?:\\?/|%2F)(?:(?:services|workflows|triggers|api|webhooks|webhookb2|integration)(?:\\?/|%2F)){0,2}+
+            (?:\\?/|%2F)(?>(?:(?:services|workflows|triggers|api|webhooks|webhookb2|integration)(?:\\?/|%2F)){0,2})
             (?P<value>(?!v2|enqueue|generic)[^\s"'<>?]{12,512}+)"""
         ),
         r"\\?(?:/|%2f)",
@@ -331,15 +333,15 @@ RULES: tuple[Rule, ...] = (
         ("-----begin",),
         re.compile(
             r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-            r"(?:(?P<value_1>[^-]*+(?:-(?!----)[^-]*+)*+)-----END [A-Z0-9 ]{0,40}PRIVATE KEY"
-            rf"|(?P<value_2>{_BASE64_LINES}*+))"
+            r"(?:(?P<value_1>[^-]*+(?>(?:-(?!----)[^-]*+)*))-----END [A-Z0-9 ]{0,40}PRIVATE KEY"
+            rf"|(?P<value_2>(?>{_BASE64_LINES}*)))"
         ),
     ),
 )
 
 # Documents of Kubernetes: a Secret's values stand under `data` and `stringData`, in any order beside its kind.
 _IS_SECRET = re.compile(r"kind(?:\\{0,3}[\"']|&quot;)?\s{0,4}:\s{0,4}(?:\\{0,3}[\"']|&quot;)?Secret(?:List)?(?![\w-])")
-_LINE = re.compile(r"(?P<line>(?:(?!\\{1,3}n)[^\r\n])*+)(?:\r?\n|\\{1,3}n|\Z)")
+_LINE = re.compile(r"(?P<line>(?>(?:(?!\\{1,3}n)[^\r\n])*))(?:\r?\n|\\{1,3}n|\Z)")
 _MAP = re.compile(r"(?P<indent>[ \t]*)(?:- )?(?:data|stringData):[ \t]*(?P<flow>\{[^{}]*\})?[ \t]*\Z")
 _ENTRY = re.compile(r"(?P<indent>[ \t]*)(?:[\w./-]+|[\"'][^\"']*[\"']):[ \t]+(?P<value>[^\s|>].*?)[ \t]*\Z")
 _OBJECT = re.compile(r"(\\{0,3}[\"']|&quot;)(?:data|stringData)\1\s{0,8}:\s{0,8}\{(?P<body>[^{}]*+)\}")

@@ -13,7 +13,7 @@ _PLACEHOLDER = re.compile(
     re.VERBOSE,
 )
 # A passphrase has fewer words.
-_SENTENCE = re.compile(r"[A-Za-z][a-z']*,?(?: [A-Za-z][a-z'-]*[,;:]?){6,}+.?")
+_SENTENCE = re.compile(r"[A-Za-z][a-z']*,?(?>(?: [A-Za-z][a-z'-]*[,;:]?){6,}).?")
 # What is said of a secret without quotes, and is none: states, and types in code.
 _WORDS = frozenset(
     re.findall(
