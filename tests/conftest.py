@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import nbformat
 import pytest
+from engine import Engine, engine
 from running import METADATA
 
 from runbook.model.protocol import FINDINGS_MIME, RunsDocument
@@ -98,6 +99,21 @@ def breakable() -> Iterator[Place]:
         yield place
     finally:
         stack.down(place)
+
+
+@pytest.fixture(scope="session")
+def engine_of_all() -> Iterator[Engine]:
+    """A Docker engine that the modules share; each names its containers otherwise, or takes away what it made."""
+    with engine() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def docker_host(engine_of_all: Engine) -> Iterator[Engine]:
+    """The shared engine, as the one that DOCKER_HOST leads to while a module's tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", engine_of_all.host)
+        yield engine_of_all
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from engine import Engine, engine
+from engine import Engine
 
 from runbook.model.protocol import RunsDocument
 from runbook_sandbox.history import Truth, events, write
@@ -19,17 +19,17 @@ SINCE = UNTIL - timedelta(hours=6)
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, Truth]]:
+def told(engine_of_all: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, Truth]]:
     """Return an engine whose container `shrimp-api` wrote a history, and its truth."""
     folder, truth = tmp_path_factory.mktemp("history"), Truth(SINCE, UNTIL + timedelta(minutes=30))
     history = events(5, SINCE, UNTIL, 20_000, documented=True, attacked=True)
     written = write(folder, history, formats=("mixed",), day_names=False, truths=[truth], rotate_bytes=1 << 30)
     (log,) = written.paths
-    with engine() as running:
-        running.image("api", log=log.read_bytes())
-        running.run("shrimp-api", "api", "/bin/cat", "/log")
-        running.client.containers.get("shrimp-api").wait(timeout=30)
-        yield running, truth
+    engine_of_all.image("api", log=log.read_bytes())
+    engine_of_all.run("shrimp-api", "api", "/bin/cat", "/log")
+    engine_of_all.client.containers.get("shrimp-api").wait(timeout=30)
+    yield engine_of_all, truth
+    engine_of_all.client.containers.get("shrimp-api").remove()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import docker.types
 import pandas as pd
 import pytest
-from engine import Engine, engine
+from engine import Engine
 
 from runbook.docker import containers, events, images, output, resources
 from runbook.model import Status, UsageError
@@ -19,11 +19,10 @@ Ask = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def there() -> Iterator[Engine]:
-    """An engine with one image, `shrimp/api`, that can run busybox's programs."""
-    with engine() as running:
-        running.image("shrimp/api", version=b"1")
-        yield running
+def there(engine_of_all: Engine) -> Engine:
+    """The shared engine with one image more, `shrimp/api`, that can run busybox's programs."""
+    engine_of_all.image("shrimp/api", version=b"1")
+    return engine_of_all
 
 
 @pytest.fixture

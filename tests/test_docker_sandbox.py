@@ -14,15 +14,13 @@ from runbook_sandbox.place import Place, SandboxError
 
 
 @pytest.fixture(scope="module")
-def contained() -> Iterator[tuple[Engine, Place]]:
-    """A sandbox `contained` on an engine of this module; DOCKER_HOST leads to that."""
-    with engine() as running, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DOCKER_HOST", running.host)
-        place = stack.up("contained", docker=True)
-        try:
-            yield running, place
-        finally:
-            stack.down(place)
+def contained(docker_host: Engine) -> Iterator[tuple[Engine, Place]]:
+    """A sandbox `contained` on the shared engine."""
+    place = stack.up("contained", docker=True)
+    try:
+        yield docker_host, place
+    finally:
+        stack.down(place)
 
 
 def findings(question: Any) -> dict[str, Any]:
@@ -123,6 +121,8 @@ def test_the_notebook_names_why_the_api_is_down(
     finally:
         assert faults.heal(place)
         stack.wait_for(place, "api")
+    if breaks is without_database:
+        assert "first postgres.reachable: " in document.runs[0].not_planned["docker.restart"], "no restart helps"
     first = next(f for f in Findings(document.runs[0].findings).worst_first())
     assert first.check == check, "the cause stands first"
     critical = [f for f in document.runs[0].findings if f.status == "CRITICAL" and f.check == check]

@@ -251,7 +251,7 @@ def hostile_record(text: str, number: int = 0) -> RunRecord:
         explained_by=text if number % 2 else "",
     )
     named = dict.fromkeys(("target", "notebook", "incident", "operator", "run_id", "status", "error"), text)
-    return record(finding, **named, plans=[hostile_plan(text, finding)])
+    return record(finding, **named, plans=[hostile_plan(text, finding)], not_planned={text: text})
 
 
 def hostile_plan(text: str, finding: Finding) -> PlanRecord:

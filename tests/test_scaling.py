@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from engine import Engine, engine
+from engine import Engine
 from running import only, text_of, wait_for
 
 from runbook import api, docker
@@ -39,17 +39,15 @@ class There:
 
 
 @pytest.fixture(scope="module")
-def project() -> Iterator[There]:
-    """A sandbox `scaled`, whose service is a Compose project, on an engine of this module."""
-    with engine() as running, pytest.MonkeyPatch.context() as patch:
-        if shutil.which("docker-compose") is None:
-            pytest.skip("Compose is not installed")
-        patch.setenv("DOCKER_HOST", running.host)
-        place = stack.up("scaled", compose=True)
-        try:
-            yield There(running, place)
-        finally:
-            stack.down(place)
+def project(docker_host: Engine) -> Iterator[There]:
+    """A sandbox `scaled`, whose service is a Compose project, on the shared engine."""
+    if shutil.which("docker-compose") is None:
+        pytest.skip("Compose is not installed")
+    place = stack.up("scaled", compose=True)
+    try:
+        yield There(docker_host, place)
+    finally:
+        stack.down(place)
 
 
 @pytest.fixture
@@ -93,18 +91,17 @@ def test_the_sandbox_of_compose_is_reached_as_users_reach_it(there: There) -> No
 
 
 def test_the_notebook_goes_from_one_to_three_and_back_and_each_answers_by_itself(
-    there: There, run_json: Any, runbook: Any, archive: Path
+    there: There, run: Any, run_json: Any, archive: Path
 ) -> None:
     tokens = []
     (first,) = there.containers()
     for wanted in (3, 1):
-        _, document = run_json("horizontal-scaling", "--target", "scaled", "-p", f"replicas={wanted}")
-        (plan,) = only(document).plans
+        (plan,) = scaled(run(), wanted).plans
         assert plan.state is PlanState.PLANNED and f"--scale api={wanted} api" in plan.steps[0], plan
         assert "a queue and rate limits of its own" in " ".join(plan.plan.blast_radius)
         assert f"--scale api={4 - wanted} api" in plan.plan.inverse[0].shown
-        tokens.append(plan.token)
-        confirmed = ("--target", "scaled", "-p", f"replicas={wanted}", "--confirm", plan.token)
+        tokens.append(token_of(plan.plan))
+        confirmed = ("--target", "scaled", "-p", f"replicas={wanted}", "--confirm", tokens[-1])
         status, document = run_json("horizontal-scaling", *confirmed)
         (done,) = only(document).plans
         assert status == 0 and done.state is PlanState.VERIFIED, only(document)

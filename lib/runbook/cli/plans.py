@@ -9,11 +9,10 @@ from runbook.cli.confirmation import command
 from runbook.model import RunFailed, UsageError
 from runbook.model.plan import Entry, Plan, PlanState
 from runbook.model.plan_text import journal_lines, plan_lines
-from runbook.model.protocol import PlanRecord
 from runbook.model.text import printable
 from runbook.plans.lock import holder
 from runbook.plans.place import all_plans, journal, load, note, stamp, whoami
-from runbook.plans.progress import is_expired, is_half_done, state_of
+from runbook.plans.progress import is_expired, is_half_done, record_of, state_of
 from runbook.plans.token import token_of
 
 
@@ -54,21 +53,13 @@ def _list(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     plan = _existing(arguments.plan)
     entries = journal(plan)
-    state = state_of(plan, entries)
-    record = PlanRecord(
-        id=plan.id,
-        summary=plan.summary,
-        steps=[step.shown for step in plan.steps],
-        state=state,
-        plan=plan,
-        journal=entries,
-    )
+    record = record_of(plan, entries)
     _say(f"{plan.notebook} on {plan.target}, by {plan.user} on {plan.host}, {plan.made}")
     for line in plan_lines(record):
         _say(printable(line))
     for line in journal_lines(record):
         _say(printable(f"  {line}"))
-    waits = state is PlanState.PLANNED or is_half_done(plan, entries)
+    waits = record.state is PlanState.PLANNED or is_half_done(plan, entries)
     if waits and is_expired(plan):
         _say("it has expired: its token confirms nothing any more")
     elif waits and plan.user == whoami():

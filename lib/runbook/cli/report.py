@@ -157,6 +157,8 @@ class Report:
             self._say(Text(printable(f"  explained by {cause}: {', '.join(explained)}")))
         for plan in record.plans:
             self._plan(plan)
+        for change, reason in record.not_planned.items() if record.status != Status.OK else ():
+            self._say(Text(printable(f"  no plan of {change}: {reason}")))
         if record.error:
             self._say(Text(printable(f"  FAILED     {record.notebook}: {record.error}"), "bold red"))
         if record.evidence:

@@ -1,6 +1,5 @@
 """Docker Compose, called by argv: version 2 (`docker compose`) where it is, else 1.29 (`docker-compose`)."""
 
-import json
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -96,8 +95,3 @@ def shown(call: Sequence[str]) -> str:
 def mapping(value: Any) -> dict[str, Any]:
     """Return a part of a configuration that should be a mapping, empty where it is something else."""
     return value if isinstance(value, dict) else {}
-
-
-def as_text(value: Any) -> str:
-    """Return a value of a configuration, whatever it is, in one line."""
-    return value if isinstance(value, str) else json.dumps(value)

@@ -5,13 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from runbook.connections import ContainersConnection
-from runbook.docker import compose
+from runbook.docker import acts, compose
 from runbook.docker.images import images_of
 from runbook.docker.named import observed, short
-from runbook.docker.restart import STOP_SECONDS, does_not_run, starts, stops, was_started
+from runbook.docker.restart import stopping
 from runbook.model import Act, Asking, Change, DoesNotApply, Draft, Step
-
-_SECONDS = 30
 
 
 def observe(asking: Asking, part: str) -> dict[str, Any]:
@@ -75,15 +73,10 @@ def _by_hand(facts: Mapping[str, Any]) -> Draft:
     name, old = facts["container"], facts["id"]
     aside = f"{name}-replaced-{short(old)}"
     who = {"id": old, "container": name}
-    stop = Step(
-        act="stop",
-        shown=f"docker stop --time {STOP_SECONDS} {short(old)}",
-        arguments={**who, "seconds": STOP_SECONDS},
-    )
     return Draft(
         summary=f"take {name} back to image {facts['previous']}",
         steps=(
-            *([stop] if facts["state"] in ("running", "restarting", "paused") else []),
+            *([stopping(facts)] if facts["state"] in ("running", "restarting", "paused") else []),
             _policy(old, "no"),
             Step(act="rename", shown=f"docker rename {short(old)} {aside}", arguments={"id": old, "name": aside}),
             Step(
@@ -120,7 +113,7 @@ def _reaches(facts: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _tags(asking: Asking, arguments: Mapping[str, Any]) -> str:
     repository, tag = _parts(arguments["name"])
-    with asking.connection(ContainersConnection).changing(_SECONDS) as engine:
+    with asking.connection(ContainersConnection).changing(acts.SECONDS) as engine:
         engine.tag(arguments["image"], repository, tag, force=True)
     return ""
 
@@ -138,30 +131,8 @@ def _is_tagged(asking: Asking, arguments: Mapping[str, Any], begun: datetime) ->
     return any(image["Id"] == arguments["image"] and full in (image.get("RepoTags") or []) for image in known)
 
 
-def _renames(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    with asking.connection(ContainersConnection).changing(_SECONDS) as engine:
-        engine.rename(arguments["id"], arguments["name"])
-    return ""
-
-
-def _is_renamed(asking: Asking, arguments: Mapping[str, Any], begun: datetime) -> bool | None:
-    told = asking.connection(ContainersConnection).inspect(arguments["id"])
-    return told["Name"].lstrip("/") == arguments["name"] if told is not None else None
-
-
-def _sets_policy(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    with asking.connection(ContainersConnection).changing(_SECONDS) as engine:
-        engine.update_container(arguments["id"], restart_policy={"Name": arguments["policy"]})
-    return ""
-
-
-def _has_policy(asking: Asking, arguments: Mapping[str, Any], begun: datetime) -> bool | None:
-    told = asking.connection(ContainersConnection).inspect(arguments["id"])
-    return told["HostConfig"]["RestartPolicy"]["Name"] == arguments["policy"] if told is not None else None
-
-
 def _makes(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    with asking.connection(ContainersConnection).changing(_SECONDS) as engine:
+    with asking.connection(ContainersConnection).changing(acts.SECONDS) as engine:
         like = engine.inspect_container(arguments["like"])
         host = {**like["HostConfig"], "RestartPolicy": {"Name": arguments["policy"]}}
         own = _own_settings(like["Config"], engine.inspect_image(like["Image"]).get("Config") or {})
@@ -197,7 +168,7 @@ def _removes(asking: Asking, arguments: Mapping[str, Any]) -> str:
         return "it was not there"
     if told["Id"] == arguments["unless"]:
         return "it is the former one already"
-    with connection.changing(_SECONDS) as engine:
+    with connection.changing(acts.SECONDS) as engine:
         engine.remove_container(told["Id"], force=True)
     return ""
 
@@ -213,10 +184,10 @@ previous_image = Change(
     observe=observe,
     draft=draft,
     acts={
-        "stop": Act(stops, does_not_run),
-        "start": Act(starts, was_started),
-        "policy": Act(_sets_policy, _has_policy),
-        "rename": Act(_renames, _is_renamed),
+        "stop": acts.stop,
+        "start": acts.start,
+        "policy": acts.policy,
+        "rename": acts.rename,
         "make": Act(_makes, _is_made),
         "remove": Act(_removes, _is_removed),
         "tag": Act(_tags, _is_tagged),

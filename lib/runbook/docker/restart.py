@@ -1,19 +1,17 @@
 """Restart a container: the least that lets it run again."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from runbook.connections import ContainersConnection
+from runbook.docker import acts
 from runbook.docker.containers import BROKEN_IMAGE, in_crash_loop
 from runbook.docker.named import observed, short
-from runbook.model import Act, Asking, Change, DoesNotApply, Draft, Step
+from runbook.model import Asking, Change, DoesNotApply, Draft, Step
 from runbook.model.units import as_bytes
 
 # How long the service may take to end by itself before the engine kills it: the engine's own default.
 STOP_SECONDS = 10
-# How much longer the engine may take for the whole of it.
-_ENGINE_SECONDS = 30
 _LOSES = "what the service holds only in its memory is lost: as built, its queue, and the counts of its rate limits"
 
 
@@ -46,13 +44,7 @@ def draft(facts: Mapping[str, Any], part: str) -> Draft:
     if state == "running":
         return Draft(
             summary=f"restart {name}",
-            steps=(
-                Step(
-                    act="restart",
-                    shown=f"docker restart --time {STOP_SECONDS} {short(facts['id'])}",
-                    arguments={**who, "seconds": STOP_SECONDS},
-                ),
-            ),
+            steps=(stopping(facts, "restart"),),
             blast_radius=(
                 f"nobody is served by it from now until it is ready again: up to {STOP_SECONDS} s for its end, then "
                 "its start",
@@ -69,72 +61,17 @@ def draft(facts: Mapping[str, Any], part: str) -> Draft:
         steps=(Step(act="start", shown=f"docker start {short(facts['id'])}", arguments=who),),
         blast_radius=(f"none: it does not run{again}",),
         expected={"state": "running", "id": facts["id"]},
-        inverse=(
-            Step(
-                act="stop",
-                shown=f"docker stop --time {STOP_SECONDS} {short(facts['id'])}",
-                arguments={**who, "seconds": STOP_SECONDS},
-            ),
-        ),
+        inverse=(stopping(facts),),
     )
 
 
-def restarts(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    """Restart the container of that id."""
-    with asking.connection(ContainersConnection).changing(arguments["seconds"] + _ENGINE_SECONDS) as engine:
-        engine.restart(arguments["id"], timeout=arguments["seconds"])
-    return ""
-
-
-def starts(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    """Start the container of that id."""
-    with asking.connection(ContainersConnection).changing(_ENGINE_SECONDS) as engine:
-        engine.start(arguments["id"])
-    return ""
-
-
-def stops(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    """Stop the container of that id."""
-    with asking.connection(ContainersConnection).changing(arguments["seconds"] + _ENGINE_SECONDS) as engine:
-        engine.stop(arguments["id"], timeout=arguments["seconds"])
-    return ""
-
-
-def _pauses(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    with asking.connection(ContainersConnection).changing(_ENGINE_SECONDS) as engine:
-        engine.pause(arguments["id"])
-    return ""
-
-
-def _goes_on(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    with asking.connection(ContainersConnection).changing(_ENGINE_SECONDS) as engine:
-        engine.unpause(arguments["id"])
-    return ""
-
-
-def was_started(asking: Asking, arguments: Mapping[str, Any], begun: datetime) -> bool | None:
-    """Tell whether the container of that id was started since a moment."""
-    told = asking.connection(ContainersConnection).inspect(arguments["id"])
-    if told is None:
-        return None
-    started = datetime.fromisoformat(told["State"]["StartedAt"][:23].rstrip("Z") + "+00:00")
-    return bool(told["State"]["Running"]) and started >= begun
-
-
-def does_not_run(asking: Asking, arguments: Mapping[str, Any], begun: datetime) -> bool | None:
-    """Tell whether the container of that id does not run any more."""
-    told = asking.connection(ContainersConnection).inspect(arguments["id"])
-    return not told["State"]["Running"] if told is not None else None
-
-
-def _is_paused(asking: Asking, arguments: Mapping[str, Any], begun: datetime) -> bool | None:
-    told = asking.connection(ContainersConnection).inspect(arguments["id"])
-    return bool(told["State"]["Paused"]) if told is not None else None
-
-
-def _is_not_paused(asking: Asking, arguments: Mapping[str, Any], begun: datetime) -> bool | None:
-    paused = _is_paused(asking, arguments, begun)
-    return None if paused is None else not paused
+def stopping(facts: Mapping[str, Any], act: str = "stop") -> Step:
+    """Return the step that stops, or restarts, the container, which has some time to end by itself."""
+    return Step(
+        act=act,
+        shown=f"docker {act} --time {STOP_SECONDS} {short(facts['id'])}",
+        arguments={"id": facts["id"], "container": facts["container"], "seconds": STOP_SECONDS},
+    )
 
 
 restart = Change(
@@ -143,11 +80,11 @@ restart = Change(
     observe=observe,
     draft=draft,
     acts={
-        "restart": Act(restarts, was_started),
-        "start": Act(starts, was_started),
-        "stop": Act(stops, does_not_run),
-        "pause": Act(_pauses, _is_paused),
-        "unpause": Act(_goes_on, _is_not_paused),
+        "restart": acts.restart,
+        "start": acts.start,
+        "stop": acts.stop,
+        "pause": acts.pause,
+        "unpause": acts.unpause,
     },
     needs=(ContainersConnection,),
     watched=("engine", "container", "id", "state", "started", "restarts"),

@@ -13,7 +13,9 @@ def plan_lines(record: PlanRecord) -> list[str]:
     told += [f"  reaches: {reach}" for reach in plan.blast_radius]
     undone = " ; ".join(step.shown for step in plan.inverse)
     told.append(f"  undone by: {undone}" if undone else f"  IRREVERSIBLE: {plan.irreversible}")
-    told += [f"  holds while: {name} is {value}" for name, value in plan.observed.items() if value not in (None, "")]
+    told += [
+        f"  holds while: {name} is {_cut(value)}" for name, value in plan.observed.items() if value not in (None, "")
+    ]
     if record.state is PlanState.PLANNED:
         told.append(f"  verified by: {', '.join(check.question for check in plan.checks)}")
     told += [f"  {line}" for line in record.told]
@@ -32,6 +34,12 @@ def journal_lines(record: PlanRecord) -> list[str]:
         words = " ".join(filter(None, [entry.result, entry.state, entry.told]))
         told.append(f"{entry.at} {entry.event}{where}: {words} ({entry.user} on {entry.host}, {entry.run_id})")
     return told
+
+
+def _cut(value: object) -> str:
+    """Return an observed value as it is read; ids are known by their beginning."""
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}…"
 
 
 def shown_step(record: PlanRecord, place: int) -> str:

@@ -53,7 +53,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     ``identity`` proves each part of the target in a few words by name, ``clock_offsets`` says how many seconds its
     clock is ahead of this machine's. ``executed`` holds, in a summary, the digest of each scrubbed source that was run
-    by its execution count: so a cell that was changed afterwards is known.
+    by its execution count: so a cell that was changed afterwards is known. ``not_planned`` says why there is no plan.
     """
 
     schema: int = SCHEMA
@@ -68,15 +68,16 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     clock_offsets: dict[str, float] = {}
     executed: dict[str, str] = {}
     plans: "list[PlanRecord]" = []
+    not_planned: str = ""
 
 
 def encode(message: Message) -> dict[str, Any]:
     """Return the message as plain JSON data for a MIME bundle."""
-    built: dict[str, Any] = msgspec.to_builtins(message, enc_hook=_plain)
+    built: dict[str, Any] = msgspec.to_builtins(message, enc_hook=plain)
     return built
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return the Python number in a scalar of a DataFrame."""
     if hasattr(value, "item"):
         return value.item()
@@ -97,6 +98,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     """One run as `run --json` prints it and as ``run.json`` in its folder keeps it.
 
     ``exit`` is the exit status that this run alone would give; ``error`` says why the run itself failed, else None.
+    ``not_planned`` says, by the name of a change, why there is no plan of it.
     ``started`` and ``ended`` are UTC times of ISO form ("" where it was never begun, or did not end); ``mode`` is
     "headless", or "interactive" for a notebook that a person ran and added; ``remarks`` say how that was run.
     """
@@ -111,6 +113,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     evidence: str
     findings: list[Finding]
     plans: list[PlanRecord] = []
+    not_planned: dict[str, str] = {}
     started: str = ""
     ended: str = ""
     operator: str = ""

@@ -15,7 +15,7 @@ from runbook.model.question import Asking
 from runbook.plans import lock, silence
 from runbook.plans.admission import Refused, admitted
 from runbook.plans.helped import compare, not_well
-from runbook.plans.place import journal, load, note, stamp, whoami
+from runbook.plans.place import before_of, journal, keep_before, load, note, stamp, whoami
 from runbook.plans.progress import how_far, step_states
 from runbook.target import Target
 
@@ -99,7 +99,10 @@ class _Work:
             self._note("refused", told=refused)
             self._done.state = PlanState.UNKNOWN if begun else PlanState.PLANNED
             return self._done
-        self._done.before = self._hands.look()
+        # One that was cut short is compared with how it was before its first step.
+        self._done.before = before_of(self._plan) or self._hands.look()
+        if not begun:
+            keep_before(self._plan, self._done.before)
         self._note("confirmed")
         failed = self._steps()
         if failed is None:
@@ -182,16 +185,14 @@ class _Work:
         while True:
             self._done.after = self._hands.look()
             differs = self._not_as_expected()
-            if (not differs and not not_well(self._done.after)) or time.monotonic() > end:
+            # What an inverse brings back may have been bad: it is verified when everything is as it was.
+            left = [] if self._plan.undoes else not_well(self._done.after)
+            if not (differs or left) or time.monotonic() > end:
                 break
             time.sleep(LOOK_SECONDS)
         self._done.helped = compare(self._done.before, self._done.after)
         self._done.told += [f"not as expected: {difference}" for difference in differs]
-        left = {finding.status for finding in not_well(self._done.after)}
-        if self._plan.undoes:
-            # What it brings back may have been bad: it is verified when everything is as it was.
-            left = set()
-        if differs or left - {Status.UNKNOWN}:
+        if differs or any(finding.status is not Status.UNKNOWN for finding in left):
             self._end(PlanState.FAILED)
         elif left:
             self._end(PlanState.APPLIED)

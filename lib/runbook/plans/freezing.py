@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from runbook.model.change import Change, Draft
 from runbook.model.plan import Plan, PostCheck
 from runbook.plans.place import keep, new_plan_id, stamp, whoami
@@ -60,27 +62,20 @@ def freeze(
 def freeze_inverse(plan: Plan, change: Change, observed: Mapping[str, Any]) -> Plan:
     """Store the plan that undoes another one, from what is observed after it, and return it."""
     now = datetime.now(UTC)
-    inverse = Plan(
+    inverse = msgspec.structs.replace(
+        plan,
         id=new_plan_id(),
-        change=plan.change,
         summary=f"undo {plan.id}: {plan.summary}",
-        notebook=plan.notebook,
-        target=plan.target,
-        identity=plan.identity,
         user=whoami(),
         host=socket.gethostname(),
         made=stamp(now),
         expires=stamp(now + timedelta(minutes=MINUTES)),
-        arguments=plan.arguments,
         observed={name: observed.get(name) for name in change.watched},
         expected=plan.restored,
         steps=plan.inverse,
-        blast_radius=plan.blast_radius,
         inverse=[],
         irreversible="to do it again, plan it anew",
         restored={},
-        checks=plan.checks,
-        patience=plan.patience,
         undoes=plan.id,
     )
     keep(inverse)

@@ -12,11 +12,12 @@ from pathlib import Path
 import msgspec
 
 from runbook.evidence.archive import state_folder, write_whole
-from runbook.model import RunFailed
+from runbook.model import Finding, RunFailed
 from runbook.model.layout import ALPHABET
 from runbook.model.plan import Entry, Plan
+from runbook.model.protocol import plain
 
-_PLAN, _JOURNAL = "plan.json", "journal.jsonl"
+_PLAN, _JOURNAL, _BEFORE = "plan.json", "journal.jsonl", "before.json"
 
 
 def plans_folder() -> Path:
@@ -106,3 +107,18 @@ def journal(plan: Plan) -> list[Entry]:
         with suppress(msgspec.MsgspecError):
             entries.append(msgspec.json.decode(line, type=Entry))
     return entries
+
+
+def keep_before(plan: Plan, findings: list[Finding]) -> None:
+    """Keep what was found before a plan's first step; raises OSError."""
+    write_whole(plans_folder() / plan.id / _BEFORE, msgspec.json.encode(findings, enc_hook=plain))
+
+
+def before_of(plan: Plan) -> list[Finding]:
+    """Return what was found before a plan's first step; nothing where it was not begun."""
+    if not any(entry.event == "intent" for entry in journal(plan)):
+        return []
+    try:
+        return msgspec.json.decode((plans_folder() / plan.id / _BEFORE).read_bytes(), type=list[Finding])
+    except (OSError, msgspec.MsgspecError):
+        return []

@@ -3,9 +3,10 @@
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from runbook.model.plan import Entry, Plan, PlanState
+from runbook.model.protocol import PlanRecord
 from runbook.plans.lock import holder
 from runbook.plans.place import journal
 
@@ -34,6 +35,13 @@ def state_of(plan: Plan, entries: Sequence[Entry]) -> PlanState:
     if "unknown" in states and not is_going_on(plan):
         return PlanState.UNKNOWN
     return PlanState.APPLIED if set(states) == {"done"} else PlanState.CONFIRMED
+
+
+def record_of(plan: Plan, entries: Sequence[Entry], **more: Any) -> PlanRecord:
+    """Return a plan and what became of it, as runs and the command line tell it; ``more`` are fields of the record."""
+    known = {"state": state_of(plan, entries), **more}
+    steps = [step.shown for step in plan.steps]
+    return PlanRecord(id=plan.id, summary=plan.summary, steps=steps, plan=plan, journal=list(entries), **known)
 
 
 def is_going_on(plan: Plan) -> bool:

@@ -62,11 +62,12 @@ def add_notebook(path: Path, document: dict[str, Any], target: Target, archive: 
     messages = list(_messages(document))
     findings = Findings()
     plans: dict[str, PlanRecord] = {}
+    not_planned: dict[str, str] = {}
     for message in messages:
         if message.kind == "answer":
             findings.replace(message.check, message.findings)
         elif message.kind == "plan":
-            take_plans(message, findings, plans)
+            take_plans(message, findings, plans, not_planned)
         elif message.kind == "summary":
             findings = Findings(message.findings)
     folder = RunFolder(archive, new_run_id(path.stem, now), redactor)
@@ -82,6 +83,7 @@ def add_notebook(path: Path, document: dict[str, Any], target: Target, archive: 
         evidence=str(folder.path),
         findings=list(findings),
         plans=list(plans.values()),
+        not_planned=not_planned,
         started=utc(messages[0].asked_at) if messages else "",
         ended=utc(now),
         operator=operator(),

@@ -90,6 +90,7 @@ class _Run:
         self._findings = Findings()
         self._data: list[DataFile] = []
         self._plans: dict[str, PlanRecord] = {}
+        self._not_planned: dict[str, str] = {}
         self._began = time.monotonic()
         self._started = datetime.now(UTC)
         self._incident = ""
@@ -223,7 +224,7 @@ class _Run:
             if message.data is not None:
                 self._data.append(message.data)
         elif message.kind == "plan":
-            take_plans(message, self._findings, self._plans)
+            take_plans(message, self._findings, self._plans, self._not_planned)
             self._watcher.on_findings(message.findings)
         elif message.kind == "opened":
             self._identity, self._clock_offsets = message.identity, message.clock_offsets
@@ -272,6 +273,7 @@ class _Run:
             evidence=str(self._folder.path) if evidence is None else evidence,
             findings=list(self._findings),
             plans=list(self._plans.values()),
+            not_planned=self._not_planned,
             started=utc(self._started),
             ended=utc(datetime.now(UTC)) if ended is None else ended,
             operator=operator(),
@@ -307,11 +309,13 @@ class _Run:
                     process.kill()
 
 
-def take_plans(message: Message, findings: Findings, plans: dict[str, PlanRecord]) -> None:
-    """Take over the plans that a message tells and what was found about them; a plan's last account counts."""
+def take_plans(message: Message, findings: Findings, plans: dict[str, PlanRecord], not_planned: dict[str, str]) -> None:
+    """Take over the plans that a message tells, or why there is none; a plan's last account counts."""
     for check in dict.fromkeys(finding.check for finding in message.findings):
         findings.replace(check, [finding for finding in message.findings if finding.check == check])
     plans |= {record.id: record for record in message.plans}
+    if message.not_planned:
+        not_planned[message.check.removeprefix("plan.")] = message.not_planned
 
 
 def utc(moment: datetime) -> str:

@@ -17,7 +17,7 @@ from runbook.plans.admission import Refused, admitted, read_only
 from runbook.plans.carrying_out import CarriedOut, Hands, carry_out, moved
 from runbook.plans.freezing import freeze, freeze_inverse
 from runbook.plans.place import all_plans, journal
-from runbook.plans.progress import half_done, how_far, state_of
+from runbook.plans.progress import half_done, how_far, record_of
 from runbook.plans.token import plan_of, token_of
 from runbook.redaction import Redactor
 from runbook.session.deadline import DeadlinePassed, Pending
@@ -208,19 +208,10 @@ class Planner:
         return {name: identity for name, identity, error in self._dependencies.identities() if error is None}
 
     def _record(self, plan: Plan, done: CarriedOut | None = None, *, told: Sequence[str] = ()) -> PlanRecord:
-        entries = journal(plan)
-        return PlanRecord(
-            id=plan.id,
-            summary=plan.summary,
-            steps=[step.shown for step in plan.steps],
-            state=done.state if done is not None else state_of(plan, entries),
-            plan=plan,
-            journal=entries,
-            before=done.before if done is not None else [],
-            after=done.after if done is not None else [],
-            helped=done.helped if done is not None else None,
-            told=done.told if done is not None else list(told),
-        )
+        more: dict[str, Any] = {"told": list(told)}
+        if done is not None:
+            more = {name: getattr(done, name) for name in ("state", "before", "after", "helped", "told")}
+        return record_of(plan, journal(plan), **more)
 
     def _without(
         self, change: Change, reason: str, status: Status | None = None, *, applied: bool = False

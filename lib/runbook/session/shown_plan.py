@@ -48,6 +48,7 @@ class ShownPlan:
             seconds=0.0,
             findings=self.findings,
             plans=self.plans,
+            not_planned="" if self.plans or self.applied else self.reason,
         )
         return {
             "text/plain": self.redactor.text("\n".join(told)) + self._confirmation(),
