@@ -25,6 +25,7 @@ from runbook_sandbox.servers import find_postgres, find_redis, version
 _ROOT = Path(__file__).parent.parent
 TARGET = "sandbox"  # what the notebooks' own parameters say
 _own = pytest.StashKey[Path]()
+_types = pytest.StashKey["subprocess.Popen[str]"]()
 _tools = pytest.StashKey["_Tools"]()
 
 
@@ -208,11 +209,22 @@ class _Tools(threading.Thread):
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Begin to make the tools' environment where a test wants it."""
-    wanted = any("tools" in getattr(item, "fixturenames", ()) for item in session.items)
-    if wanted and not session.config.option.collectonly:
+    """Begin what takes its time and needs no server, where a test wants it."""
+    if session.config.option.collectonly:
+        return
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if "tools" in wanted:
         session.config.stash[_tools] = _Tools()
         session.config.stash[_tools].start()
+    if "types" in wanted:
+        argv = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", "--cache-dir", "/dev/null"]
+        session.config.stash[_types] = subprocess.Popen(argv, cwd=_ROOT / "lib", stdout=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="session")
+def types(request: pytest.FixtureRequest) -> "subprocess.Popen[str]":
+    """The check of all types, which began with the session."""
+    return request.config.stash[_types]
 
 
 @pytest.fixture(scope="session")

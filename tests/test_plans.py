@@ -109,10 +109,12 @@ def propose() -> Iterator[Callable[..., Planned]]:
     """Open a run, ask what the notebook asks, and propose a change of the API's container."""
     opened = []
 
-    def proposed(change: Any = docker.restart, target: str = "contained", **more: Any) -> Planned:
+    def proposed(
+        change: Any = docker.restart, target: str = "contained", asks: Any = (*WELL, *FIRST), **more: Any
+    ) -> Planned:
         run = open_run("api-down", target=target, needs=NEEDS)
         opened.append(run)
-        for question in [*WELL, *FIRST]:
+        for question in asks:
             run.ask(question)
         arguments = {"part": "api", "verify": WELL, "first": FIRST, **more}
         return Planned(run, run.propose(change, **arguments))
@@ -182,7 +184,7 @@ def test_a_running_container_is_restarted_only_when_asked_for_and_that_is_irreve
 def test_a_paused_container_is_let_go_on_and_keeps_its_process(there: There, propose: Any) -> None:
     pid = there.api.attrs["State"]["Pid"]
     there.api.pause()
-    planned = propose()
+    planned = propose(asks=[docker.containers, api.liveness])  # each that hangs costs its deadline
     assert planned.plan.steps[0].shown == f"docker unpause {there.api.id[:12]}"
     done = planned.run.apply(planned.shown, planned.token)
     assert done.plans[0].state is PlanState.VERIFIED and there.api.attrs["State"]["Pid"] == pid

@@ -287,7 +287,7 @@ def host_of(there: There) -> dict[str, Any]:
 
 def test_the_limit_that_fits_is_proposed_set_live(there: There, run: Any) -> None:
     opened = run()
-    (size,) = [f for f in opened.ask(docker.sizing).findings if f.object.startswith("api")]
+    (size,) = [f for f in opened.ask(docker.sizing, seconds=0.2).findings if f.object.startswith("api")]
     assert size.status is OK and "its limit is 512.0 MiB" in size.message
     before, (container,) = host_of(there), there.containers()
     shown = limited(opened, memory=768, cpus=1.5)

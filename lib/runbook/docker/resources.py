@@ -25,22 +25,33 @@ def probe(asking: Asking) -> pd.DataFrame:
     `CouldNotFindOut` where none of them runs.
     """
     connection = asking.connection(ContainersConnection)
-    names = list(connection.named.values())
-    with ThreadPoolExecutor(len(names)) as pool:  # the engine may take its second for each
-        first = list(pool.map(connection.stats, names))
-        time.sleep(_SAMPLE_SECONDS if any(first) else 0)
-        second = list(pool.map(connection.stats, names))
     rows = []
-    for (part, name), before, after in zip(connection.named.items(), first, second, strict=True):
-        if before and after:
-            told = connection.inspect(name) or {}
-            rows.append((part, name, *_used(before, after), _cpu_limit(told), _processes(after)))
-    if not rows:
-        raise CouldNotFindOut(f"none of the containers runs: {', '.join(connection.named.values())}")
+    for part, name, before, after in two_looks(connection, _SAMPLE_SECONDS):
+        told = connection.inspect(name) or {}
+        rows.append((part, name, *_used(before, after), _cpu_limit(told), _processes(after)))
     frame = pd.DataFrame(
         rows, columns=["part", "container", "memory", "memory_limit", "cpus", "cpu_limit", "processes"]
     )
     return frame[COLUMNS]
+
+
+def two_looks(
+    connection: ContainersConnection, seconds: float
+) -> list[tuple[str, str, dict[str, Any], dict[str, Any]]]:
+    """Return part, name and what the engine counts of each container that runs, twice, so many seconds apart.
+
+    Raises `CouldNotFindOut` where none of them runs.
+    """
+    names = list(connection.named.values())
+    with ThreadPoolExecutor(len(names)) as pool:  # the engine may take its second for each
+        first = list(pool.map(connection.stats, names))
+        time.sleep(seconds if any(first) else 0)
+        second = list(pool.map(connection.stats, names))
+    looks = zip(connection.named.items(), first, second, strict=True)
+    found = [(part, name, before, after) for (part, name), before, after in looks if before and after]
+    if not found:
+        raise CouldNotFindOut(f"none of the containers runs: {', '.join(names)}")
+    return found
 
 
 def _used(before: dict[str, Any], after: dict[str, Any]) -> tuple[int, int, float]:

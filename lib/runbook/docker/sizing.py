@@ -1,14 +1,11 @@
 """Which limits fit what the containers use?"""
 
-import time
-from typing import Any
-
 import pandas as pd
 
 from runbook.connections import ContainersConnection
 from runbook.docker.explanations import EXPLAINED_BY
-from runbook.docker.resources import without_cache
-from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
+from runbook.docker.resources import two_looks, without_cache
+from runbook.model import Asking, Finding, Question, Status
 from runbook.model.units import as_bytes
 
 COLUMNS = ["part", "container", "used", "peak", "limit", "reservation", "machine", "proposed", "proposed_reservation"]
@@ -23,25 +20,16 @@ def probe(asking: Asking, seconds: float = 2.0) -> pd.DataFrame:
     machine (its memory), proposed and proposed_reservation (see `propose`).
     """
     connection = asking.connection(ContainersConnection)
-    samples: dict[str, list[dict[str, Any]]] = {name: [] for name in connection.named.values()}
-    for look in range(2):
-        time.sleep(seconds * look)
-        for name, seen in samples.items():
-            told = connection.stats(name)
-            if told:
-                seen.append(told["memory_stats"])
     machine, _ = connection.machine()
     rows = []
-    for part, name in connection.named.items():
-        told = connection.inspect(name)
-        if samples[name] and told is not None:
-            used = max(map(without_cache, samples[name]))
-            peak = max(used, *(int(sample.get("max_usage", 0)) for sample in samples[name]))
-            host = told["HostConfig"]
-            limit, reservation = int(host.get("Memory") or 0), int(host.get("MemoryReservation") or 0)
-            rows.append((part, name, used, peak, limit, reservation, machine, *propose(used, peak)))
-    if not rows:
-        raise CouldNotFindOut(f"none of the containers runs: {', '.join(connection.named.values())}")
+    for part, name, *looks in two_looks(connection, seconds):
+        told = connection.inspect(name) or {}
+        memories = [look["memory_stats"] for look in looks]
+        used = max(map(without_cache, memories))
+        peak = max(used, *(int(memory.get("max_usage", 0)) for memory in memories))
+        host = told.get("HostConfig", {})
+        limit, reservation = int(host.get("Memory") or 0), int(host.get("MemoryReservation") or 0)
+        rows.append((part, name, used, peak, limit, reservation, machine, *propose(used, peak)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
