@@ -93,8 +93,8 @@ def removed(place: Place, api: Any) -> None:
     api.remove(force=True)
 
 
-def without_database(place: Place, api: Any) -> None:
-    faults.break_sandbox(place, "postgres-down")
+def without_redis(place: Place, api: Any) -> None:
+    faults.break_sandbox(place, "redis-down")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def without_database(place: Place, api: Any) -> None:
     [
         (paused, "docker.containers", "is paused: its processes stand still"),
         (removed, "docker.containers", "there is no such container"),
-        (without_database, "docker.containers", "does not run: it ended with exit code 0"),
+        (without_redis, "docker.containers", "does not run: it ended with exit code 0"),
     ],
 )
 def test_the_notebook_names_why_the_api_is_down(
@@ -121,8 +121,8 @@ def test_the_notebook_names_why_the_api_is_down(
     finally:
         assert faults.heal(place)
         stack.wait_for(place, "api")
-    if breaks is without_database:
-        assert "first postgres.reachable: " in document.runs[0].not_planned["docker.restart"], "no restart helps"
+    if breaks is without_redis:
+        assert "first redis.reachable: " in document.runs[0].not_planned["docker.restart"], "no restart helps"
     first = next(f for f in Findings(document.runs[0].findings).worst_first())
     assert first.check == check, "the cause stands first"
     critical = [f for f in document.runs[0].findings if f.status == "CRITICAL" and f.check == check]

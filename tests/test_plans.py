@@ -197,6 +197,8 @@ def test_with_the_database_down_a_restart_is_not_planned(there: There, propose: 
     faults.break_sandbox(there.place, "postgres-down")
     planned = propose()
     assert not planned.shown.plans and "first postgres.reachable" in planned.text()
+    (ended,) = [f for f in planned.run.findings.of("docker.containers") if f.bad]
+    assert ended.status is CRITICAL and "does not run: it ended with exit code 0" in ended.message
 
 
 def test_an_absent_container_is_not_restarted(there: There, propose: Any) -> None:
