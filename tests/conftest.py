@@ -14,18 +14,18 @@ from typing import Any
 import msgspec
 import nbformat
 import pytest
+from cluster import Cluster, cluster
 from engine import Engine, engine
 from running import METADATA
 
 from runbook.model.protocol import FINDINGS_MIME, RunsDocument
 from runbook_sandbox import stack
 from runbook_sandbox.place import Place
-from runbook_sandbox.servers import find_postgres, find_redis, version
+from runbook_sandbox.servers import all_postgres, find_postgres, find_redis, version
 
 _ROOT = Path(__file__).parent.parent
 TARGET = "sandbox"  # what the notebooks' own parameters say
 _own = pytest.StashKey[Path]()
-_types = pytest.StashKey["subprocess.Popen[str]"]()
 _tools = pytest.StashKey["_Tools"]()
 
 
@@ -46,8 +46,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Give the session its own targets, archive and home, and start the reference sandbox there.
 
-    nbval starts kernels that see no fixtures: the environment is how they find it.
+    nbval starts kernels that see no fixtures: the environment is how they find it. Where several processes run the
+    tests, each has its own; the one that only hands them out needs none.
     """
+    if session.config.pluginmanager.has_plugin("dsession"):
+        return
     own = Path(tempfile.mkdtemp(prefix="rbt-"))
     own.chmod(0o711)  # PostgreSQL runs as another user when root runs the tests
     session.config.stash[_own] = own
@@ -76,6 +79,14 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"PostgreSQL {'.'.join(map(str, version(server)))} ({server}), Redis {find_redis()}"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a module's tests in one process, and so all modules that need an engine: they share it and its locks."""
+    needs_engine = {item.path for item in items if "engine_of_all" in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("engine" if item.path in needs_engine else item.path.name))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
     """With RUNBOOK_REQUIRE=all, a skip is a failure: what the suite needs must then be there."""
@@ -100,6 +111,20 @@ def breakable() -> Iterator[Place]:
         yield place
     finally:
         stack.down(place)
+
+
+@pytest.fixture(scope="session")
+def postgres_of_all() -> Iterator[Cluster]:
+    """A PostgreSQL cluster that the modules share, of the newest installed server; each makes a database of its own."""
+    with cluster() as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=all_postgres(), ids=lambda folder: f"PostgreSQL {version(folder)[0]}")
+def each_postgres(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A cluster of each version that is on this machine: what is installed, and those that come as packages."""
+    with cluster(request.param) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -216,15 +241,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if "tools" in wanted:
         session.config.stash[_tools] = _Tools()
         session.config.stash[_tools].start()
-    if "types" in wanted:
-        argv = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", "--cache-dir", "/dev/null"]
-        session.config.stash[_types] = subprocess.Popen(argv, cwd=_ROOT / "lib", stdout=subprocess.PIPE, text=True)
-
-
-@pytest.fixture(scope="session")
-def types(request: pytest.FixtureRequest) -> "subprocess.Popen[str]":
-    """The check of all types, which began with the session."""
-    return request.config.stash[_types]
 
 
 @pytest.fixture(scope="session")

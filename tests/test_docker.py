@@ -262,9 +262,11 @@ def test_a_restart_long_ago_is_no_crash_loop() -> None:
         "part": "api", "container": "c", "state": "running", "exit_code": 0, "oom_killed": False, "memory_limit": 0,
         "restarts": 5, "policy": "always", "health": "", "health_said": "", "error": "", "image": "i",
         "ended_by": "", "removed": "",
-        "started": now - timedelta(minutes=11), "finished": None, "now": now,
+        "created": now - timedelta(days=3), "started": now - timedelta(minutes=11), "finished": None, "now": now,
     }  # fmt: skip
     (told,) = containers.check(pd.DataFrame([row]))
     assert told.status is OK and "5 restarts" in told.message
     (told,) = containers.check(pd.DataFrame([{**row, "started": now - timedelta(minutes=9)}]))
-    assert told.status is CRITICAL
+    assert told.status is CRITICAL and "deployed" not in told.message
+    (told,) = containers.check(pd.DataFrame([{**row, "state": "exited", "created": now - timedelta(minutes=12)}]))
+    assert "; it was deployed 12 min ago from i (" in told.message, "the commonest cause of an outage"

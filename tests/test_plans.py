@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import docker as docker_sdk
 import httpx
 import msgspec
 import nbformat
@@ -585,6 +586,12 @@ def _cannot_run(there: There) -> None:
     wait_for(lambda: broken.reload() or broken.status == "exited")
 
 
+def _is_unwell(there: There) -> None:
+    fails = docker_sdk.types.Healthcheck(test=["CMD", "sh", "-c", "echo stuck; exit 1"], interval=10**9, retries=1)
+    unwell = there.other("sleep 300", healthcheck=fails)
+    wait_for(lambda: unwell.reload() or unwell.attrs["State"]["Health"]["Status"] == "unhealthy")
+
+
 @pytest.mark.parametrize(
     ("breaks", "says", "planned", "why"),
     [
@@ -596,6 +603,7 @@ def _cannot_run(there: There) -> None:
             0,
             "cannot run from its image (exit code 127)",
         ),
+        (_is_unwell, "its own health check fails: stuck; it was deployed 0 min ago from runbook-sandbox/api", 1, ""),
     ],
 )
 def test_the_notebook_names_why_the_api_is_down_and_plans_only_what_helps(
@@ -609,6 +617,39 @@ def test_the_notebook_names_why_the_api_is_down_and_plans_only_what_helps(
     assert status == 2 and len(told) == 1 and says in told[0].message, run.findings
     assert len(run.plans) == planned
     assert why in run.not_planned.get("docker.restart", "") and bool(why) != bool(planned)
+
+
+def _hangs(there: There) -> None:
+    faults.break_sandbox(there.place, "api-hangs")
+
+
+def _no_room(there: There) -> None:
+    faults.break_sandbox(there.place, "disk-full")
+    there.api.kill()
+
+
+def _port_closed(there: There) -> None:
+    kept_aside(there)
+    there.other("sleep 300")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "check", "says", "why"),
+    [
+        (_hangs, "api.liveness", "accepted and kept silent", ""),
+        (_no_room, "host.disk", "100", "first host.disk: "),
+        (_port_closed, "api.liveness", "nothing listens there", ""),
+    ],
+)
+def test_what_the_engine_does_not_see_is_named_by_asking_the_service_and_the_machine(
+    breaks: Callable[[There], None], check: str, says: str, why: str, there: There, run_json: Any, archive: Path
+) -> None:
+    breaks(there)
+    status, document = run_json("api-down", "--target", "contained")
+    run = only(document)
+    told = [f.message for f in run.findings if f.check == check and f.status == "CRITICAL"]
+    assert status == 2 and told and says in told[0], run.findings
+    assert why in run.not_planned.get("docker.restart", "") and len(run.plans) == (not why)
 
 
 # --- the whole of it, as an operator does it

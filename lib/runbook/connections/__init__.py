@@ -6,7 +6,7 @@ from runbook.connections.containers import ContainersConnection
 from runbook.connections.http import ApiConnection, Response
 from runbook.connections.logs import LogsConnection
 from runbook.connections.machine import Machine
-from runbook.connections.postgres import ApplicationDatabase, PostgresConnection, read_sql
+from runbook.connections.postgres import ApplicationDatabase, OperatorDatabase, PostgresConnection, read_sql
 from runbook.connections.redis import RedisConnection
 
 KINDS: dict[str, type[Connection]] = {
@@ -15,6 +15,7 @@ KINDS: dict[str, type[Connection]] = {
         ApiConnection,
         PostgresConnection,
         ApplicationDatabase,
+        OperatorDatabase,
         RedisConnection,
         Machine,
         ContainersConnection,
@@ -31,6 +32,7 @@ __all__ = [
     "ContainersConnection",
     "LogsConnection",
     "Machine",
+    "OperatorDatabase",
     "PostgresConnection",
     "RedisConnection",
     "Response",

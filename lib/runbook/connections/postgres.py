@@ -10,11 +10,12 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import tuple_row
 
 from runbook.connections.clock import ClockReading, now
 from runbook.connections.connection import Connection
-from runbook.model import CouldNotFindOut, Unreachable
+from runbook.model import ChangeFailed, CouldNotFindOut, Unreachable
 from runbook.target import Target, resolve
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class PostgresConnection(Connection):
             )
         except psycopg.OperationalError as error:
             raise _explain(cls.name, place, parts, error, target.deadlines.connect) from error
-        connection.read_only = True
+        connection.read_only = True  # of transactions, and all but a plan's acts are in one
         database = cls(connection, place)
         try:
             database._identify()
@@ -110,7 +111,7 @@ class PostgresConnection(Connection):
         except CouldNotFindOut:
             return "not told"
 
-    def rows(self, sql: str, values: Mapping[str, Any] | None = None) -> "pd.DataFrame":
+    def rows(self, text: str, values: Mapping[str, Any] | None = None) -> "pd.DataFrame":
         """Return the rows of a packaged statement, run in a bounded read-only transaction.
 
         Raises `CouldNotFindOut` with what is missing (a right, a table, time), `Unreachable` when the server is gone.
@@ -125,7 +126,7 @@ class PostgresConnection(Connection):
                     (str(STATEMENT_TIMEOUT_MS), str(LOCK_TIMEOUT_MS)),
                 )
                 # The text comes from the package's own files; values are always bound.
-                cursor = self._connection.execute(sql.encode(), values)
+                cursor = self._connection.execute(text.encode(), values)
                 names = [column.name for column in cursor.description or ()]
                 return pd.DataFrame(cursor.fetchall(), columns=names)
         except psycopg.errors.InsufficientPrivilege as error:
@@ -157,6 +158,43 @@ class PostgresConnection(Connection):
         """Shut the socket down under a thread that waits on it; closing it from here would not wake that thread."""
         with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._connection.fileno())) as wire:
             wire.shutdown(socket.SHUT_RDWR)
+
+
+class OperatorDatabase(PostgresConnection):
+    """The database with the role that carries plans out: what it may change is decided by its grants alone."""
+
+    name = "operator database"
+
+    @staticmethod
+    def _access(target: Target) -> tuple[str, str | None]:
+        if target.postgres is None or target.postgres.operator_dsn is None:
+            reason = f"the profile of {target.name} names no operator_dsn in [postgres], whose role carries plans out"
+            raise Unreachable("operator database", "not-configured", reason)
+        return target.postgres.operator_dsn, target.postgres.operator_password
+
+    def change(
+        self, statement: sql.Composed | str, values: Mapping[str, Any] | None = None, *, seconds: float = 10.0
+    ) -> list[dict[str, Any]]:
+        """Execute one statement outside of a transaction block and return its rows, each by its columns' names.
+
+        It may take ``seconds``, a hundredth of that waiting for locks, 5 s at most: whoever waits for a strong lock
+        makes all others wait behind it. Raises `ChangeFailed` where the server refused it or ended it: then nothing of
+        it has happened, but for what runs in several transactions. Raises `CouldNotFindOut` where the connection broke.
+        """
+        lock_ms = str(round(min(5.0, max(1.0, seconds / 100)) * 1000))
+        try:
+            self._connection.execute(
+                "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false)",
+                (str(round(seconds * 1000)), lock_ms),
+            )
+            text = statement.encode() if isinstance(statement, str) else statement
+            cursor = self._connection.execute(text, values)
+            names = [column.name for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in (cursor.fetchall() if names else [])]
+        except psycopg.Error as error:
+            if self._connection.closed:
+                raise CouldNotFindOut(f"{self.place} closed the connection: {_first_line(error)}") from error
+            raise ChangeFailed(f"PostgreSQL refused: {_first_line(error)}") from error
 
 
 class ApplicationDatabase(PostgresConnection):

@@ -30,8 +30,8 @@ def probe(asking: Asking) -> pd.DataFrame:
     """Return a row for each named container: part, container, state (absent, created, running, paused, restarting,
     exited, dead …), exit_code (the last one; NaN: nobody remembers), oom_killed, memory_limit (bytes; 0: none),
     restarts, policy (restart policy), health ("" without a health check), health_said (its last output), error (of the
-    engine), image, started, finished (UTC; None: never), ended_by (stop or kill where somebody had the engine do it),
-    removed (when, and what it ran), now.
+    engine), image, created, started, finished (UTC; None: never), ended_by (stop or kill where somebody had the engine
+    do it), removed (when, and what it ran), now.
     """
     connection = asking.connection(ContainersConnection)
     now = datetime.now(UTC)
@@ -50,7 +50,7 @@ def probe(asking: Asking) -> pd.DataFrame:
 
 COLUMNS = [
     "part", "container", "state", "exit_code", "oom_killed", "memory_limit", "restarts", "policy", "health",
-    "health_said", "error", "image", "started", "finished", "ended_by", "removed", "now",
+    "health_said", "error", "image", "created", "started", "finished", "ended_by", "removed", "now",
 ]  # fmt: skip
 
 
@@ -70,6 +70,7 @@ def state_of(told: dict[str, Any]) -> dict[str, Any]:
         "health_said": str(log[-1].get("Output", "")).strip()[:200],
         "error": str(state.get("Error", ""))[:300],
         "image": str(told.get("Config", {}).get("Image", "")),
+        "created": _moment(told.get("Created", "")),
         "started": _moment(state.get("StartedAt", "")),
         "finished": _moment(state.get("FinishedAt", "")),
     }
@@ -104,18 +105,24 @@ def _moment(text: str) -> datetime | None:
     return datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)
 
 
-def check(frame: pd.DataFrame, *, restarts: float = 3, minutes: float = 10) -> list[Finding]:
+def check(
+    frame: pd.DataFrame, *, restarts: float = 3, minutes: float = 10, deployed_minutes: float = 60
+) -> list[Finding]:
     """Judge the state of each container; one that runs, but was restarted ``restarts`` times and started anew within
     ``minutes``, is in a crash loop.
 
     The engine doubles its pause between restarts, from 0.1 s on: after three it is no accident, and whoever looks in
-    between sees "running".
+    between sees "running". What is not well and was made within ``deployed_minutes`` is told with that: the last
+    deployment is the commonest cause of an outage.
     """
-    return [_judged(row, restarts, minutes) for row in frame.to_dict("records")]
+    return [_judged(row, restarts, minutes, deployed_minutes) for row in frame.to_dict("records")]
 
 
-def _judged(row: dict[Any, Any], restarts: float, minutes: float) -> Finding:
+def _judged(row: dict[Any, Any], restarts: float, minutes: float, deployed_minutes: float) -> Finding:
     status, message, then = _told(row, restarts, minutes)
+    age = _minutes(row["now"], row["created"])
+    if status is not Status.OK and age < deployed_minutes:
+        message += f"; it was deployed {age:,.0f} min ago from {row['image']} ({row['created']:%Y-%m-%d %H:%M:%S} UTC)"
     return Finding(
         object=f"{row['part']} ({row['container']})",
         status=status,

@@ -95,12 +95,16 @@ class Api(_Strict):
 
 
 class Postgres(_Strict):
-    """The database: ``dsn`` with the runbook's own read-only role; ``application_dsn`` as the service connects."""
+    """The database: ``dsn`` with the runbook's own read-only role; ``application_dsn`` as the service connects;
+    ``operator_dsn`` with the role that carries plans out, which is used for nothing else.
+    """
 
     dsn: Dsn
     password: SecretReference | None = None
     application_dsn: Dsn | None = None
     application_password: SecretReference | None = None
+    operator_dsn: Dsn | None = None
+    operator_password: SecretReference | None = None
 
 
 class Redis(_Strict):

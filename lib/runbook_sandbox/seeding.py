@@ -1,0 +1,50 @@
+"""The database of a practice stack: its roles, its tables, and the same small data every time."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from importlib import resources
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from runbook_sandbox.passwords import hash_password
+
+DATABASE = "shrimp_annotation"
+ROLES = ("shrimp_user", "runbook", "operator")
+STATISTICS_LOADED = "SELECT current_setting('shared_preload_libraries') ~ 'pg_stat_statements'"
+PER_PARAMETER = 150_000  # from this version on, a role may be given single parameters
+USERS = {"admin": "admin", "annotator1": "annotator"}
+
+
+def seed(connect: Callable[[str], "psycopg.Connection[tuple[Any, ...]]"], passwords: Mapping[str, str]) -> None:
+    """Make roles, database, tables and users.
+
+    ``connect`` opens a superuser's connection to a database by its name, in autocommit; ``passwords`` has one for each
+    of `ROLES` and `USERS`.
+    """
+    with connect("postgres") as connection:
+        for role in ROLES:
+            connection.execute(
+                sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(passwords[role]))
+            )
+        connection.execute("GRANT pg_monitor TO runbook")
+        connection.execute("GRANT pg_signal_backend, shrimp_user, pg_monitor TO operator")
+        if connection.info.server_version >= PER_PARAMETER:
+            connection.execute("GRANT SET, ALTER SYSTEM ON PARAMETER log_min_duration_statement TO operator")
+            connection.execute("GRANT EXECUTE ON FUNCTION pg_reload_conf() TO operator")
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER shrimp_user").format(sql.Identifier(DATABASE)))
+    with connect(DATABASE) as connection:
+        if connection.execute(STATISTICS_LOADED).fetchone() == (True,):
+            connection.execute("CREATE EXTENSION pg_stat_statements")
+        connection.execute("SET ROLE shrimp_user")
+        connection.execute(resources.files(__package__).joinpath("seed.sql").read_bytes())
+        connection.execute("GRANT SELECT ON triage_items TO runbook")
+        connection.execute("GRANT SELECT (username, role, is_active, created_at, last_login) ON users TO runbook")
+        for username, role in USERS.items():
+            connection.execute(
+                "INSERT INTO users (id, username, email, hashed_password, role, created_at) "
+                "VALUES (%s, %s, %s, %s, %s, now() - interval '400 days')",
+                (str(uuid.uuid5(uuid.NAMESPACE_DNS, username)), username, f"{username}@example.com",
+                 hash_password(passwords[username]), role),
+            )  # fmt: skip
