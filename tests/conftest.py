@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +80,23 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"PostgreSQL {'.'.join(map(str, version(server)))} ({server}), Redis {find_redis()}"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a module's tests in one process, and so all modules that need an engine: they share it and its locks."""
-    needs_engine = {item.path for item in items if "engine_of_all" in getattr(item, "fixturenames", ())}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("engine" if item.path in needs_engine else item.path.name))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep a file's tests in one process, and so all files that need an engine: they share it, and its locks."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "engine" if _needs_engine(file) else file
+
+    return Scheduling(config, log)
+
+
+@cache
+def _needs_engine(file: str) -> bool:
+    path = Path(__file__).parent / file
+    return path.suffix == ".py" and any(name in path.read_text() for name in ("engine_of_all", "docker_host"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -31,7 +31,7 @@ def _side_by_side() -> list[str]:
     Each has a sandbox of its own. The modules go in their order, since the long ones are not those with many tests.
     """
     cores = min(len(os.sched_getaffinity(0)), 4)
-    return ["-n", str(cores), "--dist", "loadgroup", "--no-loadscope-reorder"] if cores > 1 else []
+    return ["-n", str(cores), "--dist", "loadfile", "--no-loadscope-reorder"] if cores > 1 else []
 
 
 def lab(arguments: list[str]) -> NoReturn:

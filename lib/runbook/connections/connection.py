@@ -26,6 +26,11 @@ class Connection(ABC):
         ``label`` names the run to the other side, where it keeps such a name.
         """
 
+    @classmethod
+    def lacking(cls, target: Target) -> str:
+        """Return what the profile lacks for this connection, in words; "" where it can be opened."""
+        return ""
+
     @property
     def closed(self) -> bool:
         """Tell whether the other side has ended the connection, so that only a new one helps."""

@@ -165,11 +165,17 @@ class OperatorDatabase(PostgresConnection):
 
     name = "operator database"
 
+    @classmethod
+    def lacking(cls, target: Target) -> str:
+        """Return what the profile lacks: the address that a plan's acts go to."""
+        if target.postgres is None or target.postgres.operator_dsn is None:
+            return f"the profile of {target.name} names no operator_dsn in [postgres], whose role carries plans out"
+        return ""
+
     @staticmethod
     def _access(target: Target) -> tuple[str, str | None]:
         if target.postgres is None or target.postgres.operator_dsn is None:
-            reason = f"the profile of {target.name} names no operator_dsn in [postgres], whose role carries plans out"
-            raise Unreachable("operator database", "not-configured", reason)
+            raise Unreachable("operator database", "not-configured", OperatorDatabase.lacking(target))
         return target.postgres.operator_dsn, target.postgres.operator_password
 
     def change(

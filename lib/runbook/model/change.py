@@ -56,8 +56,9 @@ class Change:
     *observe* looks, read-only, and returns facts as plain data; *draft* is pure: facts and arguments in, the change
     written out; it raises `DoesNotApply` where there is nothing to do, `NotPlanned` where it must not be done.
     ``watched`` names the facts that must still be the same when the plan is carried out, ``restored`` those that its
-    inverse brings back. ``repairs`` says that it is of use only while something is wrong. ``patience`` is how many
-    seconds its effect may take to be seen.
+    inverse brings back. ``acts_on`` names connections that its acts need beyond ``needs``: opened only then, but
+    without their being in the profile nothing is planned. ``repairs`` says that it is of use only while something is
+    wrong. ``patience`` is how many seconds its effect may take to be seen.
     """
 
     name: str
@@ -71,3 +72,4 @@ class Change:
     repairs: bool = False
     patience: float = 40.0
     deadline: float = 10.0
+    acts_on: tuple[type, ...] = ()

@@ -1,19 +1,29 @@
 """How a step is done to the database by the operator's role, and how it is found out later whether it happened."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
 from runbook.connections import OperatorDatabase, PostgresConnection, read_sql
 from runbook.model import Act, Asking, ChangeFailed
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Arguments = Mapping[str, Any]
 Statement = Callable[[Arguments], sql.Composed]
 
 # How long a statement may take that only changes a setting or signals a session.
 SECONDS = 10.0
+
+
+def plain(frame: "pd.DataFrame") -> dict[str, Any]:
+    """Return the first row of a frame as plain data, as a plan keeps it; what is null is None."""
+    first = frame.astype(object).where(frame.notna(), None).iloc[0]
+    return {str(name): value for name, value in first.items()}
 
 
 def packaged(name: str, *, none: str, happened: str | None = None) -> Act:
@@ -28,9 +38,19 @@ def packaged(name: str, *, none: str, happened: str | None = None) -> Act:
         rows = asking.connection(OperatorDatabase).change(text, arguments, seconds=arguments.get("seconds", SECONDS))
         if not rows:
             raise ChangeFailed(none)
-        return "; ".join(", ".join(f"{column} {value}" for column, value in row.items()) for row in rows)
+        if any(value is False for row in rows for value in row.values()):
+            raise ChangeFailed(f"it was not done: {_told(rows)}")
+        return _told(rows)
 
     return Act(do, _found_out(happened))
+
+
+def written(name: str, arguments: Arguments) -> str:
+    """Return a packaged statement with its values in place, in one line, as one would type it."""
+    text = " ".join(line.strip() for line in read_sql(__package__, name).splitlines() if not line.startswith("--"))
+    parts = re.split(r"%\((\w+)\)s", text)
+    values = [sql.Literal(arguments[part]).as_string() if place % 2 else part for place, part in enumerate(parts)]
+    return "".join(values)
 
 
 def composed(statement: Statement, *, happened: str | None = None) -> Act:
@@ -43,9 +63,13 @@ def composed(statement: Statement, *, happened: str | None = None) -> Act:
     def do(asking: Asking, arguments: Arguments) -> str:
         seconds = arguments.get("seconds", SECONDS)
         rows = asking.connection(OperatorDatabase).change(statement(arguments), seconds=seconds)
-        return "; ".join(", ".join(f"{column} {value}" for column, value in row.items()) for row in rows)
+        return _told(rows)
 
     return Act(do, _found_out(happened))
+
+
+def _told(rows: list[dict[str, Any]]) -> str:
+    return "; ".join(", ".join(f"{column} {value}" for column, value in row.items()) for row in rows)
 
 
 def _found_out(name: str | None) -> Callable[[Asking, Arguments, datetime], bool | None]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from runbook.connections import Connection
 from runbook.kernels.questions import all_questions
 from runbook.model import CouldNotFindOut, DoesNotApply, Finding, Findings, Question, Status, Unreachable
 from runbook.model.change import Change, NotPlanned
@@ -149,6 +150,10 @@ class Planner:
         """Return why a change is not to be planned, as this run has found it; "" where nothing speaks against it."""
         if self._target.read_only:
             return read_only(self._target)
+        for kind in planning.change.acts_on:
+            assert issubclass(kind, Connection)
+            if lacking := kind.lacking(self._target):
+                return lacking
         for question in planning.first:
             bad = [f for f in self._findings.of(question.name) if f.status is Status.CRITICAL and f.counts]
             if bad:

@@ -1,0 +1,18 @@
+-- Which sessions of an application have been idle for so long, outside of a transaction?
+SELECT own.role,
+       own.sees_all,
+       session.pid,
+       session.backend_start::text AS backend_start,
+       session.usename::text AS session_role,
+       coalesce(session.client_addr::text, 'the local socket') AS client,
+       extract(epoch FROM clock_timestamp() - session.state_change)::float8 AS idle_seconds
+FROM (SELECT current_user::text AS role,
+             (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+                 OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_all) AS own
+LEFT JOIN pg_stat_activity AS session
+       ON session.backend_type = 'client backend'
+      AND session.application_name = %(application)s
+      AND session.state = 'idle'
+      AND session.state_change < clock_timestamp() - make_interval(secs => %(seconds)s)
+      AND session.pid <> pg_backend_pid()
+ORDER BY idle_seconds DESC
