@@ -67,7 +67,7 @@ def draft_terminate(facts: Mapping[str, Any], pid: int) -> Draft:
         blast_radius=(
             does,
             work,
-            f"{counted(facts['victims'], 'session that waits', 'sessions that wait')} for it, directly or not, may go on",
+            f"{behind} for it, directly or not, may go on",
         ),
         irreversible="a session that was ended does not come back with its work; its application may open another",
     )
