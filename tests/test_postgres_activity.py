@@ -428,3 +428,81 @@ def test_the_last_slot_that_is_reserved_is_enough_and_without_any_that_is_said(
         assert told.status is UNKNOWN and "has no connection slot left for role runbook" in told.message
         told = only(opened(role="postgres").ask(postgres.connections).findings)
         assert told.status is CRITICAL and told.object == "batch-import", "as a superuser, by a slot that is reserved"
+
+
+# --- the notebooks
+
+
+def test_connection_exhaustion_names_who_leaks_and_plans_nothing_while_a_pause_is_as_likely(
+    server: Cluster, profile: Callable[..., str], run_json: Callable[..., Any], archive: Path
+) -> None:
+    dsn, operator, as_app = server.dsn("postgres"), server.dsn("operator"), server.dsn("app")
+    name = profile(
+        f'[postgres]\ndsn = "{dsn}"\noperator_dsn = "{operator}"\napplication_dsn = "{as_app}"\n'
+        "[service]\nworkers = 1\npool_size = 2\nmax_overflow = 0\n"
+    )
+    asked = ("connection-exhaustion", "--target", name, "-p", "samples=2", "-p", "application=batch-import")
+    with sessions(server, 17, "batch-import"):
+        server.execute("SELECT pg_sleep(1)")
+        status, document = run_json(*asked, "-p", "older=60")
+        run = document.runs[0]
+        found = {finding.check: finding for finding in run.findings}
+        assert status == 2 and found["postgres.connections"].object == "batch-import"
+        assert "17 of 17 usable slots" in found["postgres.connections"].message
+        assert "no connection slot left for role app" in found["postgres.reachable"].message
+        assert "no session of batch-import has been idle for 60 s" in run.not_planned["postgres.terminate_idle"]
+
+
+# --- pools
+
+
+def with_service(server: Cluster, profile: Callable[..., str], text: str) -> Finding:
+    name = profile(f'[postgres]\ndsn = "{server.dsn("runbook")}"\n[service]\n{text}')
+    run = open_run("t", target=name, needs=["postgres"])
+    try:
+        return only(run.ask(postgres.pool).findings)
+    finally:
+        run.close()
+
+
+def test_pools_that_could_take_more_than_there_is_are_critical_with_their_sum(
+    server: Cluster, profile: Callable[..., str]
+) -> None:
+    told = with_service(server, profile, "workers = 2\npool_size = 4\nmax_overflow = 2\nreplicas = 3")
+    assert told.status is CRITICAL and "= 3 × 2 × (4 + 2) = 36 connections, 17 are usable" in told.message
+    assert "workers from the profile" in told.message
+
+
+def test_what_the_profile_does_not_say_is_read_in_the_checkout_and_its_place_is_told(
+    server: Cluster, profile: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services" / "settings.py").write_text(
+        'SIZE = int(os.getenv("DB_POOL_SIZE", "20"))\nmax_overflow = 1\n'
+    )
+    (tmp_path / "docker-compose.yml").write_text("services:\n  api:\n    command: uvicorn app --workers 2\n")
+    (tmp_path / ".env").write_text("# DB_POOL_SIZE=99\nDB_POOL_SIZE=4\n")
+    (tmp_path / ".env.example").write_text("DB_POOL_SIZE=77\n")
+    told = with_service(server, profile, f'replicas = 1\ncheckout = "{tmp_path}"')
+    assert told.status is OK and "= 1 × 2 × (4 + 1) = 10 connections" in told.message
+    assert "pool_size from .env:2 (but 20 in services/settings.py:1)" in told.message
+    assert (
+        "workers from docker-compose.yml:3" in told.message
+        and "max_overflow from services/settings.py:2" in told.message
+    )
+
+
+def test_what_nobody_says_is_told_as_the_librarys_default(
+    server: Cluster, profile: Callable[..., str], tmp_path: Path
+) -> None:
+    told = with_service(server, profile, f'checkout = "{tmp_path}"')
+    assert told.status is WARNING and "pool_size from SQLAlchemy's default" in told.message, "15 of 17"
+
+
+def test_without_any_place_to_look_the_pools_are_unknown(
+    server: Cluster, opened: Callable[..., Run], profile: Callable[..., str]
+) -> None:
+    told = only(opened().ask(postgres.pool).findings)
+    assert told.status is UNKNOWN and "the profile has no [service]" in told.message
+    told = with_service(server, profile, 'checkout = "/nowhere"')
+    assert told.status is UNKNOWN and "the checkout /nowhere cannot be read" in told.message

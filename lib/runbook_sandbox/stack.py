@@ -405,6 +405,12 @@ application_password = "{references["shrimp_user"]}"
 operator_dsn = "{dsn.replace("shrimp_user@", "operator@")}"
 operator_password = "{references["operator"]}"
 
+[service]
+workers = 1
+pool_size = 5
+max_overflow = 0
+replicas = 1
+
 [redis]
 url = "{redis_url}"
 password = "{references["redis"]}"

@@ -8,6 +8,7 @@ from runbook.postgres.idle_sessions import terminate_idle
 from runbook.postgres.longest_transaction import longest_transaction
 from runbook.postgres.own_role import own_role
 from runbook.postgres.plots import BlockingTree, Connections
+from runbook.postgres.pool import pool
 from runbook.postgres.reachable import reachable
 from runbook.postgres.role_limits import role_limits
 from runbook.postgres.sessions import cancel, terminate
@@ -18,6 +19,7 @@ questions = (
     connections,
     connection_growth,
     connection_slots,
+    pool,
     longest_transaction,
     own_role,
     administrators,
@@ -38,6 +40,7 @@ __all__ = [
     "connections",
     "longest_transaction",
     "own_role",
+    "pool",
     "privileged_roles",
     "questions",
     "reachable",

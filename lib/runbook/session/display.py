@@ -82,13 +82,23 @@ class Summary:
         counted = ", ".join(f"{n} {status}" for status, n in _count(ordered).items())
         verdict = f"verdict: {self.verdict} ({counted or 'no findings'})"
         calls = self._calls()
+        first = self._first(ordered)
         body = findings_html(ordered, with_check=True)
         return {
-            "text/plain": "\n".join([*lines(ordered, with_check=True), *calls, verdict]),
-            "text/html": f"{body}{''.join(f'<p>{html.escape(call)}</p>' for call in calls)}"
+            "text/plain": "\n".join([*lines(ordered, with_check=True), *first, *calls, verdict]),
+            "text/html": f"{body}{''.join(f'<p>{html.escape(line)}</p>' for line in (*first, *calls))}"
             f"<p>{badge(self.verdict)} <b>{html.escape(verdict)}</b></p>",
             FINDINGS_MIME: encode(message),
         }
+
+    @staticmethod
+    def _first(ordered: Sequence[Finding]) -> list[str]:
+        """Return in one sentence what is wrong first, and what to do; nothing where all is well."""
+        bad = [finding for finding in ordered if finding.bad and finding.counts and not finding.explained_by]
+        if not bad:
+            return []
+        then = f"; {bad[0].next}" if bad[0].next else ""
+        return [f"begin here: {bad[0].check} {bad[0].object}: {bad[0].message}{then}"]
 
     def _calls(self) -> list[str]:
         if self.verdict is Status.OK:

@@ -107,6 +107,18 @@ class Postgres(_Strict):
     operator_password: SecretReference | None = None
 
 
+class Service(_Strict):
+    """How the service is set up, as far as it cannot be asked: its processes in each container and their pools of
+    connections, how many containers there are; ``checkout`` is a folder with its code, where the rest is read.
+    """
+
+    workers: PositiveInt | None = None
+    pool_size: PositiveInt | None = None
+    max_overflow: Annotated[int, Field(ge=0)] | None = None
+    replicas: PositiveInt | None = None
+    checkout: Path | None = None
+
+
 class Redis(_Strict):
     """The service's Redis."""
 
@@ -265,6 +277,7 @@ class Target(_Strict):
     api: Api | None = None
     postgres: Postgres | None = None
     redis: Redis | None = None
+    service: Service | None = None
     read_only: bool = False
     host: Host = Host()
     containers: Containers | None = None

@@ -1,4 +1,4 @@
--- Cancel what the one session that was looked at is doing, if it still does it. (No row: it does something else by now.)
+-- Was cancelled what the one session that was looked at does? (No row: it does something else by now.)
 SELECT pg_cancel_backend(pid) AS cancelled
 FROM pg_stat_activity
 WHERE pid = %(pid)s AND backend_start = %(backend_start)s::timestamptz

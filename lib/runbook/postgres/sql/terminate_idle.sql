@@ -1,4 +1,4 @@
--- End those of the sessions that were looked at which are still idle. (No row: none of them is.)
+-- Which of the sessions that were looked at are still idle, and did end? (No row: none of them is.)
 SELECT count(*) FILTER (WHERE ended) AS ended, count(*) FILTER (WHERE NOT ended) AS not_ended
 FROM (SELECT pg_terminate_backend(session.pid) AS ended
       FROM unnest(%(pids)s::int[], %(backend_starts)s::timestamptz[]) AS seen (pid, backend_start)
