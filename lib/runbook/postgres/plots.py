@@ -85,6 +85,6 @@ class BlockingTree(Plot):
         axes.set_ylim(-len(shown) + 0.3, 0.7)
         axes.set_yticks([])
         axes.set_xticks(range(max(parents, default=0) + 1))
-        axes.set_xlabel("sessions in between (0: the root, which waits for nobody)")
+        axes.set_xlabel("depth of the queue (0: the root, which waits for nobody)")
         axes.spines[["top", "right", "left"]].set_visible(False)
         return figure
