@@ -302,7 +302,7 @@ def test_of_ten_files_one_without_permission_is_told_and_nine_count(log: Callabl
     for number in range(10):
         log(entry() * 5, f"api_{number}.log")
     (tmp_path / "api_4.log").chmod(0)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents[:3]):
         folder.chmod(0o755)
     ended = subprocess.run(
         [sys.executable, "-c", READ_AS_NOBODY, f"{tmp_path}/*.log"], capture_output=True, text=True, timeout=30

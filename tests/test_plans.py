@@ -637,7 +637,7 @@ def _port_closed(there: There) -> None:
     ("breaks", "check", "says", "why"),
     [
         (_hangs, "api.liveness", "accepted and kept silent", ""),
-        (_no_room, "host.disk", "100", "first host.disk: "),
+        (_no_room, "host.disk", "of 512.0 MiB used", "first host.disk: "),
         (_port_closed, "api.liveness", "nothing listens there", ""),
     ],
 )
