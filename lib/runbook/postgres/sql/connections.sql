@@ -4,7 +4,7 @@ SELECT own.role,
        session.datname::text AS database,
        session.usename::text AS session_role,
        session.application_name AS application,
-       coalesce(session.client_addr::text, 'the local socket') AS client,
+       coalesce(host(session.client_addr), 'the local socket') AS client,
        coalesce(session.state, 'starting') AS state,
        count(*) AS connections,
        -- Where track_activities is off, nothing is known of a state but that the session is there.

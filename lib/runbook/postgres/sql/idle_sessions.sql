@@ -4,7 +4,7 @@ SELECT own.role,
        session.pid,
        session.backend_start::text AS backend_start,
        session.usename::text AS session_role,
-       coalesce(session.client_addr::text, 'the local socket') AS client,
+       coalesce(host(session.client_addr), 'the local socket') AS client,
        extract(epoch FROM clock_timestamp() - session.state_change)::float8 AS idle_seconds
 FROM (SELECT current_user::text AS role,
              (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
