@@ -15,6 +15,7 @@ from engine import Engine
 from running import only, text_of, wait_for
 
 from runbook import api, docker
+from runbook.docker import compose
 from runbook.docker.redeploy import rewritten
 from runbook.model import NotPlanned, Status
 from runbook.model.plan import PlanState
@@ -263,6 +264,26 @@ def test_files_that_cannot_be_read_are_unknown_with_composes_own_words(
 ) -> None:
     (told,) = asked(run, file(compose=content))
     assert told.status is UNKNOWN and says in told.message
+
+
+def test_version_2_is_preferred_where_docker_has_it(
+    file: Any, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A stand-in for its command: it hands over to the version that is here, and keeps what it was called with.
+    called = tmp_path / "called"
+    docker_command = tmp_path / "bin" / "docker"
+    docker_command.parent.mkdir()
+    docker_command.write_text(f'#!/bin/sh\necho "$@" >>{called}\nshift\nexec docker-compose "$@"\n')
+    docker_command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{docker_command.parent}:{os.environ['PATH']}")
+    compose.program.cache_clear()
+    try:
+        (free,) = asked(run, file(compose='services:\n  api:\n    image: x\n    ports: ["8000"]\n'))
+    finally:
+        compose.program.cache_clear()
+    assert free.status is OK
+    assert [line.split()[0] for line in called.read_text().splitlines()] == ["compose"] * 2
+    assert called.read_text().splitlines()[1].endswith(" config")
 
 
 def test_a_fixed_port_keeps_the_plan_from_being_made(file: Any, run: Any) -> None:
