@@ -1,0 +1,543 @@
+"""Replication on real clusters: a standby made and removed by plan, one that does not follow, slots, archive, WAL."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster import Cluster, cluster, free_port
+from running import only, wait_for
+
+from runbook import open_run, postgres
+from runbook.model import Finding, Question, Status
+from runbook.model.plan import PlanState
+from runbook.plans.token import token_of
+from runbook.session import Run
+from runbook_sandbox import stack
+from runbook_sandbox.servers import all_postgres, version
+
+OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
+NEEDS = ["postgres", "application database", "standby database"]
+CONTEXT = (
+    postgres.server_state, postgres.replication, postgres.replication_slots, postgres.archiving, postgres.wal,
+    postgres.checkpoints, postgres.database_activity,
+)  # fmt: skip
+SEVERAL_MIB = "INSERT INTO rows SELECT repeat(md5(i::text), 30) FROM generate_series(1, 20000) AS i"
+
+
+@pytest.fixture
+def ask(profile: Callable[..., str]) -> Iterator[Callable[..., list[Finding]]]:
+    """Ask a question of a cluster, as a role, with what else its profile says."""
+    runs: list[Run] = []
+
+    def asked(
+        question: Question, server: Cluster, user: str = "postgres", *, more: str = "", **arguments: Any
+    ) -> list[Finding]:
+        runs.append(open_run("test", target=profile(server.profile(user, more=more), name="mine"), needs=NEEDS))
+        return list(runs[-1].ask(question, **arguments).findings)
+
+    yield asked
+    for run in runs:
+        run.close()
+
+
+def named(findings: list[Finding], name: str) -> Finding:
+    (found,) = [finding for finding in findings if finding.object == name]
+    return found
+
+
+def worst(findings: list[Finding]) -> Finding:
+    order = [CRITICAL, UNKNOWN, WARNING, OK]
+    return min(findings, key=lambda finding: order.index(finding.status))
+
+
+@pytest.fixture(scope="module")
+def primary() -> Iterator[Cluster]:
+    """A primary of the newest installed server that archives nothing yet, whose roles may do what a plan needs."""
+    with cluster(archive_mode="on", archive_command="true", wal_keep_size="0", max_slot_wal_keep_size="-1") as made:
+        made.execute(
+            "CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher; CREATE ROLE nobody LOGIN",
+            "CREATE ROLE operator LOGIN REPLICATION; CREATE ROLE replicator LOGIN REPLICATION PASSWORD 'of-replicator'",
+            "CREATE TABLE rows (text text)",
+        )
+        yield made
+
+
+@contextmanager
+def role_of_standby(server: Cluster) -> Iterator[Path]:
+    """Give a folder that the server's own user may make a standby in."""
+    folder = server.folder / f"place-{free_port()}"
+    folder.mkdir(mode=0o755)
+    user = stack.server_user()
+    if user is not None:
+        os.chown(folder, user, user)
+    try:
+        yield folder
+    finally:
+        for lock in folder.glob("*/postmaster.pid"):
+            Cluster(server.binaries, folder, 0).__class__._call(
+                Cluster(server.binaries, folder, 0), "pg_ctl", "-D", lock.parent, "-m", "immediate", "-w", "stop"
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def place(primary: Cluster) -> Iterator[Path]:
+    with role_of_standby(primary) as folder:
+        yield folder
+    for (slot,) in primary.execute("SELECT slot_name FROM pg_replication_slots"):
+        wait_for(
+            lambda slot=slot: (
+                not primary.execute(  # type: ignore[misc]
+                    f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{slot}' AND active"
+                )
+            )
+        )
+        primary.execute(f"SELECT pg_drop_replication_slot('{slot}')")
+
+
+def described(
+    server: Cluster, folder: Path, *, binaries: Path | None = None, port: int = 0, more: str = "", **other: Any
+) -> str:
+    """Return the profile of a target whose standby is to be made in a folder."""
+    keys = {
+        "data": str(folder / "data"),
+        "binaries": str(binaries or server.binaries),
+        "port": port or free_port(),
+        "primary_dsn": f"host=127.0.0.1 port={server.port} user=replicator dbname=postgres",
+        "primary_password": "env:OF_REPLICATOR",
+        "name": "second",
+        "slot": "for_second",
+        **other,
+    }
+    text = server.profile("watcher", more=more).replace(
+        f'operator_dsn = "{server.dsn("watcher")}"', f'operator_dsn = "{server.dsn("operator")}"'
+    )
+    lines = "".join(f"{key} = {value if isinstance(value, int) else repr(value)}\n" for key, value in keys.items())
+    return f"{text}\n[standby]\n{lines}"
+
+
+@pytest.fixture
+def planned(
+    profile: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[..., tuple[Run, Any]]]:
+    """Propose a change of the standby of a target, and give the run and what is shown."""
+    monkeypatch.setenv("OF_REPLICATOR", "of-replicator")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    runs: list[Run] = []
+
+    def propose(text: str, change: Any = postgres.standby, **more: Any) -> tuple[Run, Any]:
+        run = open_run("read-replica", target=profile(text, name="mine"), needs=NEEDS)
+        runs.append(run)
+        checks = {"verify": [postgres.replication_slots, postgres.standby_state], **more}
+        return run, run.propose(change, **checks)
+
+    yield propose
+    for run in runs:
+        run.close()
+
+
+def carried_out(run: Run, shown: Any) -> Any:
+    assert shown.plans, shown.reason
+    return run.apply(shown, token_of(shown.plans[0].plan)).plans[0]
+
+
+def reason(shown: Any) -> str:
+    assert not shown.plans
+    return str(shown.reason)
+
+
+# --- a standby, made and removed
+
+
+def test_a_standby_is_made_by_its_plan_reads_a_row_just_written_and_is_removed_with_its_slot(
+    primary: Cluster, place: Path, planned: Callable[..., Any], ask: Callable[..., Any]
+) -> None:
+    text = described(primary, place)
+    run, shown = planned(text)
+    plan = shown.plans[0].plan
+    assert [step.act for step in plan.steps] == ["slot", "copy", "settings", "start", "row"]
+    assert plan.steps[0].shown == "SELECT pg_create_physical_replication_slot('for_second', true)"
+    assert "pg_basebackup" in plan.steps[1].shown and "-S for_second" in plan.steps[1].shown
+    assert "of-replicator" not in str(plan), "a password stands in no command"
+    assert not (place / "data").exists(), "a plan changes nothing"
+
+    done = carried_out(run, shown)
+    assert done.state is PlanState.VERIFIED, done.told
+    (told,) = [line for line in done.told if line.startswith("step 5")]
+    assert "written on the primary, was read on the standby" in told
+    assert primary.execute("SELECT count(*) FROM pg_largeobject_metadata") == [(0,)], "the row is gone again"
+    (seen,) = ask(postgres.replication, primary, "watcher", more='standbys = ["second"]')
+    assert seen.status is OK and seen.object == "standby second" and "streaming" in seen.message
+    assert (place / "data").stat().st_mode & 0o077 == 0
+
+    run, shown = planned(text, postgres.standby_removal)
+    done = carried_out(run, shown)
+    assert done.state is PlanState.VERIFIED, done.told
+    assert primary.execute("SELECT * FROM pg_replication_slots") == []
+    assert not (place / "data").exists() and len(list(place.glob("data.removed-*"))) == 1
+    assert "is made anew" in shown.plans[0].plan.irreversible
+
+
+def test_what_a_plan_did_is_undone_by_its_inverse(
+    primary: Cluster, place: Path, planned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runbook.postgres.standby.ROW_SECONDS", 0.5)
+    # Nothing can be read from it, so that its last step fails when the standby stands already.
+    text = described(primary, place, read_dsn=f"host=127.0.0.1 port={free_port()} user=watcher dbname=postgres")
+    run, shown = planned(text)
+    offered = run.apply(shown, token_of(shown.plans[0].plan))
+    failed, inverse = offered.plans
+    assert failed.state is PlanState.FAILED and "was not read on the standby" in failed.told[-1]
+    assert [step.act for step in inverse.plan.steps] == ["stop", "drop", "aside"]
+    done = run.apply(type(offered)(**{**offered.__dict__, "plans": [inverse]}), token_of(inverse.plan)).plans[0]
+    assert done.state is PlanState.VERIFIED, done.told
+    assert primary.execute("SELECT * FROM pg_replication_slots") == [] and not (place / "data").exists()
+
+
+def test_a_standby_that_a_run_has_made_outlives_it(
+    primary: Cluster, place: Path, profile: Callable[..., str], run_json: Callable[..., Any], runbook: Any,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("OF_REPLICATOR", "of-replicator")
+    monkeypatch.setenv("RUNBOOK_EVIDENCE", str(tmp_path / "evidence"))
+    target = profile(described(primary, place), name="mine")
+    status, document = run_json("read-replica", "--target", target)
+    (plan,) = only(document).plans
+    assert plan.token, only(document)
+    assert status == 0, [finding.message for finding in only(document).findings if finding.bad]
+    status, document = run_json("read-replica", "--target", target, "--confirm", plan.token)
+    assert status == 0, (only(document).error, [f.message for f in only(document).findings if f.bad])
+    assert (place / "data" / "postmaster.pid").exists()
+    (state,) = [f for f in only(document).findings if f.check == "postgres.standby_state"]
+    assert state.status is OK and "receiver streaming" in state.message
+    assert primary.execute("SELECT application_name FROM pg_stat_replication") == [("second",)], "it still runs"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"data": "/nowhere/at/all"}, "would belong to root"),
+        ({"primary_dsn": "host=127.0.0.1 port=1 user=replicator dbname=postgres"}, "could not connect to its primary"),
+        ({"primary_password": "env:NOT_SET"}, "NOT_SET is not set"),
+        ({"binaries": "/nowhere"}, "its binaries has none"),
+    ],
+)
+def test_a_standby_is_not_planned_where_something_stands_against_it(
+    change: dict[str, str], says: str, primary: Cluster, place: Path, planned: Callable[..., Any]
+) -> None:
+    if "root" in says and os.geteuid() != 0:
+        pytest.skip("only root can do what would end as root")
+    _, shown = planned(described(primary, place, **change))
+    assert says in reason(shown)
+
+
+def test_a_taken_port_a_folder_in_use_and_a_slot_of_that_name_are_told_together(
+    primary: Cluster, place: Path, planned: Callable[..., Any]
+) -> None:
+    (place / "data").mkdir()
+    (place / "data" / "thesis.txt").write_text("not to be lost")
+    primary.execute("SELECT pg_create_physical_replication_slot('for_second', true)")
+    _, shown = planned(described(primary, place, port=primary.port))
+    for says in ("is not empty, and holds no standby", f"port {primary.port} is taken", "a slot of this name already"):
+        assert says in reason(shown)
+
+
+def test_too_little_room_is_told_in_bytes(
+    primary: Cluster, place: Path, planned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runbook.postgres.standby_facts._free", lambda data: 1 << 20)
+    _, shown = planned(described(primary, place))
+    assert "has 1.0 MiB left, and 1.0 GiB are needed" in reason(shown)
+
+
+def test_a_standby_of_another_version_than_its_primary_is_not_planned(
+    primary: Cluster, place: Path, planned: Callable[..., Any]
+) -> None:
+    others = [folder for folder in all_postgres() if version(folder)[0] != version(primary.binaries)[0]]
+    if not others:
+        pytest.skip("only one version of PostgreSQL is here")
+    from cluster import readable_binaries
+
+    other = readable_binaries(others[0], primary.folder)
+    _, shown = planned(described(primary, place, binaries=other))
+    told, ours, its = reason(shown), version(primary.binaries)[0], version(others[0])[0]
+    assert f"which is PostgreSQL {ours}, and those of its binaries are of {its}" in told
+
+
+def test_a_cluster_that_is_no_standby_is_never_removed(
+    primary: Cluster, place: Path, planned: Callable[..., Any]
+) -> None:
+    _, shown = planned(described(primary, place, data=str(primary.data)), postgres.standby_removal)
+    assert "holds a cluster that is no standby, or was promoted: it is not touched" in reason(shown)
+    _, shown = planned(described(primary, place), postgres.standby_removal)
+    assert "there is no standby to remove" in reason(shown)
+
+
+# --- a standby that does not follow
+
+
+@pytest.fixture(scope="module")
+def pair(primary: Cluster) -> Iterator[Cluster]:
+    """A standby of the primary, named third, with a slot of its own."""
+    with role_of_standby(primary) as folder:
+        made = Cluster(primary.binaries, folder, free_port())
+        primary.execute("SELECT pg_create_physical_replication_slot('for_third', true)")
+        address = f"host={primary.folder} port={primary.port} user=replicator application_name=third"
+        made._call("pg_basebackup", "-d", address, "-D", made.data, "-R", "-S", "for_third", "-c", "fast", "--no-sync")
+        with (made.data / "postgresql.auto.conf").open("a") as conf:
+            conf.write(f"port = {made.port}\nunix_socket_directories = '{folder}'\narchive_mode = off\n")
+            conf.write("wal_retrieve_retry_interval = '200ms'\nwal_receiver_timeout = '1min'\n")
+        made.start()
+        yield made
+        primary.execute("ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()")
+
+
+@pytest.fixture
+def following(primary: Cluster, pair: Cluster) -> Iterator[Cluster]:
+    """The pair, well again after the test."""
+    yield pair
+    primary.execute("ALTER ROLE replicator LOGIN")
+    pair.execute("SELECT pg_wal_replay_resume()") if pair.execute("SELECT pg_is_wal_replay_paused()")[0][0] else None
+    wait_for(lambda: caught_up(primary))
+
+
+def caught_up(primary: Cluster) -> bool:
+    behind = "SELECT 1 FROM pg_stat_replication WHERE application_name = 'third' AND replay_lsn >= pg_current_wal_lsn()"
+    return primary.execute(behind) == [(1,)]
+
+
+def standby_of(primary: Cluster, pair: Cluster) -> str:
+    """Return the [standby] of a profile that this pair is."""
+    return (
+        f'[standby]\ndata = "{pair.data}"\nbinaries = "{pair.binaries}"\nport = {pair.port}\n'
+        f'primary_dsn = "{primary.dsn("replicator")}"\nname = "third"\nslot = "for_third"\n'
+    )
+
+
+def lose_the_receiver(primary: Cluster) -> None:
+    """Let the receiver not come back: its role may not log in any more."""
+    primary.execute(
+        "ALTER ROLE replicator NOLOGIN",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE application_name = 'third'",
+    )
+    wait_for(
+        lambda: primary.execute("SELECT active FROM pg_replication_slots WHERE slot_name = 'for_third'") == [(False,)]
+    )
+
+
+def test_a_pair_that_is_well_gives_nothing_but_ok(
+    primary: Cluster, following: Cluster, ask: Callable[..., Any]
+) -> None:
+    wait_for(lambda: caught_up(primary))
+    for question in (postgres.replication, postgres.replication_slots, postgres.standby_state):
+        found = ask(question, primary, "watcher", more=f'standbys = ["third"]\n{standby_of(primary, following)}')
+        assert {finding.status for finding in found} == {OK}, found
+    assert "receiver streaming, 0 B behind" in found[0].message
+    (seen,) = [f for f in ask(postgres.replication, following, "watcher") if f.object == "this server"]
+    assert seen.status is OK and "receiver streaming" in seen.message
+
+
+def test_a_replica_whose_receiver_died_is_named_with_bytes_where_the_time_formula_says_nothing(
+    primary: Cluster, following: Cluster, ask: Callable[..., Any]
+) -> None:
+    wait_for(lambda: caught_up(primary))
+    lose_the_receiver(primary)
+    primary.execute(SEVERAL_MIB)
+    usual = """SELECT CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
+               ELSE extract(epoch FROM now() - pg_last_xact_replay_timestamp()) END"""
+    assert following.execute(usual) == [(0,)], "as so many monitors ask"
+    more = f'standbys = ["third"]\n{standby_of(primary, following)}'
+
+    (found,) = ask(postgres.standby_state, primary, "watcher", more=more)
+    assert (found.status, found.object) == (CRITICAL, "standby third")
+    assert "its receiver is gone: nothing arrives; " in found.message and "MiB behind" in found.message
+    assert isinstance(found.value, float) and found.value > 10
+
+    found = named(ask(postgres.replication, primary, "watcher", more=more), "standby third")
+    assert found.status is CRITICAL and "is expected by the profile and not connected" in found.message
+    (found,) = ask(postgres.replication_slots, primary, "watcher")
+    assert (found.status, found.object) == (WARNING, "slot for_third")
+    assert "is used by nobody" in found.message and "holds " in found.message and "MiB of WAL" in found.message
+    seen = named(ask(postgres.replication, following, "watcher"), "this server")
+    assert seen.status is CRITICAL and "what the primary wrote since cannot be seen from here" in seen.message
+
+
+def test_the_notebook_names_a_replica_whose_receiver_died(
+    primary: Cluster, following: Cluster, profile: Callable[..., str], run_json: Callable[..., Any]
+) -> None:
+    wait_for(lambda: caught_up(primary))
+    lose_the_receiver(primary)
+    primary.execute(SEVERAL_MIB)
+    target = profile(primary.profile("watcher", more=f'standbys = ["third"]\n{standby_of(primary, following)}'))
+    status, document = run_json("read-replica", "--target", target)
+    bad = {finding.object: finding.message for finding in only(document).findings if finding.bad}
+    assert status == 2 and "its receiver is gone" in bad["standby third"] and "holds" in bad["slot for_third"]
+
+
+def test_a_paused_replay_is_told(primary: Cluster, following: Cluster, ask: Callable[..., Any]) -> None:
+    wait_for(lambda: caught_up(primary))
+    following.execute("SELECT pg_wal_replay_pause()")
+    wait_for(lambda: following.execute("SELECT pg_get_wal_replay_pause_state()") == [("paused",)])
+    primary.execute(SEVERAL_MIB)
+    (found,) = ask(postgres.standby_state, primary, "watcher", more=standby_of(primary, following))
+    assert (found.status, found.value) == (WARNING, "paused") and "MiB behind" in found.message
+    behind = named(ask(postgres.replication, primary, "watcher", warning_mib=1), "standby third")
+    assert behind.status is WARNING and "replayed" in behind.message and (behind.unit, behind.threshold) == ("MiB", 1)
+
+
+def test_a_standby_that_is_stopped_is_told_with_what_its_slot_holds(
+    primary: Cluster, following: Cluster, ask: Callable[..., Any]
+) -> None:
+    following.stop()
+    primary.execute(SEVERAL_MIB)
+    try:
+        (found,) = ask(postgres.standby_state, primary, "watcher", more=standby_of(primary, following))
+    finally:
+        following.start()
+    assert found.status is CRITICAL and "does not answer" in found.message and "MiB of WAL" in found.message
+
+
+def test_commits_that_wait_for_a_synchronous_standby_are_critical(
+    primary: Cluster, following: Cluster, ask: Callable[..., Any]
+) -> None:
+    primary.execute("ALTER SYSTEM SET synchronous_standby_names = 'nowhere'", "SELECT pg_reload_conf()")
+    try:
+        wait_for(lambda: primary.execute("SHOW synchronous_standby_names") == [("nowhere",)])
+        found = named(ask(postgres.replication, primary, "watcher"), "synchronous standbys")
+    finally:
+        with primary.connect(options="-c synchronous_commit=local") as admin:
+            admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            admin.execute("SELECT pg_reload_conf()")
+    assert found.status is CRITICAL and "every commit waits" in found.message
+
+
+# --- slots
+
+
+@pytest.fixture
+def slots(primary: Cluster) -> Iterator[Cluster]:
+    yield primary
+    primary.execute(
+        "ALTER SYSTEM RESET max_slot_wal_keep_size", "SELECT pg_reload_conf()",
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name LIKE 'test\\_%'",
+    )  # fmt: skip
+
+
+def test_a_slot_that_nobody_uses_is_told_with_the_wal_that_it_holds(slots: Cluster, ask: Callable[..., Any]) -> None:
+    slots.execute("SELECT pg_create_physical_replication_slot('test_left', true)")
+    slots.execute("SELECT pg_create_physical_replication_slot('test_never_used')")
+    slots.execute(SEVERAL_MIB)
+    found = ask(postgres.replication_slots, slots, "nobody")
+    left = named(found, "slot test_left")
+    assert left.status is WARNING and left.unit == "MiB" and float(left.value) > 10
+    assert "is used by nobody" in left.message and "pg_drop_replication_slot" in left.next
+    assert not [f for f in found if f.object == "slot test_never_used"], "it holds nothing"
+    more = named(ask(postgres.replication_slots, slots, "nobody", warning_mib=1, critical_mib=5), "slot test_left")
+    assert more.status is CRITICAL
+
+
+def test_a_slot_that_lost_its_wal_is_critical(slots: Cluster, ask: Callable[..., Any]) -> None:
+    slots.execute("SELECT pg_create_physical_replication_slot('test_lost', true)")
+    slots.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'", "SELECT pg_reload_conf()")
+    status = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'test_lost'"
+    for _ in range(6):
+        slots.execute("CREATE TABLE IF NOT EXISTS more (i int); INSERT INTO more VALUES (1)", "SELECT pg_switch_wal()")
+    seen = named(ask(postgres.replication_slots, slots, "watcher"), "slot test_lost")
+    assert seen.status is CRITICAL
+    slots.execute("CHECKPOINT")
+    wait_for(lambda: slots.execute(status) == [("lost",)])
+    found = named(ask(postgres.replication_slots, slots, "watcher"), "slot test_lost")
+    assert (found.status, found.value) == (CRITICAL, "lost") and "its standby cannot go on" in found.message
+
+
+# --- archive, WAL, the server itself
+
+
+def test_an_archive_command_that_fails_is_critical_and_says_with_which_file(
+    primary: Cluster, ask: Callable[..., Any]
+) -> None:
+    primary.execute("SELECT pg_switch_wal()")
+    wait_for(lambda: primary.execute("SELECT archived_count > 0 FROM pg_stat_archiver") == [(True,)])
+    assert {f.status for f in ask(postgres.archiving, primary, "watcher")} == {OK}
+    primary.execute("ALTER SYSTEM SET archive_command = 'false'", "SELECT pg_reload_conf()")
+    primary.execute("INSERT INTO rows VALUES ('x')", "SELECT pg_switch_wal()")
+    wait_for(lambda: primary.execute("SELECT failed_count > 0 FROM pg_stat_archiver") == [(True,)])
+    found = ask(postgres.archiving, primary, "watcher", warning=0)
+    failing = named(found, "archiving")
+    assert failing.status is CRITICAL and failing.threshold == 1 and " with 0000000" in failing.message
+    assert named(found, "files that wait").status is WARNING
+    blind = named(ask(postgres.archiving, primary, "nobody"), "files that wait")
+    assert blind.status is UNKNOWN and "GRANT pg_monitor TO nobody" in blind.message
+    primary.execute("ALTER SYSTEM RESET archive_command", "SELECT pg_reload_conf()")
+    primary.execute("SELECT pg_switch_wal()")
+    wait_for(lambda: primary.execute("SELECT last_archived_time > last_failed_time FROM pg_stat_archiver") == [(True,)])
+    after = named(ask(postgres.archiving, primary, "watcher"), "archiving")
+    assert after.status is WARNING and "after it" in after.message
+
+
+def test_an_archive_without_a_way_to_it_is_critical(primary: Cluster, ask: Callable[..., Any]) -> None:
+    primary.execute("ALTER SYSTEM SET archive_command = ''", "SELECT pg_reload_conf()")
+    try:
+        wait_for(lambda: primary.execute("SHOW archive_command") == [("",)])
+        found = named(ask(postgres.archiving, primary, "watcher"), "archiving")
+    finally:
+        primary.execute("ALTER SYSTEM RESET archive_command", "SELECT pg_reload_conf()")
+    assert found.status is CRITICAL and "all WAL is kept" in found.message
+
+
+def test_wal_that_is_more_than_its_limits_names_what_holds_it(slots: Cluster, ask: Callable[..., Any]) -> None:
+    slots.execute("SELECT pg_create_physical_replication_slot('test_holds', true)")
+    slots.execute("ALTER SYSTEM SET max_wal_size = '32MB'", "SELECT pg_reload_conf()")
+    try:
+        for _ in range(4):
+            slots.execute(SEVERAL_MIB)
+        (found,) = ask(postgres.wal, slots, "watcher", warning=1)
+    finally:
+        slots.execute("ALTER SYSTEM RESET max_wal_size", "SELECT pg_reload_conf()")
+    assert found.status in (WARNING, CRITICAL) and found.object == "pg_wal" and "slot test_holds holds" in found.message
+
+
+def test_settings_that_wait_for_a_restart_are_named(primary: Cluster, ask: Callable[..., Any]) -> None:
+    primary.execute("ALTER SYSTEM SET max_connections = 41", "SELECT pg_reload_conf()")
+    try:
+        wait_for(lambda: primary.execute("SELECT count(*) FROM pg_settings WHERE pending_restart") == [(1,)])
+        found = named(ask(postgres.server_state, primary, "watcher"), "settings")
+    finally:
+        primary.execute("ALTER SYSTEM RESET max_connections", "SELECT pg_reload_conf()")
+    assert found.status is WARNING and found.message.endswith("until a restart: max_connections")
+
+
+def test_checkpoints_that_were_asked_for_are_a_warning_once_there_are_enough(
+    primary: Cluster, ask: Callable[..., Any]
+) -> None:
+    for _ in range(12):
+        primary.execute("CHECKPOINT")
+    wait_for(lambda: ask(postgres.checkpoints, primary, "nobody")[0].status is WARNING)
+    (found,) = ask(postgres.checkpoints, primary, "nobody", least=1000)
+    assert found.status is OK and "were asked for" in found.message
+
+
+def test_every_question_is_answered_by_each_version_to_a_role_that_may_only_monitor(
+    each_postgres: Cluster, ask: Callable[..., Any]
+) -> None:
+    each_postgres.execute("DROP ROLE IF EXISTS watcher", "CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher")
+    for question in CONTEXT:
+        found = ask(question, each_postgres, "watcher")
+        allowed = {OK, WARNING} if question is postgres.server_state else {OK}
+        assert {finding.status for finding in found} <= allowed, found
+
+
+def test_a_role_with_nothing_is_told_the_grant_where_it_sees_too_little(
+    each_postgres: Cluster, ask: Callable[..., Any]
+) -> None:
+    each_postgres.execute("DROP ROLE IF EXISTS nobody", "CREATE ROLE nobody LOGIN")
+    for question in (postgres.replication, postgres.wal):
+        (found,) = ask(question, each_postgres, "nobody")
+        assert found.status is UNKNOWN and "GRANT pg_monitor TO" in found.message
+    for question in (postgres.replication_slots, postgres.checkpoints, postgres.database_activity, postgres.archiving):
+        assert {f.status for f in ask(question, each_postgres, "nobody")} == {OK}, question.name
