@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -185,7 +186,7 @@ def test_a_standby_is_made_by_its_plan_reads_a_row_just_written_and_is_removed_w
 def test_what_a_plan_did_is_undone_by_its_inverse(
     primary: Cluster, place: Path, planned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runbook.postgres.standby.ROW_SECONDS", 0.5)
+    monkeypatch.setattr(sys.modules["runbook.postgres.standby"], "ROW_SECONDS", 0.5)
     # Nothing can be read from it, so that its last step fails when the standby stands already.
     text = described(primary, place, read_dsn=f"host=127.0.0.1 port={free_port()} user=watcher dbname=postgres")
     run, shown = planned(text)

@@ -5,7 +5,9 @@ SELECT wal.files,
        pg_size_bytes(current_setting('max_wal_size'))::float8 AS max_wal_bytes,
        pg_size_bytes(current_setting('wal_keep_size'))::float8 AS keep_bytes,
        holder.slot_name::text AS slot,
-       greatest(pg_wal_lsn_diff(own.position, holder.restart_lsn), 0)::float8 AS slot_bytes,
+       -- (Of a null, greatest() would make 0.)
+       CASE WHEN holder.restart_lsn IS NOT NULL
+            THEN greatest(pg_wal_lsn_diff(own.position, holder.restart_lsn), 0) END::float8 AS slot_bytes,
        current_setting('archive_mode') AS archive_mode,
        (SELECT coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) FROM pg_stat_archiver)
            AS archiving_fails
