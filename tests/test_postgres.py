@@ -25,7 +25,8 @@ from runbook_sandbox.place import Place
 
 OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
 NEEDS = ["postgres", "application database"]
-EVERY = (*postgres.questions, queue.oldest_item)
+# All that apply to a sandbox, which has no standby.
+EVERY = (*(question for question in postgres.questions if question is not postgres.standby_state), queue.oldest_item)
 CONNECT, GRACE = 2.0, 0.5  # libpq takes no connect_timeout below 2 s
 PACKAGE = Path(str(files(runbook)))
 SQL_FILES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("sql/*.sql"))

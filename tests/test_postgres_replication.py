@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Cluster, cluster, free_port
-from running import only, wait_for
+from cluster import Cluster, cluster, free_port, readable_binaries
+from running import only, text_of, wait_for
 
 from runbook import open_run, postgres
 from runbook.model import Finding, Question, Status
@@ -55,20 +55,37 @@ def worst(findings: list[Finding]) -> Finding:
     return min(findings, key=lambda finding: order.index(finding.status))
 
 
+_MAKES_ROLES = (
+    "CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher; CREATE ROLE nobody LOGIN",
+    "CREATE ROLE operator LOGIN REPLICATION; CREATE ROLE replicator LOGIN REPLICATION PASSWORD 'of-replicator'",
+    "CREATE TABLE rows (text text)",
+)
+
+
 @pytest.fixture(scope="module")
 def primary() -> Iterator[Cluster]:
-    """A primary of the newest installed server that archives nothing yet, whose roles may do what a plan needs."""
-    with cluster(archive_mode="on", archive_command="true", wal_keep_size="0", max_slot_wal_keep_size="-1") as made:
-        made.execute(
-            "CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher; CREATE ROLE nobody LOGIN",
-            "CREATE ROLE operator LOGIN REPLICATION; CREATE ROLE replicator LOGIN REPLICATION PASSWORD 'of-replicator'",
-            "CREATE TABLE rows (text text)",
+    """A primary of the newest installed server, which archives, and whose roles may do what a plan needs."""
+    with cluster(archive_mode="on", archive_command="true") as made:
+        made.execute(*_MAKES_ROLES)
+        yield made
+
+
+@pytest.fixture(scope="module", params=all_postgres(), ids=lambda folder: f"PostgreSQL {version(folder)[0]}")
+def each_primary(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A primary of each version; one that lets nobody in over TCP without a password."""
+    with cluster(request.param) as made:
+        made.execute(*_MAKES_ROLES)
+        hba = made.data / "pg_hba.conf"
+        hba.write_text(
+            "local all all trust\nhost replication replicator 127.0.0.1/32 scram-sha-256\n"
+            "host all watcher 127.0.0.1/32 trust\n"
         )
+        made.execute("SELECT pg_reload_conf()")
         yield made
 
 
 @contextmanager
-def role_of_standby(server: Cluster) -> Iterator[Path]:
+def place_of_standby(server: Cluster) -> Iterator[Path]:
     """Give a folder that the server's own user may make a standby in."""
     folder = server.folder / f"place-{free_port()}"
     folder.mkdir(mode=0o755)
@@ -79,25 +96,17 @@ def role_of_standby(server: Cluster) -> Iterator[Path]:
         yield folder
     finally:
         for lock in folder.glob("*/postmaster.pid"):
-            Cluster(server.binaries, folder, 0).__class__._call(
-                Cluster(server.binaries, folder, 0), "pg_ctl", "-D", lock.parent, "-m", "immediate", "-w", "stop"
-            )
+            server._call("pg_ctl", "-D", lock.parent, "-m", "immediate", "-w", "stop")
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
 def place(primary: Cluster) -> Iterator[Path]:
-    with role_of_standby(primary) as folder:
+    with place_of_standby(primary) as folder:
         yield folder
-    for (slot,) in primary.execute("SELECT slot_name FROM pg_replication_slots"):
-        wait_for(
-            lambda slot=slot: (
-                not primary.execute(  # type: ignore[misc]
-                    f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{slot}' AND active"
-                )
-            )
-        )
-        primary.execute(f"SELECT pg_drop_replication_slot('{slot}')")
+    primary.execute(
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'for_second'"
+    )
 
 
 def described(
@@ -114,9 +123,8 @@ def described(
         "slot": "for_second",
         **other,
     }
-    text = server.profile("watcher", more=more).replace(
-        f'operator_dsn = "{server.dsn("watcher")}"', f'operator_dsn = "{server.dsn("operator")}"'
-    )
+    watcher, operator = (f'operator_dsn = "{server.dsn(role)}"' for role in ("watcher", "operator"))
+    text = server.profile("watcher", more=more).replace(watcher, operator)
     lines = "".join(f"{key} = {value if isinstance(value, int) else repr(value)}\n" for key, value in keys.items())
     return f"{text}\n[standby]\n{lines}"
 
@@ -155,32 +163,34 @@ def reason(shown: Any) -> str:
 
 
 def test_a_standby_is_made_by_its_plan_reads_a_row_just_written_and_is_removed_with_its_slot(
-    primary: Cluster, place: Path, planned: Callable[..., Any], ask: Callable[..., Any]
+    each_primary: Cluster, planned: Callable[..., Any], ask: Callable[..., Any]
 ) -> None:
-    text = described(primary, place)
-    run, shown = planned(text)
-    plan = shown.plans[0].plan
-    assert [step.act for step in plan.steps] == ["slot", "copy", "settings", "start", "row"]
-    assert plan.steps[0].shown == "SELECT pg_create_physical_replication_slot('for_second', true)"
-    assert "pg_basebackup" in plan.steps[1].shown and "-S for_second" in plan.steps[1].shown
-    assert "of-replicator" not in str(plan), "a password stands in no command"
-    assert not (place / "data").exists(), "a plan changes nothing"
+    with place_of_standby(each_primary) as place:
+        text = described(each_primary, place)
+        run, shown = planned(text)
+        plan = shown.plans[0].plan
+        assert [step.act for step in plan.steps] == ["slot", "copy", "settings", "start", "row"]
+        assert plan.steps[0].shown == "SELECT pg_create_physical_replication_slot('for_second', true)"
+        assert "pg_basebackup" in plan.steps[1].shown and "-S for_second" in plan.steps[1].shown
+        assert "of-replicator" not in str(plan), "a password stands in no command"
+        assert not (place / "data").exists(), "a plan changes nothing"
 
-    done = carried_out(run, shown)
-    assert done.state is PlanState.VERIFIED, done.told
-    (told,) = [line for line in done.told if line.startswith("step 5")]
-    assert "written on the primary, was read on the standby" in told
-    assert primary.execute("SELECT count(*) FROM pg_largeobject_metadata") == [(0,)], "the row is gone again"
-    (seen,) = ask(postgres.replication, primary, "watcher", more='standbys = ["second"]')
-    assert seen.status is OK and seen.object == "standby second" and "streaming" in seen.message
-    assert (place / "data").stat().st_mode & 0o077 == 0
+        done = carried_out(run, shown)
+        assert done.state is PlanState.VERIFIED, done.told
+        (told,) = [line for line in done.told if line.startswith("step 5")]
+        assert "written on the primary, was read on the standby" in told
+        assert each_primary.execute("SELECT count(*) FROM pg_largeobject_metadata") == [(0,)], "the row is gone again"
+        assert "of-replicator" not in str(done) and "of-replicator" not in text_of(Path(os.environ["XDG_STATE_HOME"]))
+        (seen,) = ask(postgres.replication, each_primary, "watcher", more='standbys = ["second"]')
+        assert seen.status is OK and seen.object == "standby second" and "streaming" in seen.message
+        assert (place / "data").stat().st_mode & 0o077 == 0
 
-    run, shown = planned(text, postgres.standby_removal)
-    done = carried_out(run, shown)
-    assert done.state is PlanState.VERIFIED, done.told
-    assert primary.execute("SELECT * FROM pg_replication_slots") == []
-    assert not (place / "data").exists() and len(list(place.glob("data.removed-*"))) == 1
-    assert "is made anew" in shown.plans[0].plan.irreversible
+        run, shown = planned(text, postgres.standby_removal)
+        done = carried_out(run, shown)
+        assert done.state is PlanState.VERIFIED, done.told
+        assert each_primary.execute("SELECT * FROM pg_replication_slots") == []
+        assert not (place / "data").exists() and len(list(place.glob("data.removed-*"))) == 1
+        assert "is made anew" in shown.plans[0].plan.irreversible
 
 
 def test_what_a_plan_did_is_undone_by_its_inverse(
@@ -262,8 +272,6 @@ def test_a_standby_of_another_version_than_its_primary_is_not_planned(
     others = [folder for folder in all_postgres() if version(folder)[0] != version(primary.binaries)[0]]
     if not others:
         pytest.skip("only one version of PostgreSQL is here")
-    from cluster import readable_binaries
-
     other = readable_binaries(others[0], primary.folder)
     _, shown = planned(described(primary, place, binaries=other))
     told, ours, its = reason(shown), version(primary.binaries)[0], version(others[0])[0]
@@ -285,7 +293,7 @@ def test_a_cluster_that_is_no_standby_is_never_removed(
 @pytest.fixture(scope="module")
 def pair(primary: Cluster) -> Iterator[Cluster]:
     """A standby of the primary, named third, with a slot of its own."""
-    with role_of_standby(primary) as folder:
+    with place_of_standby(primary) as folder:
         made = Cluster(primary.binaries, folder, free_port())
         primary.execute("SELECT pg_create_physical_replication_slot('for_third', true)")
         address = f"host={primary.folder} port={primary.port} user=replicator application_name=third"

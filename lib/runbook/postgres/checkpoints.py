@@ -18,8 +18,8 @@ def probe(asking: Asking) -> pd.DataFrame:
     return connection.rows(SQL_17 if connection.version_num >= 170000 else SQL)
 
 
-def check(frame: pd.DataFrame, *, warning: float = 50, least: int = 10) -> list[Finding]:
-    """Tell how many checkpoints were asked for; more than ``warning`` % of them is a WARNING, of at least ``least``.
+def check(frame: pd.DataFrame, *, most: float = 50, least: int = 10) -> list[Finding]:
+    """Tell how many checkpoints were asked for; more than ``most`` % of them is a WARNING, of at least ``least``.
 
     The manual (WAL Configuration): those that come because max_wal_size is reached too soon write each page more often
     than needed. Backups and CREATE DATABASE ask for some as well, so that a few of them mean nothing.
@@ -30,7 +30,7 @@ def check(frame: pd.DataFrame, *, warning: float = 50, least: int = 10) -> list[
     message = (
         f"{row['requested']} of {count} checkpoints were asked for, the others came every {row['checkpoint_timeout']}"
     )
-    often = count >= least and share > warning
+    often = count >= least and share > most
     if often:
         every = f", one every {row['seconds'] / count:.0f} s" if pd.notna(row["seconds"]) else ""
         message += f"{every}; max_wal_size is {row['max_wal_size']}"
@@ -40,7 +40,7 @@ def check(frame: pd.DataFrame, *, warning: float = 50, least: int = 10) -> list[
             status=Status.WARNING if often else Status.OK,
             message=message,
             value=round(share, 1),
-            threshold=warning,
+            threshold=most,
             unit="% requested",
         )
     ]

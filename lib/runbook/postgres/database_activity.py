@@ -61,5 +61,6 @@ database_activity = Question(
     check=check,
     source=SQL,
     needs=(PostgresConnection,),
+    next="compare it with an archived run of last week",
     explained_by=EXPLAINED_BY,
 )
