@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from cluster import Cluster, cluster, free_port, readable_binaries
 from running import only, text_of, wait_for
 
 from runbook import open_run, postgres
-from runbook.model import Finding, Question, Status
+from runbook.model import CouldNotFindOut, Finding, Question, Status, UsageError
 from runbook.model.plan import PlanState
 from runbook.plans.token import token_of
 from runbook.session import Run
@@ -204,9 +205,50 @@ def test_what_a_plan_did_is_undone_by_its_inverse(
     failed, inverse = offered.plans
     assert failed.state is PlanState.FAILED and "was not read on the standby" in failed.told[-1]
     assert [step.act for step in inverse.plan.steps] == ["stop", "drop", "aside"]
-    done = run.apply(type(offered)(**{**offered.__dict__, "plans": [inverse]}), token_of(inverse.plan)).plans[0]
+    done = run.apply(replace(offered, plans=[inverse]), token_of(inverse.plan)).plans[0]
     assert done.state is PlanState.VERIFIED, done.told
     assert primary.execute("SELECT * FROM pg_replication_slots") == [] and not (place / "data").exists()
+
+
+def test_a_plan_whose_copy_was_cut_short_is_gone_on_with(
+    primary: Cluster, place: Path, planned: Callable[..., Any]
+) -> None:
+    def dies(asking: Any, arguments: Any) -> str:
+        raise CouldNotFindOut("killed")
+
+    whole, text = postgres.standby, described(primary, place)
+    run, shown = planned(text)
+    cut = replace(whole, acts={**whole.acts, "copy": replace(whole.acts["copy"], do=dies)})
+    token = token_of(shown.plans[0].plan)
+    half = run.apply(replace(shown, change=cut), token).plans[0]
+    assert half.state is PlanState.UNKNOWN and primary.execute("SELECT count(*) FROM pg_replication_slots") == [(1,)]
+    done = run.apply(shown, token).plans[0]
+    assert done.state is PlanState.VERIFIED and "step 2: it did not happen" in done.told, done.told
+    assert carried_out(*planned(text, postgres.standby_removal)).state is PlanState.VERIFIED
+
+
+def test_a_standby_of_a_primary_that_keeps_its_configuration_elsewhere_gets_one(
+    primary: Cluster, place: Path, planned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OF_WATCHER", "of-watcher")
+    primary.execute("ALTER ROLE watcher PASSWORD 'of-watcher'")
+    copy = postgres.standby.acts["copy"]
+
+    def as_on_debian(asking: Any, arguments: Any) -> str:
+        told = copy.do(asking, arguments)
+        for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf"):
+            (place / "data" / name).unlink()
+        return told
+
+    port = free_port()
+    dsn = f"host=127.0.0.1 port={port} user=watcher dbname=postgres"
+    text = described(primary, place, port=port, read_dsn=dsn, read_password="env:OF_WATCHER")
+    run, shown = planned(text)
+    acts = {**postgres.standby.acts, "copy": replace(copy, do=as_on_debian)}
+    done = carried_out(run, replace(shown, change=replace(postgres.standby, acts=acts)))
+    assert done.state is PlanState.VERIFIED, done.told
+    assert any("made as well, since the primary keeps them elsewhere: postgresql.conf" in told for told in done.told)
+    assert carried_out(*planned(text, postgres.standby_removal)).state is PlanState.VERIFIED
 
 
 def test_a_standby_that_a_run_has_made_outlives_it(
@@ -285,6 +327,25 @@ def test_a_cluster_that_is_no_standby_is_never_removed(
     assert "holds a cluster that is no standby, or was promoted: it is not touched" in reason(shown)
     _, shown = planned(described(primary, place), postgres.standby_removal)
     assert "there is no standby to remove" in reason(shown)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"data": "replica"}, "absolute path"),
+        ({"data": "/srv/../etc"}, "absolute path"),
+        ({"slot": "It is mine"}, "slot"),
+        ({"primary_dsn": "postgresql://replicator:hunter2@127.0.0.1/postgres"}, "a password stands in this address"),
+        ({"primary_password": "hunter2"}, "a secret stands here itself"),
+        ({"unknown": "key"}, "unknown"),
+    ],
+)
+def test_a_profile_with_a_mistake_in_its_standby_is_refused_without_repeating_secrets(
+    change: dict[str, str], says: str, primary: Cluster, place: Path, planned: Callable[..., Any]
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        planned(described(primary, place, **change))
+    assert says in str(refused.value) and "hunter2" not in str(refused.value)
 
 
 # --- a standby that does not follow

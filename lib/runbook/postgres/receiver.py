@@ -1,5 +1,6 @@
 """What a standby's receiver does, seen from the standby."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from runbook.model.units import as_bytes
 from runbook.postgres.lag import behind, judge_lag
 
 SQL = read_sql(__package__, "receiver")
+_BETWEEN_LOOKS = 0.5
 _NEXT_GONE = (
     "see its log: a refused log-in, a slot that is gone or lost, a primary that was replaced; it starts by itself"
 )
@@ -20,19 +22,29 @@ _NEXT_PAUSED = "SELECT pg_wal_replay_resume() on the standby, unless somebody pa
 def receiver_of(connection: PostgresConnection, primary: str | None = None) -> dict[Any, Any]:
     """Return what one standby tells: in_recovery, state (streaming, …, or "gone"), should_stream (it has a primary to
     receive from), paused, received and replayed (positions), waiting_bytes (received, not replayed), behind_bytes
-    (behind ``primary``, a position, where that is known), seconds (the age of what was replayed last, where something
-    waits), silent_seconds (since the primary's last message), replayed_seconds.
+    (behind ``primary``, a position, where that is known), seconds (the age of what was replayed last, where what
+    waited half a second ago still waits), silent_seconds (since the primary's last message), replayed_seconds.
 
     Raises `CouldNotFindOut` with the missing grant.
     """
-    told = connection.rows(SQL, {"primary": primary}).iloc[0].to_dict()
+    told = _look(connection, primary)
     if not told["sees_all"]:
         role = told["role"]
         raise CouldNotFindOut(f"role {role} may not see the receiver; as a superuser: GRANT pg_monitor TO {role}")
-    waits = (pd.notna(told["behind_bytes"]) and told["behind_bytes"] > 0) or told["waiting_bytes"] > 0
+    seconds = None
+    if told["waiting_bytes"] > 0 or (pd.notna(told["behind_bytes"]) and told["behind_bytes"] > 0):
+        # What was replayed last may be old only because the primary was idle: what counts is whether it gets on.
+        time.sleep(_BETWEEN_LOOKS)
+        told = _look(connection, primary or told["received"])
+        seconds = told["replayed_seconds"] if (told["behind_bytes"] or 0) > 0 else None
+        if primary is None:
+            told["behind_bytes"] = None
     state = (told.pop("receiver") or "starting") if told["has_receiver"] else "gone"
-    seconds = told["replayed_seconds"] if waits else None
     return {**{k: v for k, v in told.items() if k not in ("role", "sees_all")}, "state": state, "seconds": seconds}
+
+
+def _look(connection: PostgresConnection, primary: str | None) -> dict[Any, Any]:
+    return connection.rows(SQL, {"primary": primary}).iloc[0].to_dict()
 
 
 def judge_receiver(
