@@ -7,6 +7,7 @@ import pandas as pd
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable, at_most
+from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
 
 SQL = read_sql(__package__, "archiving")
@@ -50,7 +51,7 @@ def check(frame: pd.DataFrame, *, hours: float = 1, warning: float = 10, critica
     if row["unseen"]:
         return [*found, Finding(object="files that wait", status=Status.UNKNOWN, message=row["unseen"], unit="files")]
     oldest = f", the oldest for {row['oldest_seconds']:.0f} s" if pd.notna(row["oldest_seconds"]) else ""
-    message = f"{row['waiting']} WAL files wait for being archived{oldest}"
+    message = f"{counted(row['waiting'], 'WAL file')} not archived yet{oldest}"
     return [*found, at_most("files that wait", row["waiting"], warning, critical, unit="files", message=message)]
 
 
@@ -68,7 +69,8 @@ def _failures(row: Mapping[Any, Any], hours: float) -> Finding:
             object="archiving", status=Status.OK, message=message, value=row["failed_count"], unit="failures"
         )
     since = pd.notna(done) and done < failed
-    message = f"failed {_ago(failed)} ago with {row['last_failed_wal']} ({row['failed_count']} failures in all); {last}"
+    all_of_them = counted(row["failed_count"], "failure")
+    message = f"failed {_ago(failed)} ago with {row['last_failed_wal']} ({all_of_them} in all); {last}"
     return Finding(
         object="archiving",
         status=Status.WARNING if since else Status.CRITICAL,

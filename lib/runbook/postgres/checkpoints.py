@@ -27,13 +27,10 @@ def check(frame: pd.DataFrame, *, most: float = 50, least: int = 10) -> list[Fin
     row = frame.iloc[0]
     count = int(row["timed"] + row["requested"])
     share = 100 * row["requested"] / count if count else 0.0
-    message = (
-        f"{row['requested']} of {count} checkpoints were asked for, the others came every {row['checkpoint_timeout']}"
-    )
     often = count >= least and share > most
-    if often:
-        every = f", one every {row['seconds'] / count:.0f} s" if pd.notna(row["seconds"]) else ""
-        message += f"{every}; max_wal_size is {row['max_wal_size']}"
+    every = f", one every {row['seconds'] / count:.0f} s" if often and pd.notna(row["seconds"]) else ""
+    message = f"{row['requested']} of {count} checkpoints were asked for{every}"
+    message += f"; checkpoint_timeout is {row['checkpoint_timeout']}, max_wal_size {row['max_wal_size']}"
     return [
         Finding(
             object="checkpoints",

@@ -1,5 +1,7 @@
 """Make a standby of the database on this machine, and remove it."""
 
+import os
+import re
 import secrets
 import shlex
 import time
@@ -39,6 +41,7 @@ ROOM = 1.2
 _SENDERS = 2
 # The path of a socket may have 107 bytes; with a longer one the server does not start.
 _LONGEST = 85
+_AUTO = "postgresql.auto.conf"
 # The last line of the settings that the plan adds to those of the primary, which tells that they are there.
 _END = "# end of the standby's own settings"
 _Facts = Mapping[str, Any]
@@ -54,13 +57,14 @@ def draft(facts: _Facts) -> Draft:
         summary=f"make a standby of PostgreSQL {facts['version']} in {facts['data']}, on port {facts['port']}",
         steps=(
             _slot_step("slot", facts),
-            Step(act="copy", shown=shlex.join(plan["copy"]), arguments={**_where(facts), "argv": plan["copy"]}),
+            Step(act="copy", shown=_typed(facts, plan["copy"]), arguments={**_where(facts), "argv": plan["copy"]}),
             Step(
                 act="settings",
-                shown=f"tee -a {shlex.quote(facts['data'] + '/postgresql.auto.conf')} <<'END'\n{plan['settings']}END",
+                shown=f"printf '%s\\n' {' '.join(map(_in_quotes, plan['settings']))} | "
+                + _typed(facts, ["tee", "-a", f"{facts['data']}/{_AUTO}"]),
                 arguments={**_where(facts), "settings": plan["settings"]},
             ),
-            Step(act="start", shown=shlex.join(plan["start"]), arguments={**_where(facts), "argv": plan["start"]}),
+            Step(act="start", shown=_typed(facts, plan["start"]), arguments={**_where(facts), "argv": plan["start"]}),
             Step(
                 act="row",
                 shown="SELECT lo_from_bytea(0, 'TEXT')  -- on the primary; it gives NUMBER. On the standby, "
@@ -196,6 +200,15 @@ def _slot_step(act: str, facts: _Facts) -> Step:
     return Step(act=act, shown=shown, arguments={"slot": slot})
 
 
+def _typed(facts: _Facts, argv: list[str]) -> str:
+    """Return a command as one would type it who is the user that runs this."""
+    return shlex.join([*([] if facts["uid"] == os.geteuid() else ["runuser", "-u", facts["owner"], "--"]), *argv])
+
+
+def _in_quotes(line: str) -> str:
+    return f'"{line}"' if "'" in line and not set(line) & set('$"`!\\') else shlex.quote(line)
+
+
 def _aside(facts: _Facts) -> str:
     return f"{facts['data']}.removed-{facts['at']}"
 
@@ -203,9 +216,11 @@ def _aside(facts: _Facts) -> str:
 def _removing(facts: _Facts) -> tuple[Step, ...]:
     stop, aside = facts["plan"]["stop"], _aside(facts)
     return (
-        Step(act="stop", shown=shlex.join(stop), arguments={**_where(facts), "argv": stop}),
+        Step(act="stop", shown=_typed(facts, stop), arguments={**_where(facts), "argv": stop}),
         _slot_step("drop", facts),
-        Step(act="aside", shown=shlex.join(["mv", facts["data"], aside]), arguments={**_where(facts), "aside": aside}),
+        Step(
+            act="aside", shown=_typed(facts, ["mv", facts["data"], aside]), arguments={**_where(facts), "aside": aside}
+        ),
     )
 
 
@@ -229,8 +244,8 @@ def _observed(asking: Asking) -> dict[str, Any]:
     return facts
 
 
-def _settings(settings: Standby, at_least: Mapping[str, str]) -> str:
-    """Return what the standby's postgresql.auto.conf says of its own: what is read last counts."""
+def _settings(settings: Standby, at_least: Mapping[str, str]) -> list[str]:
+    """Return the lines of what the standby's postgresql.auto.conf says of its own: what is read last counts."""
     own = {
         "port": str(settings.port),
         "listen_addresses": settings.listen,
@@ -241,12 +256,14 @@ def _settings(settings: Standby, at_least: Mapping[str, str]) -> str:
         "external_pid_file": "",
         **{name: at_least[name] for name in sorted(at_least)},
     }
-    lines = ["# The standby's own settings", *(f"{name} = '{_quoted(value)}'" for name, value in own.items()), _END]
-    return "".join(f"{line}\n" for line in lines)
+    return ["# The standby's own settings", *(f"{name} = {_quoted(value)}" for name, value in own.items()), _END]
 
 
 def _quoted(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("'", "''")
+    if re.fullmatch(r"[a-z0-9]+", value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "''")
+    return f"'{escaped}'"
 
 
 # --- the acts
@@ -258,7 +275,10 @@ def _owner(arguments: Mapping[str, Any]) -> Owner:
 
 def _copies(asking: Asking, arguments: Mapping[str, Any]) -> str:
     settings: Standby = asking.target.standby
-    password = resolve(settings.primary_password) if settings.primary_password else None
+    try:
+        password = resolve(settings.primary_password) if settings.primary_password else None
+    except CouldNotFindOut as missing:
+        raise ChangeFailed(str(missing)) from missing
     given = {"PGPASSWORD": password} if password else {}
     programs.required(arguments["argv"], _owner(arguments), settings.copy_seconds, secrets=given)
     return f"copied into {arguments['data']}"
@@ -281,13 +301,13 @@ def _configures(asking: Asking, arguments: Mapping[str, Any]) -> str:
     made = [name for name in files if not (data / name).exists()]
     for name in made:
         programs.required(["tee", "-a", str(data / name)], owner, programs.LOOK_SECONDS, given=files[name])
-    auto = str(data / "postgresql.auto.conf")
-    programs.required(["tee", "-a", auto], owner, programs.LOOK_SECONDS, given=arguments["settings"])
+    lines = "".join(f"{line}\n" for line in arguments["settings"])
+    programs.required(["tee", "-a", str(data / _AUTO)], owner, programs.LOOK_SECONDS, given=lines)
     return f"made as well, since the primary keeps them elsewhere: {', '.join(made)}" if made else ""
 
 
 def _is_configured(asking: Asking, arguments: Mapping[str, Any], begun: datetime) -> bool | None:
-    auto = Path(arguments["data"], "postgresql.auto.conf")
+    auto = Path(arguments["data"], _AUTO)
     return auto.exists() and auto.read_text(errors="replace").rstrip().endswith(_END)
 
 

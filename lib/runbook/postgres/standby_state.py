@@ -13,7 +13,8 @@ _NEXT_DOWN = "start it (`pg_ctl -D FOLDER start`) and read its log; the plan tha
 
 
 def probe(asking: Asking) -> pd.DataFrame:
-    """Return one row: name, port, answered (bool), kind and reason (why not), has_slot and slot_active (on the
+    """Return one row: name, port, answered (bool), kind and reason (why not), other (the system
+    identifier, where another cluster answered), has_slot and slot_active (on the
     primary), held_bytes (what the slot holds); where it answered, also what
     `runbook.postgres.receiver.receiver_of` tells of it, behind_bytes counted from the primary's position.
 
@@ -22,7 +23,8 @@ def probe(asking: Asking) -> pd.DataFrame:
     settings = asking.target.standby
     if settings is None:
         raise DoesNotApply(f"the profile of {asking.target.name} names no [standby] on this machine")
-    position = asking.connection(PostgresConnection).rows(POSITION, {"slot": settings.slot}).iloc[0]
+    primary = asking.connection(PostgresConnection)
+    position = primary.rows(POSITION, {"slot": settings.slot}).iloc[0]
     row = {
         "name": settings.name,
         "port": settings.port,
@@ -33,9 +35,11 @@ def probe(asking: Asking) -> pd.DataFrame:
     try:
         standby = asking.connection(StandbyDatabase)
         told = receiver.receiver_of(standby, position["position"])
+        theirs = standby.identity["system"]
     except Unreachable as error:
         return pd.DataFrame([{**row, "answered": False, "kind": error.kind, "reason": error.reason}])
-    return pd.DataFrame([{**row, "answered": True, "kind": "", "reason": "", **told}])
+    other = theirs if theirs != primary.identity["system"] else ""
+    return pd.DataFrame([{**row, "answered": True, "kind": "", "reason": "", "other": other, **told}])
 
 
 def check(
@@ -61,6 +65,10 @@ def check(
         held = f"; its slot holds {as_bytes(row['held_bytes'])} of WAL" if pd.notna(row["held_bytes"]) else ""
         message = f"does not answer: {row['reason']}{held}"
         return [Finding(object=name, status=status, message=message, value=row["kind"], next=_NEXT_DOWN)]
+    if row["other"]:
+        message = f"another cluster answers on port {row['port']}: its system identifier is {row['other']}"
+        after = "put the port right in the profile's [standby], or read_dsn"
+        return [Finding(object=name, status=Status.CRITICAL, message=message, value="another cluster", next=after)]
     if not row["in_recovery"]:
         message = "is no standby: it takes writes of its own, which the primary does not have"
         after = "find out who promoted it, and which of the two the application writes to"
