@@ -25,7 +25,8 @@ from runbook_sandbox.place import Place
 
 OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
 NEEDS = ["postgres", "application database"]
-EVERY = (*postgres.questions, queue.oldest_item)
+# All that apply to a sandbox, which has no standby.
+EVERY = (*(question for question in postgres.questions if question is not postgres.standby_state), queue.oldest_item)
 CONNECT, GRACE = 2.0, 0.5  # libpq takes no connect_timeout below 2 s
 PACKAGE = Path(str(files(runbook)))
 SQL_FILES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("sql/*.sql"))
@@ -465,6 +466,9 @@ def test_packaged_sql_says_first_what_it_asks_and_runs_as_the_runbooks_role(name
     assert re.fullmatch(r"-- [A-Z].*([?.]|[?.]\))", text.splitlines()[0]), "its first line says what it asks"
     connection = PostgresConnection.open(load_target(sandbox.name), "runbook test")
     try:
+        newer = re.search(r"_(\d\d)\.sql$", name)
+        if newer and connection.version_num < int(newer[1]) * 10000:
+            return  # of views that this server does not have yet; the modules' own tests run it on one that does
         named = dict.fromkeys(re.findall(r"%\((\w+)\)s", text))
         assert len(connection.rows(text.strip(), named or None).columns) >= 1
     finally:

@@ -156,6 +156,12 @@ def test_numbers_in_prose_are_the_thresholds(notebook: Notebook) -> None:
     told = {
         "api.user_request": ("within {:g} s", lambda t: t["warning_ms"] / 1000),
         "postgres.connection_slots": ("at most {:g}% of the usable ones", lambda t: t["warning"]),
+        "postgres.replication": ("no more than {:g} s and", lambda t: t["warning"]),
+        "postgres.standby_state": ("no more than {:g} s behind", lambda t: t["warning"]),
+        "postgres.replication_slots": ("holds no more than {:g} MiB", lambda t: t["warning_mib"]),
+        "postgres.wal": ("at most {:g} times `max_wal_size`", lambda t: t["warning"]),
+        "postgres.archiving": ("no failure within {:g} h", lambda t: t["hours"]),
+        "postgres.server_state": ("supported for {:g} days", lambda t: t["days"]),
         "postgres.longest_transaction": ("older than {:g} minutes", lambda t: t["warning"] / 60),
         "postgres.blocking": ("for more than {:g} s", lambda t: t["warning"]),
         "postgres.connections": ("more than {:g}% of the usable slots", lambda t: t["share_warning"]),

@@ -6,7 +6,14 @@ from runbook.connections.containers import ContainersConnection
 from runbook.connections.http import ApiConnection, Response
 from runbook.connections.logs import LogsConnection
 from runbook.connections.machine import Machine
-from runbook.connections.postgres import ApplicationDatabase, OperatorDatabase, PostgresConnection, read_sql
+from runbook.connections.postgres import (
+    ApplicationDatabase,
+    OperatorDatabase,
+    PostgresConnection,
+    StandbyDatabase,
+    read_sql,
+    streams_from,
+)
 from runbook.connections.redis import RedisConnection
 
 KINDS: dict[str, type[Connection]] = {
@@ -16,6 +23,7 @@ KINDS: dict[str, type[Connection]] = {
         PostgresConnection,
         ApplicationDatabase,
         OperatorDatabase,
+        StandbyDatabase,
         RedisConnection,
         Machine,
         ContainersConnection,
@@ -36,5 +44,7 @@ __all__ = [
     "PostgresConnection",
     "RedisConnection",
     "Response",
+    "StandbyDatabase",
     "read_sql",
+    "streams_from",
 ]

@@ -25,12 +25,19 @@ STATEMENT_TIMEOUT_MS = 5000
 # A monitoring query never queues behind a lock: whoever waits is itself a lock that others queue behind.
 LOCK_TIMEOUT_MS = 50
 
-# libpq gives no SQLSTATE for a refused connection; its words are all there is.
+# libpq gives no SQLSTATE for a refused connection; its words are all there is. Where it tried with and without TLS,
+# they tell of both attempts.
 _REASONS = (
     ("slots", r"too many clients|remaining connection slots are reserved|too many connections"),
-    ("password", r"password authentication failed|no password supplied|authentication failed|no pg_hba\.conf entry"),
+    ("tls-required", r"(?s)\A(?!.*, SSL encryption).*no pg_hba\.conf entry .*, no encryption"),
+    (
+        "password",
+        r"password authentication failed|no password supplied|authentication failed|no pg_hba\.conf entry"
+        r"|pg_hba\.conf rejects connection|role \".*\" does not exist|is not permitted to log in",
+    ),
     ("no-database", r"database \".*\" does not exist"),
-    ("starting", r"the database system is (starting up|shutting down|in recovery|not yet accepting)"),
+    ("shutting-down", r"the database system is shutting down|due to administrator command"),
+    ("starting", r"the database system is (starting up|in recovery|not yet accepting)"),
     ("refused", r"[Cc]onnection refused|No such file or directory"),
     ("name", r"failed to resolve host|could not translate host name|Name or service not known"),
     ("timeout", r"timeout expired|timed out|connection timeout"),
@@ -95,7 +102,7 @@ class PostgresConnection(Connection):
         self.clock = ClockReading.between(row["clock"].to_pydatetime(), before, now())
         self.version_num = int(row["version_num"])
         self.identity = {
-            "what": f"PostgreSQL {row['version']}" + (" (in recovery)" if row["in_recovery"] else ""),
+            "what": f"PostgreSQL {row['version']}" + _mode(row["in_recovery"], row["read_only"]),
             "where": self.place,
             "database": row["database"],
             "role": row["role"] + (" (superuser)" if row["is_superuser"] else ""),
@@ -203,6 +210,50 @@ class OperatorDatabase(PostgresConnection):
             raise ChangeFailed(f"PostgreSQL refused: {_first_line(error)}") from error
 
 
+class StandbyDatabase(PostgresConnection):
+    """The standby of the target's database on this machine, with the runbook's own role."""
+
+    name = "standby database"
+
+    @staticmethod
+    def _access(target: Target) -> tuple[str, str | None]:
+        standby, postgres = target.standby, target.postgres
+        if standby is None or postgres is None:
+            missing = "[standby]" if postgres is not None else "[postgres]"
+            raise Unreachable("standby database", "not-configured", f"the profile of {target.name} has no {missing}")
+        if standby.read_dsn is not None:
+            return standby.read_dsn, standby.read_password
+        dsn = psycopg.conninfo.make_conninfo(postgres.dsn, host="127.0.0.1", hostaddr=None, port=standby.port)
+        return dsn, postgres.password
+
+
+def streams_from(target: Target) -> str:
+    """Return the system identifier of the cluster that the target's standby would stream from.
+
+    It is asked as the standby would: over the protocol of replication. Raises `Unreachable` with the reason.
+    """
+    standby = target.standby
+    if standby is None:
+        raise Unreachable("primary", "not-configured", f"the profile of {target.name} has no [standby]")
+    parts: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(standby.primary_dsn)
+    place = f"{parts.get('host', 'the local socket')}:{parts.get('port', 5432)}"
+    seconds = target.deadlines.connect
+    try:
+        with psycopg.connect(
+            psycopg.conninfo.make_conninfo(standby.primary_dsn, replication="true"),
+            password=resolve(standby.primary_password) if standby.primary_password else None,
+            connect_timeout=max(2, round(seconds)),
+            autocommit=True,
+        ) as connection:
+            told = connection.pgconn.exec_(b"IDENTIFY_SYSTEM")
+            value = told.get_value(0, 0) if told.ntuples else None
+            if value is None:
+                raise Unreachable("primary", "other", f"PostgreSQL at {place} does not tell what it is")
+            return value.decode()
+    except psycopg.OperationalError as error:
+        raise _explain("primary", place, {**parts, "dbname": "replication"}, error, seconds) from error
+
+
 class ApplicationDatabase(PostgresConnection):
     """The database as the application connects to it: its own role and path; the runbook's where none is named."""
 
@@ -213,6 +264,10 @@ class ApplicationDatabase(PostgresConnection):
         if target.postgres is not None and target.postgres.application_dsn is not None:
             return target.postgres.application_dsn, target.postgres.application_password
         return PostgresConnection._access(target)
+
+
+def _mode(in_recovery: bool, read_only: bool) -> str:
+    return " (in recovery)" if in_recovery else " (read-only)" if read_only else ""
 
 
 def _first_line(error: BaseException) -> str:
@@ -231,7 +286,10 @@ def _explain(
         "slots": f"PostgreSQL at {place} has no connection slot left for role {user}",
         "password": f"PostgreSQL at {place} is up and refused the log-in of role {user}",
         "no-database": f"PostgreSQL at {place} is up and has no database {database}",
+        "tls-required": f"PostgreSQL at {place} is up and has no entry in pg_hba.conf that lets role {user} into "
+        f"{database} without TLS",
         "starting": f"PostgreSQL at {place} does not accept connections yet: {_last_words(text)}",
+        "shutting-down": f"PostgreSQL at {place} is shutting down, and takes no new connection",
         "refused": f"PostgreSQL at {place} refuses connections: nothing listens there",
         "name": f"the host name in {place} cannot be resolved",
         "timeout": f"PostgreSQL at {place} kept silent: no answer within {deadline:g} s",

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from runbook.kernels.kernel import become_kernel
+from runbook.model.staying import MARK
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 END_SECONDS = 2.0
@@ -92,7 +93,10 @@ def _watch(connection: socket.socket, woken: int, kernel: int) -> int:
 
 
 def _end_all(kernel: int) -> None:
-    """Kill whatever the kernel has started, also what calls itself a daemon; each ends up as this process' child."""
+    """Kill whatever the kernel has started, also what calls itself a daemon; each ends up as this process' child.
+
+    But for a server that a confirmed plan has started, and that server's own processes.
+    """
     import psutil
 
     end = time.monotonic() + END_SECONDS
@@ -102,13 +106,25 @@ def _end_all(kernel: int) -> None:
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        left = psutil.Process().children(recursive=True)
+        left = _to_end(psutil.Process())
         if not left:
             return
         for process in left:
             with suppress(psutil.Error):
                 process.kill()
         time.sleep(0.002)
+
+
+def _to_end(parent: Any) -> list[Any]:
+    """Return the processes below one that are to end with it."""
+    import psutil
+
+    found = []
+    for child in parent.children():
+        with suppress(psutil.Error):
+            if MARK not in child.environ():
+                found += [child, *_to_end(child)]
+    return found
 
 
 def _control_process(option: int, value: int) -> None:

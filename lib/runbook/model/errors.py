@@ -30,8 +30,8 @@ class DoesNotApply(Exception):
 class Unreachable(CouldNotFindOut):
     """A dependency does not answer.
 
-    ``kind`` is one of refused, timeout, name, tls, password, no-database, slots, starting, redirects, protocol,
-    not-configured, other.
+    ``kind`` is one of refused, timeout, name, tls, tls-required, password, no-database, slots, starting, shutting-down,
+    redirects, protocol, not-configured, other.
     """
 
     def __init__(self, dependency: str, kind: str, reason: str) -> None:

@@ -96,7 +96,8 @@ class Api(_Strict):
 
 class Postgres(_Strict):
     """The database: ``dsn`` with the runbook's own read-only role; ``application_dsn`` as the service connects;
-    ``operator_dsn`` with the role that carries plans out, which is used for nothing else.
+    ``operator_dsn`` with the role that carries plans out, which is used for nothing else. ``standbys`` are the names
+    (application_name) of the standbys that must be connected.
     """
 
     dsn: Dsn
@@ -105,6 +106,40 @@ class Postgres(_Strict):
     application_password: SecretReference | None = None
     operator_dsn: Dsn | None = None
     operator_password: SecretReference | None = None
+    standbys: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+
+def _require_absolute(value: Path) -> Path:
+    if not value.is_absolute() or ".." in value.parts:
+        raise PydanticCustomError("bad_folder", "this is to be an absolute path without ..")
+    if not str(value).isprintable():
+        raise PydanticCustomError("bad_folder", "this path holds what cannot be shown")
+    return value
+
+
+Folder = Annotated[Path, AfterValidator(_require_absolute)]
+
+
+class Standby(_Strict):
+    """A standby of the database on the machine that runs the notebooks, which a plan makes and removes.
+
+    ``data`` is its folder, ``binaries`` the one with pg_basebackup, pg_ctl and postgres of the primary's version.
+    ``primary_dsn`` is how it reaches the primary: directly, by a role with REPLICATION. ``read_dsn`` is how the runbook
+    reads from it; without one, as from the primary, at 127.0.0.1 and ``port``. ``name`` is what the primary knows it
+    by, and ``slot`` keeps WAL for it. ``copy_seconds`` bounds the copying.
+    """
+
+    data: Folder
+    binaries: Folder
+    port: Annotated[int, Field(ge=1, le=65535)]
+    primary_dsn: Dsn
+    primary_password: SecretReference | None = None
+    read_dsn: Dsn | None = None
+    read_password: SecretReference | None = None
+    name: str = Field("runbook_standby", pattern=r"^[A-Za-z0-9_-]{1,63}$")
+    slot: str = Field("runbook_standby", pattern=r"^[a-z0-9_]{1,63}$")
+    listen: str = Field("127.0.0.1", pattern=r"^[A-Za-z0-9.:*_-]+$")
+    copy_seconds: PositiveFloat = 3600.0
 
 
 class Service(_Strict):
@@ -276,6 +311,7 @@ class Target(_Strict):
     description: str = ""
     api: Api | None = None
     postgres: Postgres | None = None
+    standby: Standby | None = None
     redis: Redis | None = None
     service: Service | None = None
     read_only: bool = False
@@ -305,7 +341,7 @@ class Target(_Strict):
     def secret_values(self) -> list[str]:
         """Return the secrets that the references name on this machine, for scrubbing; those missing are left out."""
         references: list[Any] = []
-        for part in (self.api, self.postgres, self.redis):
+        for part in (self.api, self.postgres, self.standby, self.redis):
             fields = type(part).model_fields if part else {}
             references += [getattr(part, name) for name in fields if name.endswith(("password", "token"))]
         values = [os.environ.get("PGPASSWORD", "")]  # libpq takes it by itself

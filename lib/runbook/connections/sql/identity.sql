@@ -5,4 +5,7 @@ SELECT current_setting('server_version') AS version,
        current_user::text AS role,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
        pg_is_in_recovery() AS in_recovery,
+       -- Set for everybody; where the role alone is read-only, as the runbook's may be, that says nothing.
+       (SELECT setting = 'on' AND source NOT IN ('user', 'database user', 'session', 'client') FROM pg_settings
+        WHERE name = 'default_transaction_read_only') AS read_only,
        clock_timestamp() AS clock

@@ -1,0 +1,89 @@
+"""Does the standby on this machine follow its primary?"""
+
+import pandas as pd
+
+from runbook.connections import PostgresConnection, StandbyDatabase, read_sql
+from runbook.model import Asking, DoesNotApply, Finding, Question, Status, Unreachable
+from runbook.model.units import as_bytes
+from runbook.postgres import receiver
+from runbook.postgres.explanations import EXPLAINED_BY
+
+POSITION = read_sql(__package__, "wal_position")
+_NEXT_DOWN = "start it (`pg_ctl -D FOLDER start`) and read its log; the plan that removes it drops its slot as well"
+
+
+def probe(asking: Asking) -> pd.DataFrame:
+    """Return one row: name, port, answered (bool), kind and reason (why not), other (the system
+    identifier, where another cluster answered), has_slot and slot_active (on the
+    primary), held_bytes (what the slot holds); where it answered, also what
+    `runbook.postgres.receiver.receiver_of` tells of it, behind_bytes counted from the primary's position.
+
+    Raises `DoesNotApply` where the profile names no [standby].
+    """
+    settings = asking.target.standby
+    if settings is None:
+        raise DoesNotApply(f"the profile of {asking.target.name} names no [standby] on this machine")
+    primary = asking.connection(PostgresConnection)
+    position = primary.rows(POSITION, {"slot": settings.slot}).iloc[0]
+    row = {
+        "name": settings.name,
+        "port": settings.port,
+        "has_slot": bool(position["has_slot"]),
+        "slot_active": bool(position["active"]),
+        "held_bytes": position["held_bytes"],
+    }
+    try:
+        standby = asking.connection(StandbyDatabase)
+        told = receiver.receiver_of(standby, position["position"])
+        theirs = standby.identity["system"]
+    except Unreachable as error:
+        return pd.DataFrame([{**row, "answered": False, "kind": error.kind, "reason": error.reason}])
+    other = theirs if theirs != primary.identity["system"] else ""
+    return pd.DataFrame([{**row, "answered": True, "kind": "", "reason": "", "other": other, **told}])
+
+
+def check(
+    frame: pd.DataFrame,
+    *,
+    warning: float = 5,
+    critical: float = 60,
+    warning_mib: float = 16,
+    critical_mib: float = 1024,
+) -> list[Finding]:
+    """Judge the standby by its receiver, its replay and its lag; the limits are those of `postgres.replication`.
+
+    One that does not answer is CRITICAL while its slot is there, which holds WAL for it. Without a slot it is not made
+    yet, or was removed: that is well. One that is no standby any more (it was promoted) is CRITICAL.
+    """
+    row = frame.iloc[0].to_dict()
+    name = f"standby {row['name']}"
+    if not row["answered"]:
+        if row["kind"] == "refused" and not row["has_slot"]:
+            message = f"not made: nothing listens on port {row['port']}, and the primary has no slot for it"
+            return [Finding(object=name, status=Status.OK, message=message, value="not made")]
+        status = Status.UNKNOWN if row["kind"] in ("password", "tls-required", "not-configured") else Status.CRITICAL
+        held = f"; its slot holds {as_bytes(row['held_bytes'])} of WAL" if pd.notna(row["held_bytes"]) else ""
+        message = f"does not answer: {row['reason']}{held}"
+        return [Finding(object=name, status=status, message=message, value=row["kind"], next=_NEXT_DOWN)]
+    if row["other"]:
+        message = f"another cluster answers on port {row['port']}: its system identifier is {row['other']}"
+        after = "put the port right in the profile's [standby], or read_dsn"
+        return [Finding(object=name, status=Status.CRITICAL, message=message, value="another cluster", next=after)]
+    if not row["in_recovery"]:
+        message = "is no standby: it takes writes of its own, which the primary does not have"
+        after = "find out who promoted it, and which of the two the application writes to"
+        return [Finding(object=name, status=Status.CRITICAL, message=message, value="promoted", next=after)]
+    limits = {"warning": warning, "critical": critical, "warning_mib": warning_mib, "critical_mib": critical_mib}
+    return [receiver.judge_receiver(name, row, **limits)]
+
+
+standby_state = Question(
+    name="postgres.standby_state",
+    title="Does the standby on this machine follow its primary?",
+    probe=probe,
+    check=check,
+    source=receiver.SQL.replace("%(primary)s", "'POSITION'"),
+    needs=(PostgresConnection, StandbyDatabase),
+    next="see the standby's log, and what its queries hold back: a long query on it delays the replay",
+    explained_by=EXPLAINED_BY,
+)
