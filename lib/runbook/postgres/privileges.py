@@ -1,8 +1,18 @@
 """Refuse to judge from what a role cannot see."""
 
 import pandas as pd
+from psycopg import sql
 
+from runbook.connections import PostgresConnection
 from runbook.model import CouldNotFindOut
+
+# What to do about a finding that a right is missing for.
+AFTERWARDS = "give the runbook's role what is missing, or say in the profile why not, and ask again"
+
+
+def role_of(connection: PostgresConnection) -> str:
+    """Return the role that asks, as a GRANT names it."""
+    return sql.Identifier(connection.identity["role"].removesuffix(" (superuser)")).as_string()
 
 
 def require_all_sessions(frame: pd.DataFrame) -> pd.DataFrame:
