@@ -112,7 +112,7 @@ class PostgresConnection(Connection):
             return "not told"
 
     def rows(
-        self, statement: sql.Composed | str, values: Mapping[str, Any] | None = None, *, seconds: float | None = None
+        self, statement: sql.Composed | str, values: Mapping[str, Any] | None = None, seconds: float | None = None
     ) -> "pd.DataFrame":
         """Return the rows of a packaged statement, or of one composed for the catalog's names, run in a bounded
         read-only transaction; ``seconds`` gives it less time than usual.

@@ -11,8 +11,11 @@ from runbook.postgres.longest_transaction import longest_transaction
 from runbook.postgres.maintenance_at_work import maintenance_at_work
 from runbook.postgres.own_role import own_role
 from runbook.postgres.reachable import reachable
+from runbook.postgres.reindex import reindex
 from runbook.postgres.sequences import sequences
+from runbook.postgres.size_plots import Bloat, Sizes
 from runbook.postgres.sizes import sizes
+from runbook.postgres.vacuum import analyze, vacuum
 from runbook.postgres.wraparound import wraparound
 from runbook.postgres.xmin_horizon import xmin_horizon
 
@@ -35,10 +38,16 @@ questions = (
     index_integrity,
 )
 
+changes = (vacuum, analyze, reindex)
+
 __all__ = [
+    "Bloat",
+    "Sizes",
     "administrators",
+    "analyze",
     "autovacuum",
     "bloat",
+    "changes",
     "checksums",
     "connection_slots",
     "foreign_keys",
@@ -49,8 +58,10 @@ __all__ = [
     "privileged_roles",
     "questions",
     "reachable",
+    "reindex",
     "sequences",
     "sizes",
+    "vacuum",
     "wraparound",
     "xmin_horizon",
 ]

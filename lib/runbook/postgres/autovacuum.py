@@ -10,8 +10,9 @@ from runbook.model import Asking, Finding, Question, Status
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.privileges import require_all_sessions
+from runbook.postgres.records import records
 from runbook.postgres.xmin_horizon import SQL as HORIZON
-from runbook.postgres.xmin_horizon import told
+from runbook.postgres.xmin_horizon import holds_tables, told
 
 SQL = read_sql(__package__, "autovacuum")
 MOST_TOLD = 10
@@ -28,18 +29,13 @@ def probe(asking: Asking) -> pd.DataFrame:
     connection = asking.connection(PostgresConnection)
     frame = require_all_sessions(connection.rows(SQL))
     holders = connection.rows(HORIZON)
-    holders = holders[holders["transactions"].notna() & holders["here"] & ~_of_catalogs(holders)]
-    worst = holders.iloc[0].to_dict() if len(holders) else None
+    holders = holders[holds_tables(holders)]
+    worst = records(holders.head(1))[0] if len(holders) else None
     return frame.assign(
         holder=told(worst) if worst else None,
         holder_since=worst["since"] if worst else None,
         holder_transactions=int(worst["transactions"]) if worst else 0,
     )
-
-
-def _of_catalogs(holders: pd.DataFrame) -> "pd.Series[bool]":
-    """Tell which holders keep the rows of catalogs only: they hold no table's vacuum back."""
-    return holders["state"].fillna("").str.endswith("keeps rows of the catalogs")
 
 
 def check(
@@ -52,10 +48,10 @@ def check(
     Autovacuum itself comes at 20% (``autovacuum_vacuum_scale_factor``). A holder is named where vacuum came and went
     since it began, or it is older than ``transactions``.
     """
-    server = frame.iloc[0].to_dict()
+    server = records(frame.head(1))[0]
     told_tables = []
     waiting = 0
-    for row in frame[frame["table_name"].notna()].to_dict("records"):
+    for row in records(frame[frame["table_name"].notna()]):
         starved, message, value = _starved(row, rows, percent, days, transactions)
         waiting += starved
         if message:
@@ -78,7 +74,7 @@ def check(
     return [Finding(object="autovacuum", status=Status.OK, message=message)]
 
 
-def _server(server: Mapping[Any, Any], waiting: int) -> list[Finding]:
+def _server(server: Mapping[str, Any], waiting: int) -> list[Finding]:
     """Judge what concerns all tables: whether autovacuum is on, and whether it is free to come."""
     findings = []
     if not server["autovacuum"]:
@@ -101,7 +97,7 @@ def _server(server: Mapping[Any, Any], waiting: int) -> list[Finding]:
 
 
 def _starved(
-    row: Mapping[Any, Any], rows: float, percent: float, days: float, transactions: float
+    row: Mapping[str, Any], rows: float, percent: float, days: float, transactions: float
 ) -> tuple[bool, str, float]:
     """Return whether a table waits for vacuum, what is wrong with it in words, and how many percent that concerns."""
     all_rows = max(1, row["dead"] + row["live"])
@@ -115,7 +111,7 @@ def _starved(
         message += f" and autovacuum held back by {row['holder']}" if held else ""
         message += f"; vacuum at work: {row['progress']}" if row["progress"] else ""
         return True, f"{message}{off}; last vacuum {_ago(row, 'last_vacuum')}", dead
-    stale = pd.isna(row["last_analyze"]) or _days(row, "last_analyze") > days
+    stale = row["last_analyze"] is None or _days(row, "last_analyze") > days
     if stale and row["changed"] > rows and changed > percent:
         message = f"{row['changed']:,} rows changed since the last analyze ({_ago(row, 'last_analyze')}){off}"
         return False, f"{message}: the planner works with old figures", changed
@@ -124,19 +120,19 @@ def _starved(
     return False, "", 0.0
 
 
-def _held_back(row: Mapping[Any, Any], transactions: float) -> bool:
+def _held_back(row: Mapping[str, Any], transactions: float) -> bool:
     if not row["holder"]:
         return False
-    came = pd.notna(row["holder_since"]) and pd.notna(row["last_vacuum"]) and row["last_vacuum"] > row["holder_since"]
+    came = row["holder_since"] and row["last_vacuum"] and row["last_vacuum"] > row["holder_since"]
     return bool(came or row["holder_transactions"] > transactions)
 
 
-def _days(row: Mapping[Any, Any], column: str) -> float:
+def _days(row: Mapping[str, Any], column: str) -> float:
     return float((row["told_at"] - row[column]).total_seconds()) / 86400
 
 
-def _ago(row: Mapping[Any, Any], column: str) -> str:
-    if pd.isna(row[column]):
+def _ago(row: Mapping[str, Any], column: str) -> str:
+    if row[column] is None:
         return "never, as far as the statistics go back"
     days = _days(row, column)
     return f"{days:.0f} days ago" if days >= 2 else f"{24 * 60 * days:.0f} min ago"

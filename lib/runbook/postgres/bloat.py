@@ -10,6 +10,7 @@ from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
+from runbook.postgres.records import records
 from runbook.postgres.time_left import TimeLeft
 
 SQL = read_sql(__package__, "bloat")
@@ -31,9 +32,9 @@ def probe(asking: Asking, least_mib: float = 100.0) -> pd.DataFrame:
     connection = asking.connection(PostgresConnection)
     left = TimeLeft(asking, DEADLINE)
     frame = connection.rows(SQL)
-    rows = frame[frame["relation_name"].notna()].to_dict("records")
+    rows = records(frame[frame["relation_name"].notna()])
     for row in rows:
-        row["how"] = _not_known(row) if pd.isna(row["wasted_bytes"]) else "an estimate"
+        row["how"] = _not_known(row) if row["wasted_bytes"] is None else "an estimate"
     worth = [row for row in rows if row["bytes"] > least_mib * _MIB and row["callable"] and not row["locked"]]
     for kind in ("index", "table"):
         largest = sorted((row for row in worth if row["kind"] == kind), key=lambda row: -row["bytes"])
@@ -51,7 +52,7 @@ def probe(asking: Asking, least_mib: float = 100.0) -> pd.DataFrame:
     return frame.assign(percent=100 * frame["wasted_bytes"].astype(float) / frame["bytes"])
 
 
-def _not_known(row: Mapping[Any, Any]) -> str:
+def _not_known(row: Mapping[str, Any]) -> str:
     """Return what it takes to know it: the view of statistics shows the columns that a role may read."""
     return (
         f"no statistics of all its columns are to be seen; ANALYZE {row['table_name']}, and GRANT SELECT ON "
@@ -59,7 +60,7 @@ def _not_known(row: Mapping[Any, Any]) -> str:
     )
 
 
-def _measured(connection: PostgresConnection, row: Mapping[Any, Any], seconds: float) -> float:
+def _measured(connection: PostgresConnection, row: Mapping[str, Any], seconds: float) -> float:
     """Return how many bytes of a relation are free or dead beyond what its fill factor leaves free, by reading it."""
     if row["kind"] == "table":
         statement = (
@@ -75,7 +76,7 @@ def _measured(connection: PostgresConnection, row: Mapping[Any, Any], seconds: f
         )
         function = sql.Identifier(row["tool_schema"], "pgstatindex")
     composed = sql.SQL(statement).format(function=function)
-    return float(connection.rows(composed, {"oid": int(row["relation_oid"])}, seconds=seconds).iloc[0, 0])  # type: ignore[arg-type]
+    return float(connection.rows(composed, {"oid": int(row["relation_oid"])}, seconds).iloc[0, 0])  # type: ignore[arg-type]
 
 
 def check(frame: pd.DataFrame, *, percent: float = 80, index_mib: float = 100, table_mib: float = 200) -> list[Finding]:
@@ -84,11 +85,11 @@ def check(frame: pd.DataFrame, *, percent: float = 80, index_mib: float = 100, t
     These are the limits of awesome-prometheus-alerts for bloat (80%, 100 and 200 MB); what is smaller is not worth it.
     """
     limits = {"index": index_mib * _MIB, "table": table_mib * _MIB}
-    judged = [row for row in frame.to_dict("records") if row["bytes"] > limits[row["kind"]]]
+    judged = [row for row in records(frame) if row["bytes"] > limits[row["kind"]]]
     findings = []
     for row in sorted(judged, key=lambda row: -(row["wasted_bytes"] or 0)):
         subject = f"{row['kind']} {row['relation_name']}"
-        if pd.isna(row["percent"]):
+        if row["percent"] is None:
             message = f"{as_bytes(row['bytes'])}, of which nobody knows how much is air: {row['how']}"
             findings.append(Finding(object=subject, status=Status.UNKNOWN, message=message))
         elif row["percent"] > percent:

@@ -6,6 +6,7 @@ from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
+from runbook.postgres.records import records
 
 SQL = read_sql(__package__, "checksums")
 MOST_TOLD = 10
@@ -31,7 +32,7 @@ def check(frame: pd.DataFrame) -> list[Finding]:
             threshold=0,
             unit="pages",
         )
-        for row in bad.head(MOST_TOLD).to_dict("records")
+        for row in records(bad.head(MOST_TOLD))
     ]
     if findings:
         return findings

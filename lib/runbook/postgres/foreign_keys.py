@@ -11,6 +11,7 @@ from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Un
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.privileges import AFTERWARDS, role_of
+from runbook.postgres.records import records
 from runbook.postgres.time_left import TimeLeft
 
 SQL = read_sql(__package__, "foreign_keys")
@@ -31,12 +32,12 @@ def probe(asking: Asking, most_mib: float = 256.0) -> pd.DataFrame:
     connection = asking.connection(PostgresConnection)
     left = TimeLeft(asking, DEADLINE)
     rows = []
-    for key in connection.rows(SQL).to_dict("records"):
+    for key in records(connection.rows(SQL)):
         statement = anti_join(key)
         orphans, reason = None, _why_not(key, most_mib, left, role_of(connection))
         if not reason:
             try:
-                orphans = int(connection.rows(statement, seconds=left.seconds).iloc[0, 0])  # type: ignore[arg-type]
+                orphans = int(connection.rows(statement, None, left.seconds).iloc[0, 0])  # type: ignore[arg-type]
             except Unreachable:
                 raise
             except CouldNotFindOut as error:
@@ -47,7 +48,7 @@ def probe(asking: Asking, most_mib: float = 256.0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype({"orphans": "float64"})
 
 
-def _why_not(key: Mapping[Any, Any], most_mib: float, left: TimeLeft, role: str) -> str:
+def _why_not(key: Mapping[str, Any], most_mib: float, left: TimeLeft, role: str) -> str:
     """Return why a key's rows are not looked at; "" where they are."""
     if key["over_period"] or not key["enforced"]:
         return "it is a key over a period, or one that is not enforced: this cannot compare it"
@@ -72,7 +73,7 @@ def _quoted(name: str) -> str:
     return sql.Identifier(name).as_string()
 
 
-def anti_join(key: Mapping[Any, Any]) -> sql.Composed:
+def anti_join(key: Mapping[str, Any]) -> sql.Composed:
     """Return the statement that counts the rows of a key that refer to no row, as the key itself compares them."""
     pairs = list(
         zip(key["child_columns"], key["parent_columns"], key["operators"], key["operator_schemas"], strict=True)
@@ -102,7 +103,7 @@ def anti_join(key: Mapping[Any, Any]) -> sql.Composed:
     )
 
 
-def _table(key: Mapping[Any, Any], side: str) -> sql.Composed:
+def _table(key: Mapping[str, Any], side: str) -> sql.Composed:
     # A key does not hold for tables that inherit from its own, but for its partitions.
     only = sql.SQL("" if key[f"{side}_kind"] == "p" else "ONLY ")
     return sql.Composed([only, sql.Identifier(key[f"{side}_schema"], key[side])])
@@ -115,9 +116,9 @@ def check(frame: pd.DataFrame, *, orphans: float = 0) -> list[Finding]:
     a disabled trigger, or on a damaged index stay as they are, and a restored dump stops at them.
     """
     found, unseen = [], []
-    for row in frame.to_dict("records"):
+    for row in records(frame):
         subject = f"{row['table_name']}: key {row['key_name']}"
-        if pd.isna(row["orphans"]):
+        if row["orphans"] is None:
             message = f"not looked at: {row['reason']}"
             unseen.append(Finding(object=subject, status=Status.UNKNOWN, message=message, next=AFTERWARDS))
         elif row["orphans"] > orphans:

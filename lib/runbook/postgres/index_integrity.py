@@ -9,6 +9,7 @@ from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
+from runbook.postgres.records import records
 from runbook.postgres.time_left import TimeLeft
 
 SQL = read_sql(__package__, "btree_indexes")
@@ -29,18 +30,18 @@ def probe(asking: Asking) -> pd.DataFrame:
     connection = asking.connection(PostgresConnection)
     left = TimeLeft(asking, DEADLINE)
     frame = connection.rows(SQL)
-    first = frame.iloc[0].to_dict()
+    first = records(frame.head(1))[0]
     if not first["callable"]:
         raise CouldNotFindOut(_missing(first))
     statement = sql.SQL(_CALL).format(function=sql.Identifier(first["tool_schema"], "bt_index_check"))
     rows = []
-    for row in frame[frame["index_name"].notna()].to_dict("records"):
+    for row in records(frame[frame["index_name"].notna()]):
         result, reason = _looked(connection, statement, row, left)
         rows.append((row["index_name"], row["table_name"], row["bytes"], result, reason))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _missing(told: dict[Any, Any]) -> str:
+def _missing(told: dict[str, Any]) -> str:
     role = sql.Identifier(told["role"]).as_string()
     grant = f"GRANT EXECUTE ON FUNCTION bt_index_check(regclass, boolean) TO {role}"
     if told["tool_schema"] is not None:
@@ -50,14 +51,14 @@ def _missing(told: dict[Any, Any]) -> str:
 
 
 def _looked(
-    connection: PostgresConnection, statement: sql.Composed, row: dict[Any, Any], left: TimeLeft
+    connection: PostgresConnection, statement: sql.Composed, row: dict[str, Any], left: TimeLeft
 ) -> tuple[str, str]:
     if row["locked"]:
         return "not looked at", "another session locks it or its table"
     if left.seconds < 0.1:
         return "not looked at", "there was no time left for it"
     try:
-        connection.rows(statement, {"index": int(row["index_oid"])}, seconds=left.seconds)
+        connection.rows(statement, {"index": int(row["index_oid"])}, left.seconds)
     except Unreachable:
         raise
     except CouldNotFindOut as reason:
@@ -84,7 +85,7 @@ def check(frame: pd.DataFrame, *, damaged: float = 0) -> list[Finding]:
                 value="damaged",
                 source=f"SELECT bt_index_check('{row['index_name']}'::regclass, true)",
             )
-            for row in bad.head(MOST_TOLD).to_dict("records")
+            for row in records(bad.head(MOST_TOLD))
         ]
     if len(unseen):
         largest = unseen.iloc[-1]

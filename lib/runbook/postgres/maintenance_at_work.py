@@ -6,6 +6,7 @@ from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
+from runbook.postgres.records import records
 
 SQL = read_sql(__package__, "maintenance_at_work")
 MOST_TOLD = 10
@@ -26,13 +27,13 @@ def check(frame: pd.DataFrame) -> list[Finding]:
         message = "no vacuum, analyze, index build or rewrite is at work"
         return [Finding(object="maintenance", status=Status.OK, message=message)]
     findings = []
-    for row in frame.head(MOST_TOLD).to_dict("records"):
+    for row in records(frame.head(MOST_TOLD)):
         on = f" of {row['table_name']}" if row["table_name"] else f" in database {row['database']}"
         if row["phase"] is None:
             message = f"{row['what'] or 'maintenance'}{on}; the rest is hidden from a role without pg_monitor"
         else:
             share = f", {100 * row['done'] / row['total']:.0f}% of this phase" if row["total"] else ""
-            message = f"{row['what']}{on}: {row['phase']}{share}, for {row['seconds']:.0f} s"
+            message = f"{row['what']}{on}: {row['phase']}{share}, for {row['seconds'] or 0:.0f} s"
         findings.append(Finding(object=f"pid {row['pid']}", status=Status.OK, message=message))
     if len(frame) > MOST_TOLD:
         message = f"{counted(len(frame) - MOST_TOLD, 'further one')} at work"

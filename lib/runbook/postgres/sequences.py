@@ -12,6 +12,7 @@ from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Un
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.privileges import AFTERWARDS, role_of
+from runbook.postgres.records import records
 from runbook.postgres.time_left import TimeLeft
 
 SQL = read_sql(__package__, "sequences")
@@ -33,16 +34,16 @@ def probe(asking: Asking) -> pd.DataFrame:
     """
     connection = asking.connection(PostgresConnection)
     left = TimeLeft(asking, DEADLINE)
-    fed = connection.rows(SQL).to_dict("records")
+    fed = records(connection.rows(SQL))
     values, reasons = _last_values(connection, fed, left)
     rows = [_of_sequence(row, values, reasons) for row in fed]
-    rows += [_of_key(connection, row, left) for row in connection.rows(KEYS).to_dict("records")]
+    rows += [_of_key(connection, row, left) for row in records(connection.rows(KEYS))]
     frame = pd.DataFrame(rows, columns=COLUMNS)
     return frame.sort_values(["percent", "column_name"], ascending=[False, True], ignore_index=True)
 
 
 def _last_values(
-    connection: PostgresConnection, fed: Iterable[dict[Any, Any]], left: TimeLeft
+    connection: PostgresConnection, fed: Iterable[dict[str, Any]], left: TimeLeft
 ) -> tuple[dict[str, int], dict[str, str]]:
     """Return each sequence's last value, and why it is not known of the others."""
     values: dict[str, int] = {}
@@ -63,7 +64,7 @@ def _last_values(
             reasons |= dict.fromkeys(batch, "there was no time left to read it")
             continue
         try:
-            told = connection.rows(_reading(batch), {"names": list(batch)}, seconds=left.seconds)
+            told = connection.rows(_reading(batch), {"names": list(batch)}, left.seconds)
         except Unreachable:
             raise
         except CouldNotFindOut as reason:
@@ -85,9 +86,9 @@ def _reading(batch: dict[str, tuple[str, str]]) -> sql.Composed:
     return sql.SQL(" UNION ALL ").join(parts)
 
 
-def _of_sequence(row: dict[Any, Any], values: dict[str, int], reasons: dict[str, str]) -> tuple[Any, ...]:
+def _of_sequence(row: dict[str, Any], values: dict[str, int], reasons: dict[str, str]) -> tuple[Any, ...]:
     name, falling = row["sequence_name"], row["increment"] < 0
-    known = [limit for limit in (row["column_max"], row["narrower_max"]) if limit is not None and not pd.isna(limit)]
+    known = [limit for limit in (row["column_max"], row["narrower_max"]) if limit is not None]
     # Beyond its own limit one that cycles goes on, with values that the column has already.
     own = [] if row["cycles"] and known else [-row["seqmin"] if falling else row["seqmax"]]
     limit = min([*map(int, known), *map(int, own)])
@@ -100,7 +101,7 @@ def _of_sequence(row: dict[Any, Any], values: dict[str, int], reasons: dict[str,
     return (column, row["column_type"] or "", name, narrower, value, limit, share, reasons.get(name, ""))
 
 
-def _of_key(connection: PostgresConnection, row: dict[Any, Any], left: TimeLeft) -> tuple[Any, ...]:
+def _of_key(connection: PostgresConnection, row: dict[str, Any], left: TimeLeft) -> tuple[Any, ...]:
     """Return what is known of a key without a sequence: its highest value, which its own index tells."""
     value, reason = None, ""
     column, table, limit = row["column_name"], row["table_name"], int(row["column_max"])
@@ -115,7 +116,7 @@ def _of_key(connection: PostgresConnection, row: dict[Any, Any], left: TimeLeft)
             column=sql.Identifier(row["attribute"]), table=sql.Identifier(row["schema"], row["relation"])
         )
         try:
-            told = connection.rows(statement, seconds=left.seconds).iloc[0, 0]
+            told = connection.rows(statement, None, left.seconds).iloc[0, 0]
             value = 0 if told is None or pd.isna(told) else int(told)  # type: ignore[arg-type]
         except Unreachable:
             raise
@@ -132,9 +133,9 @@ def check(frame: pd.DataFrame, *, warning: float = 85, critical: float = 95) -> 
     0.00000002% when the integer column that it feeds is full, and so may a column be that refers to it.
     """
     judged, hidden = [], []
-    for row in frame.to_dict("records"):
+    for row in records(frame):
         subject = f"column {row['column_name']}" if row["column_name"] else f"sequence {row['sequence_name']}"
-        if pd.isna(row["percent"]):
+        if row["percent"] is None:
             message = f"its value is not known: {row['reason']}"
             hidden.append(Finding(object=subject, status=Status.UNKNOWN, message=message, next=AFTERWARDS))
             continue

@@ -16,6 +16,7 @@ from runbook.model import Asking, Finding, Question, Status
 from runbook.model.layout import DATA_FOLDER, RECORD_FILE
 from runbook.model.units import as_bytes
 from runbook.postgres.explanations import EXPLAINED_BY
+from runbook.postgres.records import records
 
 SQL = read_sql(__package__, "sizes")
 NAME = "postgres.sizes"
@@ -91,14 +92,14 @@ def check(frame: pd.DataFrame) -> list[Finding]:
         Finding(object=f"database {first['database']}", status=Status.OK, message=message, value=size, unit="B")
     ]
     tables = frame[frame["table_name"].notna()]
-    for row in tables[~tables["locked"].astype(bool)].head(MOST_TOLD).to_dict("records"):
+    for row in records(tables[~tables["locked"].astype(bool)].head(MOST_TOLD)):
         parts = f"indexes {as_bytes(row['index_bytes'])}, TOAST {as_bytes(row['toast_bytes'])}"
         message = f"{as_bytes(row['total_bytes'])} (rows {as_bytes(row['heap_bytes'])}, {parts}){_growth(row, 'grown')}"
         findings.append(
             Finding(object=f"table {row['table_name']}", status=Status.OK, message=message,
                     value=float(row["total_bytes"]), unit="B")
         )  # fmt: skip
-    for row in tables[tables["locked"].astype(bool)].head(MOST_TOLD).to_dict("records"):
+    for row in records(tables[tables["locked"].astype(bool)].head(MOST_TOLD)):
         message = f"another session locks it; some {as_bytes(row['total_bytes'])} when it was last vacuumed"
         findings.append(
             Finding(object=f"table {row['table_name']}", status=Status.UNKNOWN, message=message,

@@ -5,6 +5,7 @@ import pandas as pd
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, at_most
 from runbook.postgres.explanations import EXPLAINED_BY
+from runbook.postgres.records import records
 
 SQL = read_sql(__package__, "wraparound")
 MOST_TOLD = 10
@@ -29,10 +30,10 @@ def check(frame: pd.DataFrame, *, warning: float = 500_000_000, critical: float 
     judged = []
     for column, what in IDS:
         worst = tables.sort_values(column, ascending=False, kind="stable").head(3)
-        for row in databases.to_dict("records"):
+        for row in records(databases):
             message = f"its oldest rows are {row[column]:,} {what} old; writes stop at 2.1 billion"
             if row["here"]:
-                named = ", ".join(f"{table['name']} ({table[column]:,})" for table in worst.to_dict("records"))
+                named = ", ".join(f"{table['name']} ({table[column]:,})" for table in records(worst))
                 message += f"; the oldest tables: {named}"
             judged.append(
                 at_most(f"database {row['name']} {what}", int(row[column]), warning, critical, unit=what,

@@ -10,6 +10,7 @@ from runbook.model import Asking, Finding, Question, at_most
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.privileges import require_all_sessions
+from runbook.postgres.records import records
 
 SQL = read_sql(__package__, "xmin_horizon")
 MOST_TOLD = 10
@@ -27,7 +28,13 @@ def probe(asking: Asking) -> pd.DataFrame:
     return frame[frame["transactions"].notna()].reset_index(drop=True)
 
 
-def told(holder: Mapping[Any, Any]) -> str:
+def holds_tables(frame: pd.DataFrame) -> "pd.Series[bool]":
+    """Tell which rows hold back the vacuum of this database's tables, not of other databases' or of catalogs only."""
+    of_catalogs = frame["state"].fillna("").str.endswith("keeps rows of the catalogs")
+    return frame["transactions"].notna() & frame["here"].astype(bool) & ~of_catalogs
+
+
+def told(holder: Mapping[str, Any]) -> str:
     """Return in words what a holder is: an idle transaction pid 123 of application etl …"""
     named, state = holder["name"], holder["state"] or "in another database"
     if holder["kind"] == "session":
@@ -46,7 +53,7 @@ def check(frame: pd.DataFrame, *, warning: float = 50_000_000, critical: float =
     ahead (PostgreSQL's manual, "Preventing Transaction ID Wraparound Failures").
     """
     judged = []
-    for holder in frame.to_dict("records"):
+    for holder in records(frame):
         age = int(holder["transactions"])
         message = f"{told(holder)} keeps all rows that died within the last {counted(age, 'transaction')}"
         message += f": {holder['query']}" if holder["query"] else ""

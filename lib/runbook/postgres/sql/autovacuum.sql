@@ -1,4 +1,4 @@
--- Which tables wait for vacuum or analyze, and is autovacuum on and free to come? (One row has no table where none does.)
+-- Which tables wait for vacuum or analyze, and is autovacuum free to come? (One row without a table: none waits.)
 WITH server AS (
     SELECT current_user::text AS role,
            (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
@@ -21,7 +21,7 @@ WITH server AS (
     LIMIT 50
 )
 SELECT server.*,
-       format('%I.%I', schema.nspname, waiting.relname) AS table_name,
+       quote_ident(schema.nspname) || '.' || quote_ident(waiting.relname) AS table_name,
        waiting.dead, waiting.live, waiting.changed,
        EXISTS (SELECT FROM pg_options_to_table(waiting.reloptions)
                WHERE option_name = 'autovacuum_enabled' AND option_value::bool IS FALSE) AS off_here,

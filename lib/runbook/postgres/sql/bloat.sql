@@ -1,4 +1,4 @@
--- How much of the largest tables and B-tree indexes would be gone if they were written anew, by the planner's statistics?
+-- How much of the largest tables and B-tree indexes would be gone if they were written anew (an estimate)?
 WITH tool AS (
     SELECT schema.nspname::text AS tool_schema,
            has_schema_privilege(schema.oid, 'USAGE') AND coalesce(bool_and(
@@ -66,8 +66,8 @@ WITH tool AS (
     FROM indexes JOIN widths USING (oid)
 )
 SELECT current_user::text AS role, measured.kind, measured.oid::bigint AS relation_oid,
-       format('%I.%I', schema.nspname, measured.relname) AS relation_name,
-       format('%I.%I', heap_schema.nspname, heap.relname) AS table_name,
+       quote_ident(schema.nspname) || '.' || quote_ident(measured.relname) AS relation_name,
+       quote_ident(heap_schema.nspname) || '.' || quote_ident(heap.relname) AS table_name,
        measured.relpages::bigint * page.bytes AS bytes,
        options.fillfactor,
        CASE WHEN measured.known AND measured.reltuples >= 0 THEN

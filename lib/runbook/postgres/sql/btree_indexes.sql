@@ -18,10 +18,12 @@ WITH tool AS (
     JOIN pg_am AS method ON method.oid = index.relam AND method.amname = 'btree'
     WHERE index.relkind = 'i' AND entry.indisvalid AND entry.indisready AND index.relpersistence = 'p'
 )
-SELECT current_user::text AS role, (SELECT count(*) FROM pg_available_extensions WHERE name = 'amcheck') > 0 AS available,
+SELECT current_user::text AS role,
+       (SELECT count(*) FROM pg_available_extensions WHERE name = 'amcheck') > 0 AS available,
        tool.tool_schema, coalesce(tool.callable, false) AS callable, (SELECT count(*) FROM candidate) AS indexes,
-       candidate.oid::bigint AS index_oid, format('%I.%I', schema.nspname, candidate.relname) AS index_name,
-       format('%I.%I', schema.nspname, candidate.heap_name) AS table_name,
+       candidate.oid::bigint AS index_oid,
+       quote_ident(schema.nspname) || '.' || quote_ident(candidate.relname) AS index_name,
+       quote_ident(schema.nspname) || '.' || quote_ident(candidate.heap_name) AS table_name,
        (candidate.relpages + candidate.heap_pages)::bigint * current_setting('block_size')::bigint AS bytes,
        EXISTS (SELECT FROM pg_locks
                WHERE pg_locks.relation IN (candidate.oid, candidate.heap) AND mode = 'AccessExclusiveLock'

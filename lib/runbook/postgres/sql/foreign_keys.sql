@@ -4,8 +4,9 @@ WITH key AS (
     -- A partition's key is a part of its parent's.
     WHERE contype = 'f' AND convalidated AND conparentid = 0
 )
-SELECT key.conname::text AS key_name, format('%I.%I', child_schema.nspname, child.relname) AS table_name,
-       format('%I.%I', parent_schema.nspname, parent.relname) AS parent_name,
+SELECT key.conname::text AS key_name,
+       quote_ident(child_schema.nspname) || '.' || quote_ident(child.relname) AS table_name,
+       quote_ident(parent_schema.nspname) || '.' || quote_ident(parent.relname) AS parent_name,
        child_schema.nspname::text AS child_schema, child.relname::text AS child,
        parent_schema.nspname::text AS parent_schema, parent.relname::text AS parent,
        child.relkind::text AS child_kind, parent.relkind::text AS parent_kind, key.confmatchtype::text AS match,

@@ -1,7 +1,8 @@
 -- Which primary keys of a small integer type does no sequence feed, so that only their highest value tells?
 SELECT schema.nspname::text AS schema, relation.relname::text AS relation, attribute.attname::text AS attribute,
-       format('%I.%I.%I', schema.nspname, relation.relname, attribute.attname) AS column_name,
-       format('%I.%I', schema.nspname, relation.relname) AS table_name,
+       quote_ident(schema.nspname) || '.' || quote_ident(relation.relname) || '.' || quote_ident(attribute.attname)
+           AS column_name,
+       quote_ident(schema.nspname) || '.' || quote_ident(relation.relname) AS table_name,
        format_type(attribute.atttypid, NULL) AS column_type,
        CASE attribute.atttypid WHEN 'int2'::regtype THEN 32767 ELSE 2147483647 END AS column_max,
        has_schema_privilege(schema.oid, 'USAGE')

@@ -1,6 +1,7 @@
 -- Which vacuum, analyze, index build or rewrite runs now, and how far is it?
 SELECT progress.pid, progress.what, progress.phase, progress.done, progress.total, progress.database,
-       progress.relid::bigint AS relation_oid, format('%I.%I', schema.nspname, relation.relname) AS table_name,
+       progress.relid::bigint AS relation_oid,
+       quote_ident(schema.nspname) || '.' || quote_ident(relation.relname) AS table_name,
        session.application_name AS application, session.usename::text AS session_role,
        extract(epoch FROM clock_timestamp() - session.query_start)::float8 AS seconds
 FROM (SELECT pid, 'VACUUM' AS what, phase, heap_blks_scanned AS done, heap_blks_total AS total,

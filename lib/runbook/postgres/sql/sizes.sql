@@ -24,7 +24,7 @@ WITH closed AS MATERIALIZED (
 SELECT current_database()::text AS database,
        CASE WHEN has_database_privilege(current_database(), 'CONNECT')
             THEN pg_database_size(current_database()) END AS database_bytes,
-       format('%I.%I', schema.nspname, largest.relname) AS table_name,
+       quote_ident(schema.nspname) || '.' || quote_ident(largest.relname) AS table_name,
        unreadable.oid IS NOT NULL AS locked,
        CASE WHEN unreadable.oid IS NULL THEN pg_relation_size(largest.oid) END AS heap_bytes,
        CASE WHEN unreadable.oid IS NULL THEN pg_indexes_size(largest.oid) END AS index_bytes,

@@ -7,7 +7,7 @@
 UNION ALL
 (SELECT 'table',
         -- A table's own TOAST is named after it.
-        format('%I.%I', schema.nspname, coalesce(owner.relname, relation.relname))
+        quote_ident(schema.nspname) || '.' || quote_ident(coalesce(owner.relname, relation.relname))
             || CASE WHEN owner.relname IS NULL THEN '' ELSE ' (TOAST)' END,
         age(relation.relfrozenxid), mxid_age(relation.relminmxid),
         relation.relpages::bigint * current_setting('block_size')::bigint, true
