@@ -417,6 +417,7 @@ def test_a_role_with_nothing_but_pg_monitor_is_told_the_grants(
     assert set(says) == {"postgres.sequences", "postgres.foreign_keys", "postgres.index_integrity"}
     assert 'GRANT SELECT ON SEQUENCE own.parent_id_seq TO "watcher"' in says["postgres.sequences"]
     assert 'GRANT SELECT ("id") ON own.child TO "watcher"' in says["postgres.foreign_keys"]
+    assert 'GRANT USAGE ON SCHEMA own TO "watcher"; ' in says["postgres.foreign_keys"]
     grant = "GRANT EXECUTE ON FUNCTION bt_index_check(regclass, boolean) TO"
     assert grant in says["postgres.index_integrity"]
     server.execute("GRANT USAGE ON SCHEMA own TO watcher", "GRANT SELECT ON ALL SEQUENCES IN SCHEMA own TO watcher",

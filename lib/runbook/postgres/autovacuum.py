@@ -71,6 +71,7 @@ def check(
         more = Finding(object="further tables", status=Status.WARNING, message=f"{left} more are in need of it")
         return findings[:MOST_TOLD] + ([more] if left > 0 else [])
     message = f"no table has more than {rows:,.0f} dead rows that are more than {percent:g}% of it; autovacuum is on"
+    message += f", but for {counted(server['switched_off'], 'table')}" if server["switched_off"] else ""
     return [Finding(object="autovacuum", status=Status.OK, message=message)]
 
 

@@ -10,7 +10,7 @@ from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.privileges import AFTERWARDS, role_of
+from runbook.postgres.privileges import AFTERWARDS, grants, role_of
 from runbook.postgres.records import records
 from runbook.postgres.time_left import TimeLeft
 
@@ -54,10 +54,8 @@ def _why_not(key: Mapping[str, Any], most_mib: float, left: TimeLeft, role: str)
         return "it is a key over a period, or one that is not enforced: this cannot compare it"
     if not key["readable"]:
         columns = [", ".join(map(_quoted, key[side])) for side in ("child_columns", "parent_columns")]
-        return (
-            f"GRANT SELECT ({columns[0]}) ON {key['table_name']} TO {role}; GRANT SELECT ({columns[1]}) ON "
-            f"{key['parent_name']} TO {role}"
-        )
+        wanted = (f"({columns[0]}) ON {key['table_name']}", f"({columns[1]}) ON {key['parent_name']}")
+        return grants(role, key["closed_schema"], *wanted)
     if key["filtered"]:
         return "row security hides rows from the runbook's role, so that others would seem to be missing; BYPASSRLS"
     if key["locked"]:

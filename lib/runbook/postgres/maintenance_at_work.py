@@ -48,5 +48,6 @@ maintenance_at_work = Question(
     check=check,
     source=SQL,
     needs=(PostgresConnection,),
+    next="ask again to see whether it gets on; a build that waits shows whom it waits for in pg_locks",
     explained_by=EXPLAINED_BY,
 )

@@ -15,6 +15,12 @@ def role_of(connection: PostgresConnection) -> str:
     return sql.Identifier(connection.identity["role"].removesuffix(" (superuser)")).as_string()
 
 
+def grants(role: str, closed_schema: str | None, *what: str) -> str:
+    """Return the statements that let a role read ``what``, in schemas of which some may be closed to it."""
+    opened = [f"GRANT USAGE ON SCHEMA {closed_schema} TO {role}"] if closed_schema else []
+    return "; ".join([*opened, *(f"GRANT SELECT {each} TO {role}" for each in what)])
+
+
 def require_all_sessions(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame without its ``sees_all`` column; raises `CouldNotFindOut` with the missing grant.
 

@@ -11,7 +11,7 @@ from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable, at_most
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.privileges import AFTERWARDS, role_of
+from runbook.postgres.privileges import AFTERWARDS, grants, role_of
 from runbook.postgres.records import records
 from runbook.postgres.time_left import TimeLeft
 
@@ -52,7 +52,7 @@ def _last_values(
     for row in fed:
         name = row["sequence_name"]
         if not row["readable"]:
-            reasons[name] = f"GRANT SELECT ON SEQUENCE {name} TO {role_of(connection)}"
+            reasons[name] = grants(role_of(connection), row["closed_schema"], f"ON SEQUENCE {name}")
         elif row["locked"]:
             reasons[name] = "another session locks the sequence"
         else:
@@ -106,7 +106,8 @@ def _of_key(connection: PostgresConnection, row: dict[str, Any], left: TimeLeft)
     value, reason = None, ""
     column, table, limit = row["column_name"], row["table_name"], int(row["column_max"])
     if not row["readable"]:
-        reason = f"GRANT SELECT ({sql.Identifier(row['attribute']).as_string()}) ON {table} TO {role_of(connection)}"
+        named = sql.Identifier(row["attribute"]).as_string()
+        reason = grants(role_of(connection), row["closed_schema"], f"({named}) ON {table}")
     elif row["locked"]:
         reason = "another session locks the table"
     elif left.seconds < 0.05:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from runbook.model.text import printable
 from runbook.postgres.records import records
 from runbook.session.plots import Plot
 
@@ -91,7 +92,9 @@ def _figure(rows: int) -> "tuple[Figure, Axes]":
 
 def _name(axes: "Axes", names: list[str], unit: str) -> None:
     """Write the names beside the bars and the unit below them; a name is text, also where it holds a dollar."""
-    short = [name if len(name) <= 44 else f"{name[:43]}…" for name in names]
+    short = [name if len(name) <= 44 else f"{name[:43]}…" for name in map(printable, names)]
+    if not names:
+        axes.text(0, 0, "nothing to show", va="center", fontsize=9)
     axes.set_yticks([-place for place in range(len(names))], short, fontsize=8)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)

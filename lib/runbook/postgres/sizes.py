@@ -102,8 +102,7 @@ def check(frame: pd.DataFrame) -> list[Finding]:
     for row in records(tables[tables["locked"].astype(bool)].head(MOST_TOLD)):
         message = f"another session locks it; some {as_bytes(row['total_bytes'])} when it was last vacuumed"
         findings.append(
-            Finding(object=f"table {row['table_name']}", status=Status.UNKNOWN, message=message,
-                    next="see who locks it and for how long (pg_locks, pg_stat_activity)")
+            Finding(object=f"table {row['table_name']}", status=Status.UNKNOWN, message=message)
         )  # fmt: skip
     return findings
 

@@ -17,6 +17,10 @@ SELECT key.conname::text AS key_name,
            * current_setting('block_size')::bigint AS bytes,
        columns.readable AND has_schema_privilege(child_schema.oid, 'USAGE')
            AND has_schema_privilege(parent_schema.oid, 'USAGE') AS readable,
+       nullif(concat_ws(', ',
+           CASE WHEN NOT has_schema_privilege(child_schema.oid, 'USAGE') THEN quote_ident(child_schema.nspname) END,
+           CASE WHEN NOT has_schema_privilege(parent_schema.oid, 'USAGE') AND parent_schema.oid <> child_schema.oid
+                THEN quote_ident(parent_schema.nspname) END), '') AS closed_schema,
        row_security_active(child.oid) OR row_security_active(parent.oid) AS filtered,
        -- A key over a period (18) compares by another rule than equality.
        coalesce((to_jsonb(key) ->> 'conperiod')::bool, false) AS over_period,

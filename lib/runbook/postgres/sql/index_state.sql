@@ -27,7 +27,10 @@ SELECT index.oid::bigint AS oid, index.relfilenode::bigint AS filenode, index.re
              FROM pg_stat_activity AS session
              WHERE session.pid <> pg_backend_pid() AND session.datname = current_database()
                AND session.xact_start < clock_timestamp() - interval '5 seconds'
-               AND (session.backend_xmin IS NOT NULL OR session.backend_xid IS NOT NULL
+               -- A vacuum of another table is not waited for.
+               AND (session.backend_xid IS NOT NULL
+                    OR session.backend_xmin IS NOT NULL
+                       AND NOT EXISTS (SELECT FROM pg_stat_progress_vacuum AS other WHERE other.pid = session.pid)
                     OR EXISTS (SELECT FROM pg_locks
                                WHERE pg_locks.pid = session.pid AND pg_locks.relation IN (heap.oid, index.oid)))
              ORDER BY session.xact_start LIMIT 5) AS waits_for,

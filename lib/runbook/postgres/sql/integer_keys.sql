@@ -4,6 +4,7 @@ SELECT schema.nspname::text AS schema, relation.relname::text AS relation, attri
            AS column_name,
        quote_ident(schema.nspname) || '.' || quote_ident(relation.relname) AS table_name,
        format_type(attribute.atttypid, NULL) AS column_type,
+       CASE WHEN NOT has_schema_privilege(schema.oid, 'USAGE') THEN quote_ident(schema.nspname) END AS closed_schema,
        CASE attribute.atttypid WHEN 'int2'::regtype THEN 32767 ELSE 2147483647 END AS column_max,
        has_schema_privilege(schema.oid, 'USAGE')
            AND has_column_privilege(relation.oid, attribute.attnum, 'SELECT')

@@ -35,6 +35,7 @@ SELECT schema.nspname::text AS schema, relation.relname::text AS sequence,
        referring.most AS narrower_max,
        counter.seqmin, counter.seqmax, counter.seqincrement AS increment, counter.seqcycle AS cycles,
        has_schema_privilege(schema.oid, 'USAGE') AND has_sequence_privilege(relation.oid, 'SELECT') AS readable,
+       CASE WHEN NOT has_schema_privilege(schema.oid, 'USAGE') THEN quote_ident(schema.nspname) END AS closed_schema,
        EXISTS (SELECT FROM pg_locks
                WHERE pg_locks.relation = counter.seqrelid AND mode = 'AccessExclusiveLock'
                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS locked

@@ -1,6 +1,8 @@
 -- What keeps vacuum from removing dead rows: sessions, slots, prepared transactions, standbys? (An empty row: nothing.)
 WITH holder AS (
-    SELECT 'session' AS kind, 'pid ' || session.pid AS name, session.application_name AS application,
+    SELECT 'session' AS kind, 'pid ' || session.pid AS name, 
+           coalesce(nullif(session.application_name, ''),
+                    nullif(session.backend_type, 'client backend')) AS application,
            session.usename::text AS session_role, session.datname::text AS database, session.state,
            greatest(age(session.backend_xmin), age(session.backend_xid)) AS transactions,
            session.xact_start AS since, session.backend_start,
