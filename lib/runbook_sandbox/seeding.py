@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Mapping
 from importlib import resources
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -13,6 +13,20 @@ from runbook_sandbox.passwords import hash_password
 DATABASE = "shrimp_annotation"
 ROLES = ("shrimp_user", "runbook", "operator")
 STATISTICS_LOADED = "SELECT current_setting('shared_preload_libraries') ~ 'pg_stat_statements'"
+# What looks into tables and indexes, where the server has it: part of contrib.
+AVAILABLE = "SELECT 1 FROM pg_available_extensions WHERE name = %s"
+INSPECTORS: Mapping[str, tuple[LiteralString, ...]] = {
+    "amcheck": ("GRANT EXECUTE ON FUNCTION bt_index_check(regclass, boolean) TO runbook",),
+    "pgstattuple": (),  # its functions are pg_monitor's already
+}
+KEYS = {
+    "documents": ("doc_id",),
+    "sentences": ("id", "doc_id"),
+    "candidates": ("id", "sentence_id"),
+    "gold_annotations": ("sentence_id",),
+    "auto_accept_rules": ("id",),
+    "auto_accept_decisions": ("rule_id",),
+}
 PER_PARAMETER = 150_000  # from this version on, a role may be given single parameters
 USERS = {"admin": "admin", "annotator1": "annotator"}
 
@@ -37,9 +51,18 @@ def seed(connect: Callable[[str], "psycopg.Connection[tuple[Any, ...]]"], passwo
     with connect(DATABASE) as connection:
         if connection.execute(STATISTICS_LOADED).fetchone() == (True,):
             connection.execute("CREATE EXTENSION pg_stat_statements")
+        for extension, grants in INSPECTORS.items():
+            if connection.execute(AVAILABLE, (extension,)).fetchone():
+                connection.execute(sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(extension)))
+                for grant in grants:
+                    connection.execute(grant)
         connection.execute("SET ROLE shrimp_user")
         connection.execute(resources.files(__package__).joinpath("seed.sql").read_bytes())
         connection.execute("GRANT SELECT ON triage_items TO runbook")
+        # What it takes to see whether every key finds its row.
+        for table, columns in KEYS.items():
+            names = sql.SQL(", ").join(map(sql.Identifier, columns))
+            connection.execute(sql.SQL("GRANT SELECT ({}) ON {} TO runbook").format(names, sql.Identifier(table)))
         connection.execute("GRANT SELECT (username, role, is_active, created_at, last_login) ON users TO runbook")
         for username, role in USERS.items():
             connection.execute(

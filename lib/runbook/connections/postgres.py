@@ -118,30 +118,33 @@ class PostgresConnection(Connection):
         except CouldNotFindOut:
             return "not told"
 
-    def rows(self, text: str, values: Mapping[str, Any] | None = None) -> "pd.DataFrame":
-        """Return the rows of a packaged statement, run in a bounded read-only transaction.
+    def rows(
+        self, statement: sql.Composed | str, values: Mapping[str, Any] | None = None, seconds: float | None = None
+    ) -> "pd.DataFrame":
+        """Return the rows of a packaged statement, or of one composed for the catalog's names, run in a bounded
+        read-only transaction; ``seconds`` gives it less time than usual.
 
         Raises `CouldNotFindOut` with what is missing (a right, a table, time), `Unreachable` when the server is gone.
         """
         import pandas as pd
 
+        limit_ms = STATEMENT_TIMEOUT_MS if seconds is None else min(STATEMENT_TIMEOUT_MS, max(1, round(seconds * 1000)))
         try:
             with self._connection.transaction(force_rollback=True):
                 self._connection.execute(
                     "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true), "
                     "set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO', true)",
-                    (str(STATEMENT_TIMEOUT_MS), str(LOCK_TIMEOUT_MS)),
+                    (str(limit_ms), str(LOCK_TIMEOUT_MS)),
                 )
-                # The text comes from the package's own files; values are always bound.
-                cursor = self._connection.execute(text.encode(), values)
+                # A text comes from the package's own files; values are always bound.
+                text = statement.encode() if isinstance(statement, str) else statement
+                cursor = self._connection.execute(text, values)
                 names = [column.name for column in cursor.description or ()]
                 return pd.DataFrame(cursor.fetchall(), columns=names)
         except psycopg.errors.InsufficientPrivilege as error:
             raise CouldNotFindOut(f"the role may not: {_first_line(error)}") from error
         except psycopg.errors.QueryCanceled as error:
-            raise CouldNotFindOut(
-                f"the query took longer than {STATEMENT_TIMEOUT_MS / 1e3:g} s and was ended"
-            ) from error
+            raise CouldNotFindOut(f"the query took longer than {limit_ms / 1e3:g} s and was ended") from error
         except psycopg.errors.LockNotAvailable as error:
             raise CouldNotFindOut("another session locks what this asks for; it was not waited for") from error
         except psycopg.Error as error:

@@ -2,25 +2,38 @@
 
 from runbook.postgres.administrators import administrators, privileged_roles
 from runbook.postgres.archiving import archiving
+from runbook.postgres.autovacuum import autovacuum
+from runbook.postgres.bloat import bloat
 from runbook.postgres.blocking import blocking
 from runbook.postgres.checkpoints import checkpoints
+from runbook.postgres.checksums import checksums
 from runbook.postgres.connection_slots import connection_slots
 from runbook.postgres.connections import connection_growth, connections
 from runbook.postgres.database_activity import database_activity
+from runbook.postgres.foreign_keys import foreign_keys
 from runbook.postgres.idle_sessions import terminate_idle
+from runbook.postgres.index_integrity import index_integrity
 from runbook.postgres.longest_transaction import longest_transaction
+from runbook.postgres.maintenance_at_work import maintenance_at_work
 from runbook.postgres.own_role import own_role
 from runbook.postgres.plots import BlockingTree, Connections
 from runbook.postgres.pool import pool
 from runbook.postgres.reachable import reachable
+from runbook.postgres.reindex import reindex
 from runbook.postgres.replication import replication
 from runbook.postgres.replication_slots import replication_slots
 from runbook.postgres.role_limits import role_limits
+from runbook.postgres.sequences import sequences
 from runbook.postgres.server_state import server_state
 from runbook.postgres.sessions import cancel, terminate
+from runbook.postgres.size_plots import Bloat, Sizes
+from runbook.postgres.sizes import sizes
 from runbook.postgres.standby import standby, standby_removal
 from runbook.postgres.standby_state import standby_state
+from runbook.postgres.vacuum import analyze, vacuum
 from runbook.postgres.wal import wal
+from runbook.postgres.wraparound import wraparound
+from runbook.postgres.xmin_horizon import xmin_horizon
 
 questions = (
     reachable,
@@ -41,6 +54,16 @@ questions = (
     wal,
     checkpoints,
     database_activity,
+    maintenance_at_work,
+    xmin_horizon,
+    autovacuum,
+    wraparound,
+    sizes,
+    bloat,
+    sequences,
+    foreign_keys,
+    checksums,
+    index_integrity,
 )
 
 changes = (
@@ -50,35 +73,53 @@ changes = (
     role_limits,
     standby,
     standby_removal,
+    vacuum,
+    analyze,
+    reindex,
 )
 
 __all__ = [
+    "Bloat",
     "BlockingTree",
     "Connections",
+    "Sizes",
     "administrators",
+    "analyze",
     "archiving",
+    "autovacuum",
+    "bloat",
     "blocking",
     "cancel",
     "changes",
     "checkpoints",
+    "checksums",
     "connection_growth",
     "connection_slots",
     "connections",
     "database_activity",
+    "foreign_keys",
+    "index_integrity",
     "longest_transaction",
+    "maintenance_at_work",
     "own_role",
     "pool",
     "privileged_roles",
     "questions",
     "reachable",
+    "reindex",
     "replication",
     "replication_slots",
     "role_limits",
+    "sequences",
     "server_state",
+    "sizes",
     "standby",
     "standby_removal",
     "standby_state",
     "terminate",
     "terminate_idle",
+    "vacuum",
     "wal",
+    "wraparound",
+    "xmin_horizon",
 ]

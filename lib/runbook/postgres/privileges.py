@@ -1,8 +1,24 @@
 """Refuse to judge from what a role cannot see."""
 
 import pandas as pd
+from psycopg import sql
 
+from runbook.connections import PostgresConnection
 from runbook.model import CouldNotFindOut
+
+# What to do about a finding that a right is missing for.
+AFTERWARDS = "give the runbook's role what is missing, or say in the profile why not, and ask again"
+
+
+def role_of(connection: PostgresConnection) -> str:
+    """Return the role that asks, as a GRANT names it."""
+    return sql.Identifier(connection.identity["role"].removesuffix(" (superuser)")).as_string()
+
+
+def grants(role: str, closed_schema: str | None, *what: str) -> str:
+    """Return the statements that let a role read ``what``, in schemas of which some may be closed to it."""
+    opened = [f"GRANT USAGE ON SCHEMA {closed_schema} TO {role}"] if closed_schema else []
+    return "; ".join([*opened, *(f"GRANT SELECT {each} TO {role}" for each in what)])
 
 
 def require_all_sessions(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,114 @@
+"""Do the B-tree indexes agree with their tables?"""
+
+from typing import Any
+
+import pandas as pd
+from psycopg import errors, sql
+
+from runbook.connections import PostgresConnection, read_sql
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable
+from runbook.model.units import as_bytes, counted
+from runbook.postgres.explanations import EXPLAINED_BY
+from runbook.postgres.records import records
+from runbook.postgres.time_left import TimeLeft
+
+SQL = read_sql(__package__, "btree_indexes")
+DEADLINE = 20.0
+MOST_TOLD = 10
+DAMAGED = (errors.IndexCorrupted, errors.DataCorrupted)
+COLUMNS = ["index_name", "table_name", "bytes", "result", "reason"]
+_CALL = "SELECT {function}(%(index)s::oid::regclass, true) IS NULL AS looked"
+
+
+def probe(asking: Asking) -> pd.DataFrame:
+    """Return a row for each B-tree index, the smallest first and those of the catalogs last: index_name, table_name,
+    bytes (of index and table), result (ok, damaged, not looked at), reason.
+
+    Each is looked at by amcheck's ``bt_index_check`` with ``heapallindexed``, which reads index and table. Raises
+    `CouldNotFindOut` where the extension or the right to call it is missing, with how to get it.
+    """
+    connection = asking.connection(PostgresConnection)
+    left = TimeLeft(asking, DEADLINE)
+    frame = connection.rows(SQL)
+    first = records(frame.head(1))[0]
+    if not first["callable"]:
+        raise CouldNotFindOut(_missing(first))
+    statement = sql.SQL(_CALL).format(function=sql.Identifier(first["tool_schema"], "bt_index_check"))
+    rows = []
+    for row in records(frame[frame["index_name"].notna()]):
+        result, reason = _looked(connection, statement, row, left)
+        rows.append((row["index_name"], row["table_name"], row["bytes"], result, reason))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _missing(told: dict[str, Any]) -> str:
+    role = sql.Identifier(told["role"]).as_string()
+    grant = f"GRANT EXECUTE ON FUNCTION bt_index_check(regclass, boolean) TO {role}"
+    if told["tool_schema"] is not None:
+        return f"role {role} may not call amcheck; as a superuser: {grant}"
+    how = "" if told["available"] else " (the server has no amcheck: its contrib package is to be installed first)"
+    return f"the extension amcheck is not in this database; as a superuser: CREATE EXTENSION amcheck; {grant}{how}"
+
+
+def _looked(
+    connection: PostgresConnection, statement: sql.Composed, row: dict[str, Any], left: TimeLeft
+) -> tuple[str, str]:
+    if row["locked"]:
+        return "not looked at", "another session locks it or its table"
+    if left.seconds < 0.1:
+        return "not looked at", "there was no time left for it"
+    try:
+        connection.rows(statement, {"index": int(row["index_oid"])}, left.seconds)
+    except Unreachable:
+        raise
+    except CouldNotFindOut as reason:
+        damaged = isinstance(reason.__cause__, DAMAGED)
+        return "damaged" if damaged else "not looked at", str(reason).removeprefix("PostgreSQL: ")
+    return "ok", ""
+
+
+def check(frame: pd.DataFrame, *, damaged: float = 0) -> list[Finding]:
+    """Judge the indexes that do not agree with their tables: more than ``damaged`` is CRITICAL.
+
+    With a damaged index a query finds no row, or the wrong one, while ``count(*)`` looks normal; a unique one lets
+    duplicates in. After an upgrade of the operating system's collations it is the indexes of texts.
+    """
+    bad = frame[frame["result"] == "damaged"]
+    unseen = frame[frame["result"] == "not looked at"]
+    findings = []
+    if len(bad) > damaged:
+        findings = [
+            Finding(
+                object=f"index {row['index_name']}",
+                status=Status.CRITICAL,
+                message=f"is damaged: {row['reason']} (table {row['table_name']})",
+                value="damaged",
+                source=f"SELECT bt_index_check('{row['index_name']}'::regclass, true)",
+            )
+            for row in records(bad.head(MOST_TOLD))
+        ]
+    if len(unseen):
+        largest = unseen.iloc[-1]
+        message = (
+            f"{counted(len(unseen), 'index was', 'indexes were')} not looked at, "
+            f"{largest['index_name']} ({as_bytes(largest['bytes'])}) among them: {largest['reason']}"
+        )
+        after = "pg_amcheck --heapallindexed, when few work"
+        findings.append(Finding(object="further indexes", status=Status.UNKNOWN, message=message, next=after))
+    if findings:
+        return findings
+    message = f"{counted(len(frame), 'B-tree index agrees', 'B-tree indexes agree')} with what is in the tables"
+    return [Finding(object="indexes", status=Status.OK, message=message)]
+
+
+index_integrity = Question(
+    name="postgres.index_integrity",
+    title="Do the B-tree indexes agree with their tables?",
+    probe=probe,
+    check=check,
+    source=SQL,
+    needs=(PostgresConnection,),
+    deadline=DEADLINE,
+    next="find out why (disk, memory, collations, an upgrade); then plan its REINDEX, and look at its table",
+    explained_by=EXPLAINED_BY,
+)

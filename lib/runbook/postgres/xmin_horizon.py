@@ -1,0 +1,80 @@
+"""What holds vacuum back?"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from runbook.connections import PostgresConnection, read_sql
+from runbook.model import Asking, Finding, Question, at_most
+from runbook.model.units import counted
+from runbook.postgres.explanations import EXPLAINED_BY
+from runbook.postgres.privileges import require_all_sessions
+from runbook.postgres.records import records
+
+SQL = read_sql(__package__, "xmin_horizon")
+MOST_TOLD = 10
+
+
+def probe(asking: Asking) -> pd.DataFrame:
+    """Return what keeps dead rows from being removed, the oldest first, at most 20: kind (session, replication slot,
+    prepared transaction, standby feedback), name, application, session_role, database, state, transactions (the age of
+    the oldest row version it still needs), since, backend_start, query (shortened), role, here (it concerns this
+    database).
+
+    Raises `CouldNotFindOut` for a role without pg_monitor.
+    """
+    frame = require_all_sessions(asking.connection(PostgresConnection).rows(SQL))
+    return frame[frame["transactions"].notna()].reset_index(drop=True)
+
+
+def holds_tables(frame: pd.DataFrame) -> "pd.Series[bool]":
+    """Tell which rows hold back the vacuum of this database's tables, not of other databases' or of catalogs only."""
+    of_catalogs = frame["state"].fillna("").str.endswith("keeps rows of the catalogs")
+    return frame["transactions"].notna() & frame["here"].astype(bool) & ~of_catalogs
+
+
+def told(holder: Mapping[str, Any]) -> str:
+    """Return in words what a holder is: an idle transaction pid 123 of application etl …"""
+    named, state = holder["name"], holder["state"] or "in another database"
+    if holder["kind"] == "session":
+        what = "an idle transaction" if str(state).startswith("idle in transaction") else f"a session ({state})"
+        who = f"application {holder['application']}" if holder["application"] else f"role {holder['session_role']}"
+        return f"{what} {named} of {who}"
+    of_application = f" of {holder['application']}" if holder["kind"] == "standby feedback" else ""
+    return f"the {holder['kind']} {named}{of_application} ({state})"
+
+
+def check(frame: pd.DataFrame, *, warning: float = 50_000_000, critical: float = 200_000_000) -> list[Finding]:
+    """Judge how far back each holder keeps the horizon, in transactions.
+
+    Beyond ``vacuum_freeze_min_age`` (50 million by default) it keeps an ordinary vacuum from freezing rows; beyond
+    ``autovacuum_freeze_max_age`` (200 million) autovacuum is forced on every table again and again and cannot get
+    ahead (PostgreSQL's manual, "Preventing Transaction ID Wraparound Failures").
+    """
+    judged = []
+    for holder in records(frame):
+        age = int(holder["transactions"])
+        message = f"{told(holder)} keeps all rows that died within the last {counted(age, 'transaction')}"
+        message += f": {holder['query']}" if holder["query"] else ""
+        judged.append(
+            at_most(f"{holder['kind']} {holder['name']}", age, warning, critical, unit="transactions", message=message)
+        )
+    bad = [finding for finding in judged if finding.bad]
+    if bad:
+        return bad[:MOST_TOLD]
+    oldest = max((int(age) for age in frame["transactions"]), default=0)
+    message = f"no session, slot, prepared transaction or standby keeps more than {warning:,.0f} transactions back"
+    return [at_most("xmin horizon", oldest, warning, critical, unit="transactions", message=message)]
+
+
+xmin_horizon = Question(
+    name="postgres.xmin_horizon",
+    title="What holds vacuum back?",
+    probe=probe,
+    check=check,
+    source=SQL,
+    needs=(PostgresConnection,),
+    next="end the session (pid and backend_start); COMMIT or ROLLBACK PREPARED; drop the slot of what is gone",
+    explained_by=EXPLAINED_BY,
+)
