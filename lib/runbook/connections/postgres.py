@@ -3,8 +3,8 @@
 import os
 import re
 import socket
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Self
@@ -36,6 +36,10 @@ _REASONS = (
     ("timeout", r"timeout expired|timed out|connection timeout"),
     ("tls", r"SSL|certificate"),
 )
+
+
+# Runs one statement, its values bound by name, and returns its rows.
+Rows = Callable[..., "pd.DataFrame"]
 
 
 @cache
@@ -116,25 +120,38 @@ class PostgresConnection(Connection):
 
         Raises `CouldNotFindOut` with what is missing (a right, a table, time), `Unreachable` when the server is gone.
         """
+        with self.bounded() as run:
+            # The text comes from the package's own files; values are always bound.
+            return run(text, values)
+
+    @contextmanager
+    def bounded(self, seconds: float = STATEMENT_TIMEOUT_MS / 1e3) -> Iterator[Rows]:
+        """Give a function that runs one statement and returns its rows: all in one bounded read-only transaction.
+
+        It is always rolled back. A composed statement (`psycopg.sql`) may hold a text of anybody's: the server then
+        takes it for one statement, never for several. Raises what `rows` raises; ``seconds`` bounds each statement.
+        """
         import pandas as pd
+
+        def run(statement: str | sql.Composed, values: Mapping[str, Any] | None = None) -> "pd.DataFrame":
+            one = isinstance(statement, sql.Composed)  # by the protocol that takes no second statement
+            text = statement if isinstance(statement, sql.Composed) else statement.encode()
+            cursor = self._connection.execute(text, values, binary=one)
+            names = [column.name for column in cursor.description or ()]
+            return pd.DataFrame(cursor.fetchall() if names else [], columns=names)
 
         try:
             with self._connection.transaction(force_rollback=True):
                 self._connection.execute(
                     "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true), "
                     "set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO', true)",
-                    (str(STATEMENT_TIMEOUT_MS), str(LOCK_TIMEOUT_MS)),
+                    (str(round(seconds * 1000)), str(LOCK_TIMEOUT_MS)),
                 )
-                # The text comes from the package's own files; values are always bound.
-                cursor = self._connection.execute(text.encode(), values)
-                names = [column.name for column in cursor.description or ()]
-                return pd.DataFrame(cursor.fetchall(), columns=names)
+                yield run
         except psycopg.errors.InsufficientPrivilege as error:
             raise CouldNotFindOut(f"the role may not: {_first_line(error)}") from error
         except psycopg.errors.QueryCanceled as error:
-            raise CouldNotFindOut(
-                f"the query took longer than {STATEMENT_TIMEOUT_MS / 1e3:g} s and was ended"
-            ) from error
+            raise CouldNotFindOut(f"the query took longer than {seconds:g} s and was ended") from error
         except psycopg.errors.LockNotAvailable as error:
             raise CouldNotFindOut("another session locks what this asks for; it was not waited for") from error
         except psycopg.Error as error:
