@@ -25,9 +25,10 @@ def probe(asking: Asking, *, statement: int = 0) -> pd.DataFrame:
     filter (without literals), rows and cost (both the planner's estimates, cost in its own units), table_rows,
     table_bytes.
 
-    ``statement`` is a query id of pg_stat_statements, in this database; 0 is the one that has cost the application the
-    most. The plan is the generic one, for any values, as the application's role gets it. No row says that there is no
-    such statement yet. The frame's attrs hold ``queryid``, ``query`` (shortened), ``role``.
+    ``statement`` is a query id of pg_stat_statements, in this database; 0 is that of those which have cost the
+    application the most that can be planned: of some the constants' types cannot be told. The plan is the generic one,
+    for any values, as the application's role gets it. No row says that there is no such statement yet. The frame's
+    attrs hold ``queryid``, ``query`` (shortened), ``role``.
 
     Raises `CouldNotFindOut` where it has no plan (a utility statement), or the role may not plan it.
     """
@@ -41,22 +42,24 @@ def probe(asking: Asking, *, statement: int = 0) -> pd.DataFrame:
         frame = pd.DataFrame(columns=COLUMNS)
         frame.attrs = {"queryid": 0, "query": "", "role": role}
         return frame
-    row = found.iloc[0]
-    if not isinstance(row["query"], str):
-        raise CouldNotFindOut(f"the server has not kept the text of statement {row['queryid']}")
-    try:
-        frame = _planned(application, row["query"])
-    except Unreachable:
-        raise
-    except CouldNotFindOut as reason:
-        raise CouldNotFindOut(
-            f"statement {row['queryid']} has no plan for {role}: {reason}; {row['shown']}"
-        ) from reason
-    frame.attrs = {"queryid": int(row["queryid"]), "query": row["shown"], "role": role}
-    return frame
+    refused = []
+    for row in found.to_dict("records"):
+        try:
+            frame = _planned(application, row["query"])
+        except Unreachable:
+            raise
+        except CouldNotFindOut as reason:
+            told = f"statement {row['queryid']} has no plan for {role}: {reason}; {shortened(row['shown'])}"
+            refused.append(told)
+            continue
+        frame.attrs = {"queryid": int(row["queryid"]), "query": row["shown"], "role": role}
+        return frame
+    raise CouldNotFindOut(refused[0])
 
 
-def _planned(application: PostgresConnection, text: str) -> pd.DataFrame:
+def _planned(application: PostgresConnection, text: str | None) -> pd.DataFrame:
+    if text is None:
+        raise CouldNotFindOut("the server has not kept its text")
     with prepared(application, text) as (rows, parameters):
         rows("SELECT set_config('plan_cache_mode', 'force_generic_plan', true)")
         plan = rows(execute("FORMAT JSON, VERBOSE", [None] * parameters)).iloc[0, 0]

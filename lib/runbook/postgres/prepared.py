@@ -6,6 +6,7 @@ statement, of a kind that has a plan, and by the other protocol nothing can stan
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,11 +20,16 @@ from runbook.connections.postgres import Rows
 NAME = "runbook_statement"
 PARAMETERS = read_sql(__package__, "prepared_parameters")
 STATEMENT = read_sql(__package__, "statement")
+_TYPED = re.compile(r"\b(interval|date|time|timestamp|timestamptz)\s+(\$\d+)", re.IGNORECASE)
 _DEALLOCATE = sql.Composed([sql.SQL("DEALLOCATE "), sql.Identifier(NAME)])
 
 
 def prepare(text: str) -> sql.Composed:
-    """Return the statement that prepares a text."""
+    """Return the statement that prepares a text.
+
+    What was written as ``interval '1 day'`` stands in the statistics as ``interval $1``, which no parser takes.
+    """
+    text = _TYPED.sub(r"\2::\1", text)
     return sql.Composed([sql.SQL("PREPARE "), sql.Identifier(NAME), sql.SQL(" AS "), sql.SQL(text)])
 
 

@@ -1,4 +1,4 @@
--- What is the whole text of one statement, or of the one that has cost a role the most in this database?
+-- What is the whole text of one statement, or of those that have cost a role the most in this database?
 SELECT queryid,
        query,
        calls,
@@ -12,4 +12,4 @@ WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
           -- What can have a plan; a comment may stand before it.
           AND query ~* '^(\s|\(|--[^\n]*\n|/\*.*?\*/)*(select|with|insert|update|delete|merge|values|table)\M')
 ORDER BY total_exec_time DESC
-LIMIT 1
+LIMIT CASE %(queryid)s::int8 WHEN 0 THEN 10 ELSE 1 END
