@@ -21,7 +21,7 @@ def probe(asking: Asking, *, rows: int = 10_000) -> pd.DataFrame:
     known).
 
     Of a foreign key: name, columns, refers_to. Of a table, since the statistics began: seq_scans, seq_rows (read by
-    them), idx_scans, bytes (as of the last vacuum). The frame's attrs hold ``counted`` and ``rows``.
+    them), idx_scans, bytes (as of the last vacuum). The frame's attrs hold what `counted_since` returns, and ``rows``.
 
     pg_stats, where it is often looked for, has statistics of columns, and tells neither.
     """
@@ -32,7 +32,7 @@ def probe(asking: Asking, *, rows: int = 10_000) -> pd.DataFrame:
     columns += ["seq_scans", "seq_rows", "idx_scans", "bytes"]
     parts = [part.reindex(columns=columns).astype(object) for part in (keys, scans)]
     frame = pd.concat(parts, ignore_index=True).infer_objects()
-    frame.attrs = {"counted": counted_since(connection), "rows": rows}
+    frame.attrs.update(counted_since(connection), rows=rows)
     return frame
 
 
@@ -44,7 +44,7 @@ def check(frame: pd.DataFrame, *, scans: float = 100, index_share: float = 95, p
     its rows in each: one with a LIMIT ends soon. A foreign key of such a table without an index; that of a small one
     does no harm yet.
     """
-    least, since = frame.attrs["rows"], frame.attrs["counted"].age
+    least, since = frame.attrs["rows"], frame.attrs["since"]
     keys = frame[(frame["kind"] == "foreign key") & (frame["rows"].astype(float) >= least)]
     small = int((frame["kind"] == "foreign key").sum()) - len(keys)
     tables = frame[frame["kind"] == "sequential scans"].copy()

@@ -19,24 +19,29 @@ from runbook.postgres.statements import shortened, subject
 FILE = "*-postgres.slow_queries.parquet"
 _NEEDED = ["queryid", "database", "calls", "total_ms", "mean_ms", "since"]
 MOST = 10
+ENOUGH = 5
 
 
-def probe(asking: Asking, *, notebook: str = "query-performance", earlier: int = 10) -> pd.DataFrame:
+def probe(
+    asking: Asking, *, now: pd.DataFrame | None = None, notebook: str = "query-performance", earlier: int = 10
+) -> pd.DataFrame:
     """Return a row for each of the costliest statements that an earlier run has seen as well: queryid, database, role,
-    query, mean_ms (since the last of those runs), calls (since then), former_ms (the median of what its mean was in
-    those runs), runs (in how many).
+    query, mean_ms and calls, former_ms (the median of what its mean was in those runs), runs (in how many).
+
+    mean_ms is that between the two samples of ``now``, the frame of `slow_queries_now`, where the statement was called
+    often enough in it; else that since the last of those runs.
 
     Looked at are the last ``earlier`` runs of the notebook on this target in the archive, as their data lie there:
     whether they are as sealed is for `evidence verify`. The frame's attrs hold ``runs`` (how many were read),
     ``archive`` (whether there is one) and ``database``.
     """
-    now = probe_slow(asking)
+    total = probe_slow(asking)
     archive = archive_folder()
     former = _former(archive, notebook, asking.target.name, earlier)
-    rows = [_compared(row, former) for row in now.to_dict("records")]
+    rows = [_compared(row, former, now) for row in total.to_dict("records")]
     columns = ["queryid", "database", "role", "query", "mean_ms", "calls", "former_ms", "runs"]
     frame = pd.DataFrame([row for row in rows if row is not None], columns=columns)
-    frame.attrs = {"runs": len(former), "archive": archive.is_dir(), "database": now.attrs["database"]}
+    frame.attrs = {"runs": len(former), "archive": archive.is_dir(), "database": total.attrs["database"]}
     return frame
 
 
@@ -67,7 +72,7 @@ def _read(file: Path) -> pd.DataFrame | None:
         return None
 
 
-def _compared(row: dict[Any, Any], former: list[pd.DataFrame]) -> dict[Any, Any] | None:
+def _compared(row: dict[Any, Any], former: list[pd.DataFrame], now: pd.DataFrame | None) -> dict[Any, Any] | None:
     """Return a statement with what it was before, or None where no run has seen it."""
     seen = [
         match.iloc[0]
@@ -80,6 +85,10 @@ def _compared(row: dict[Any, Any], former: list[pd.DataFrame]) -> dict[Any, Any]
     if last["since"] == row["since"] and last["calls"] <= calls:
         # The same counters: what they have counted since that run tells how it is now, not on the average of all time.
         calls, total = calls - int(last["calls"]), total - float(last["total_ms"])
+    same = now[now["queryid"].eq(row["queryid"]) & now["database"].eq(row["database"])] if now is not None else None
+    if same is not None and same["calls"].sum() >= ENOUGH:
+        # Since the last run it may have been quick for long; what counts is how it is now.
+        calls, total = int(same["calls"].sum()), float(same["total_ms"].sum())
     return {
         **{name: row[name] for name in ("queryid", "database", "role", "query")},
         "mean_ms": total / calls if calls else float("nan"),
@@ -89,7 +98,7 @@ def _compared(row: dict[Any, Any], former: list[pd.DataFrame]) -> dict[Any, Any]
     }
 
 
-def check(frame: pd.DataFrame, *, times: float = 2, mean_ms: float = 5, calls: float = 20) -> list[Finding]:
+def check(frame: pd.DataFrame, *, times: float = 2, mean_ms: float = 5, calls: float = ENOUGH) -> list[Finding]:
     """Judge each statement: WARNING where its mean is ``times`` what it was, at least ``mean_ms``, over ``calls``
     calls.
 
@@ -101,7 +110,7 @@ def check(frame: pd.DataFrame, *, times: float = 2, mean_ms: float = 5, calls: f
         Finding(
             object=subject(row, frame.attrs["database"]),
             status=Status.WARNING,
-            message=f"{row['mean_ms']:,.1f} ms on average over {row['calls']:,} calls since the last run; it was "
+            message=f"{row['mean_ms']:,.1f} ms on average over {row['calls']:,} calls; it was "
             f"{row['former_ms']:,.1f} ms in {counted(row['runs'], 'run')}: {shortened(row['query'])}",
             value=float(row["mean_ms"]),
             threshold=times * float(row["former_ms"]),

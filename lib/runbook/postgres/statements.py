@@ -80,6 +80,9 @@ def _require(found: "pd.Series[Any]") -> None:
         )
     if not found["sees_all"]:
         raise CouldNotFindOut(f"role {role} sees only its own statements; as a superuser: GRANT pg_monitor TO {role}")
+    if not found["uses_schema"]:
+        grant = f"GRANT USAGE ON SCHEMA {found['schema']} TO {role}"
+        raise CouldNotFindOut(f"role {role} may not use the schema of pg_stat_statements; as its owner: {grant}")
     for name, value, instead in (
         ("pg_stat_statements.track", found["track"], "top"),
         ("compute_query_id", found["query_id"], "auto"),

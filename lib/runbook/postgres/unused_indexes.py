@@ -20,11 +20,11 @@ def probe(asking: Asking, *, mebibytes: float = 10) -> pd.DataFrame:
     table, index, bytes (as of the last vacuum), supports (the foreign key that it leads with, or null).
 
     Unique and primary ones, those of constraints and of replica identity are not among them: they are used without a
-    scan. The frame's attrs hold ``counted``, since when that holds.
+    scan. The frame's attrs hold what `counted_since` returns, and ``mebibytes``.
     """
     connection = asking.connection(PostgresConnection)
     frame = connection.rows(SQL, {"bytes": round(mebibytes * _MIB)})
-    frame.attrs = {"counted": counted_since(connection), "mebibytes": mebibytes}
+    frame.attrs.update(counted_since(connection), mebibytes=mebibytes)
     return frame
 
 
@@ -35,29 +35,29 @@ def check(frame: pd.DataFrame, *, days: float = 7) -> list[Finding]:
     is one week with its reports, it cannot be told: UNKNOWN. One on the columns of a foreign key is of use whenever a
     row that it refers to is deleted, and stays.
     """
-    counted, least = frame.attrs["counted"], frame.attrs["mebibytes"]
+    attrs, least = frame.attrs, frame.attrs["mebibytes"]
     unused = frame[frame["supports"].isna()]
     if unused.empty:
         message = f"every index of {least:g} MiB or more was used, is unique, or supports a constraint"
         return [Finding(object="indexes", status=Status.OK, message=message, value=0, unit="indexes")]
-    if counted.days is None or counted.days < days:
+    if attrs["days"] is None or attrs["days"] < days:
         sizes = as_bytes(float(unused["bytes"].sum()))
-        message = f"{len(unused)} of {sizes} together were not used, but their statistics began only {counted.age}"
+        message = f"{len(unused)} of {sizes} together were not used, but their statistics began only {attrs['since']}"
         later = f"ask again when they are {days:g} days old"
         return [Finding(object="indexes", status=Status.UNKNOWN, message=message, value=len(unused), next=later)]
-    findings = [_unused(row, counted) for row in unused.head(MOST).to_dict("records")]
+    findings = [_unused(row, attrs) for row in unused.head(MOST).to_dict("records")]
     if len(unused) > MOST:
         message = f"{len(unused) - MOST} more were never used"
         findings.append(Finding(object="other indexes", status=Status.WARNING, message=message))
     return findings
 
 
-def _unused(row: dict[Any, Any], counted: Any) -> Finding:
+def _unused(row: dict[Any, Any], attrs: Any) -> Finding:
     message = f"{as_bytes(row['bytes'])} on {row['schema']}.{row['table']}, never used since the statistics began "
-    message += counted.age
-    if counted.replicas:
-        message += f"; {counted.replicas} replicas are connected, whose counts are their own"
-    if counted.is_replica:
+    message += attrs["since"]
+    if attrs["replicas"]:
+        message += f"; {attrs['replicas']} replicas are connected, whose counts are their own"
+    if attrs["is_replica"]:
         message += "; this is a replica, and the primary has counts of its own"
     return Finding(
         object=f"index {row['schema']}.{row['index']}",
