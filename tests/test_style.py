@@ -199,6 +199,12 @@ def test_numbers_in_prose_are_the_thresholds(notebook: Notebook) -> None:
         "docker.containers": ("{:g} restarts, the last within 10 min", lambda t: t["restarts"]),
         "docker.events": ("more than {:g} times a day", lambda t: t["deaths"]),
         "docker.sizing": ("its peak fits into it {:g} times", lambda t: t["least"]),
+        "postgres.slow_queries_now": ("takes {:g} ms on average", lambda t: t["mean_ms"]),
+        "postgres.slow_queries": ("after {:g} calls or more", lambda t: t["calls"]),
+        "postgres.regressions": ("is {:g} times as slow", lambda t: t["times"]),
+        "postgres.explain": ("no table of {:.0f} rows", lambda t: t["rows"]),
+        "postgres.missing_indexes": ("in less than {:g}% of their scans", lambda t: t["index_share"]),
+        "postgres.unused_indexes": ("in less than {:g} days", lambda t: t["days"]),
         "docker.resources": ("at most {:g}% of each one's own limit", lambda t: t["warning"]),
     }
     asked = [f"{package}.{name}" for package, name in re.findall(r"run\.ask\((\w+)\.(\w+)", code)]

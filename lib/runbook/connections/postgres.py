@@ -3,8 +3,8 @@
 import os
 import re
 import socket
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Self
@@ -43,6 +43,10 @@ _REASONS = (
     ("timeout", r"timeout expired|timed out|connection timeout"),
     ("tls", r"SSL|certificate"),
 )
+
+
+# Runs one statement, its values bound by name, and returns its rows.
+Rows = Callable[..., "pd.DataFrame"]
 
 
 @cache
@@ -126,9 +130,28 @@ class PostgresConnection(Connection):
 
         Raises `CouldNotFindOut` with what is missing (a right, a table, time), `Unreachable` when the server is gone.
         """
+        with self.bounded(STATEMENT_TIMEOUT_MS / 1e3 if seconds is None else seconds) as run:
+            # A text comes from the package's own files; values are always bound.
+            return run(statement, values)
+
+    @contextmanager
+    def bounded(self, seconds: float = STATEMENT_TIMEOUT_MS / 1e3) -> Iterator[Rows]:
+        """Give a function that runs one statement and returns its rows: all in one bounded read-only transaction.
+
+        It is always rolled back. A composed statement (`psycopg.sql`) may hold a text of anybody's: the server then
+        takes it for one statement, never for several. Raises what `rows` raises; ``seconds`` bounds each statement.
+        """
         import pandas as pd
 
-        limit_ms = STATEMENT_TIMEOUT_MS if seconds is None else min(STATEMENT_TIMEOUT_MS, max(1, round(seconds * 1000)))
+        limit_ms = min(STATEMENT_TIMEOUT_MS, max(1, round(seconds * 1000)))
+
+        def run(statement: str | sql.Composed, values: Mapping[str, Any] | None = None) -> "pd.DataFrame":
+            one = isinstance(statement, sql.Composed)  # by the protocol that takes no second statement
+            text = statement if isinstance(statement, sql.Composed) else statement.encode()
+            cursor = self._connection.execute(text, values, binary=one)
+            names = [column.name for column in cursor.description or ()]
+            return pd.DataFrame(cursor.fetchall() if names else [], columns=names)
+
         try:
             with self._connection.transaction(force_rollback=True):
                 self._connection.execute(
@@ -136,11 +159,7 @@ class PostgresConnection(Connection):
                     "set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO', true)",
                     (str(limit_ms), str(LOCK_TIMEOUT_MS)),
                 )
-                # A text comes from the package's own files; values are always bound.
-                text = statement.encode() if isinstance(statement, str) else statement
-                cursor = self._connection.execute(text, values)
-                names = [column.name for column in cursor.description or ()]
-                return pd.DataFrame(cursor.fetchall(), columns=names)
+                yield run
         except psycopg.errors.InsufficientPrivilege as error:
             raise CouldNotFindOut(f"the role may not: {_first_line(error)}") from error
         except psycopg.errors.QueryCanceled as error:

@@ -1,0 +1,123 @@
+"""Which statements have cost the most since the counters began?"""
+
+from typing import Any
+
+import pandas as pd
+
+from runbook.connections import PostgresConnection, read_sql
+from runbook.model import Asking, Finding, Question, Status, UsageError
+from runbook.model.units import as_bytes, counted
+from runbook.postgres.explanations import EXPLAINED_BY
+from runbook.postgres.statements import shortened, statements, subject, with_texts
+
+SQL = read_sql(__package__, "slow_queries")
+BY = ("total", "mean", "variance", "io", "temp")
+MOST = 10
+
+
+def probe(asking: Asking, *, by: str = "total") -> pd.DataFrame:
+    """Return the 50 statements that cost most, by ``by``, which is one of `BY`: total or mean time, its standard
+    deviation, blocks read from outside of the buffers, blocks of temporary files.
+
+    Columns: queryid, calls, total_ms, mean_ms, stddev_ms (the largest, where several roles execute it), share (% of the
+    time of all statements), rows, blocks_read, read_ms (0 where track_io_timing is off), temp_blocks (read and
+    written), database, role, query (shortened, without literals), since (UTC, when the counters began). The frame's
+    attrs hold ``by``, ``minutes`` (for how long they have counted), ``forgotten`` (how often statements had to make
+    room), ``whole`` (they began with the server itself), ``database`` (this one), ``block_size`` (bytes).
+    """
+    if by not in BY:
+        raise UsageError(f"slow queries are ranked by one of {', '.join(BY)}, not by {by!r}")
+    connection = asking.connection(PostgresConnection)
+    with statements(connection) as (rows, recorded):
+        frame = with_texts(rows, rows(SQL, {"by": by}))
+    frame["since"] = recorded.since
+    frame.attrs = {
+        "by": by,
+        "minutes": recorded.minutes,
+        "forgotten": recorded.forgotten,
+        "whole": _of_the_same_age(connection, recorded.since),
+        "database": recorded.database,
+        "block_size": recorded.block_size,
+    }
+    return frame
+
+
+def _of_the_same_age(connection: PostgresConnection, since: pd.Timestamp) -> bool:
+    """Tell whether the counters began when the server itself was made, within minutes: then they hide nothing.
+
+    The system identifier holds, in its upper half, the second in which initdb made it.
+    """
+    system = connection.identity["system"]
+    if not system.isdigit():
+        return False
+    return abs(float(since.timestamp()) - (int(system) >> 32)) < 300
+
+
+def check(frame: pd.DataFrame, *, mean_ms: float = 20, calls: float = 100, minutes: float = 10) -> list[Finding]:
+    """Judge each statement: WARNING where it takes ``mean_ms`` on average and was called ``calls`` times.
+
+    Both limits are pghero's. What was called less often is slow by design or by accident, and matters by its share of
+    the time. Counters younger than ``minutes`` say little: where nothing is slow in them it is UNKNOWN whether anything
+    is, but for a server that is as young itself.
+    """
+    attrs = frame.attrs
+    slow = frame[(frame["mean_ms"] >= mean_ms) & (frame["calls"] >= calls)]
+    findings = [
+        Finding(
+            object=subject(row, attrs["database"]),
+            status=Status.WARNING,
+            message=_told(row, attrs["block_size"]),
+            value=float(row["mean_ms"]),
+            threshold=mean_ms,
+            unit="ms",
+        )
+        for row in slow.head(MOST).to_dict("records")
+    ]
+    if len(slow) > MOST:
+        message = f"{len(slow) - MOST} more of at least {mean_ms:g} ms and {calls:g} calls"
+        findings.append(Finding(object="other statements", status=Status.WARNING, message=message))
+    since = f"since the counters began, {_age(attrs['minutes'])} ago"
+    if attrs["forgotten"]:
+        # What is called rarely is forgotten first, and may be what is slow.
+        message = f"statements were forgotten {attrs['forgotten']:,} times {since}: rare ones may be missing"
+        findings.append(
+            Finding(object="the record", status=Status.OK, message=message, next="raise pg_stat_statements.max")
+        )
+    if not slow.empty:
+        return findings
+    if attrs["minutes"] < minutes and not attrs["whole"]:
+        message = (
+            f"the counters began {_age(attrs['minutes'])} ago: what is slow may not have run since; nothing slow yet"
+        )
+        later = "ask again later, or ask what is slow right now"
+        return [*findings, Finding(object="statements", status=Status.UNKNOWN, message=message, next=later)]
+    message = f"none of {mean_ms:g} ms on average and {calls:g} calls or more {since}"
+    return [*findings, Finding(object="statements", status=Status.OK, message=message, value=0, unit="statements")]
+
+
+def _told(row: dict[Any, Any], block: int) -> str:
+    told = f"{row['mean_ms']:,.1f} ms on average (± {row['stddev_ms']:,.1f}), {counted(row['calls'], 'call')}, "
+    told += f"{row['share']:.0f}% of the time of all"
+    if row["blocks_read"]:
+        told += f", {as_bytes(row['blocks_read'] * block)} read"
+    if row["temp_blocks"]:
+        told += f", {as_bytes(row['temp_blocks'] * block)} of temporary files"
+    return f"{told}: {shortened(row['query'])}"
+
+
+def _age(minutes: float) -> str:
+    if minutes < 120:
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.0f} h" if minutes < 2880 else f"{minutes / 1440:.0f} days"
+
+
+slow_queries = Question(
+    name="postgres.slow_queries",
+    title="Which statements have been slow since the counters began?",
+    probe=probe,
+    check=check,
+    source=SQL,
+    needs=(PostgresConnection,),
+    next="see its plan (postgres.explain), and whether an index is missing",
+    explained_by=EXPLAINED_BY,
+)

@@ -1,0 +1,13 @@
+-- What do these statements say, whose are they, and where? (The server keeps their texts without their constants.)
+SELECT DISTINCT ON (statement.dbid, statement.queryid)
+       statement.dbid::int8 AS dbid,
+       statement.queryid,
+       database.datname::text AS database,
+       role.rolname::text AS session_role,
+       -- Utility statements keep their literals, which can be anyone's data.
+       regexp_replace(left(regexp_replace(statement.query, '\s+', ' ', 'g'), 300), '''[^'']*(''|$)', '''…''', 'g') AS query
+FROM pg_stat_statements(true) AS statement
+LEFT JOIN pg_database AS database ON database.oid = statement.dbid
+LEFT JOIN pg_roles AS role ON role.oid = statement.userid
+WHERE statement.queryid = ANY (%(queryids)s::int8[])
+ORDER BY statement.dbid, statement.queryid, statement.total_exec_time DESC
