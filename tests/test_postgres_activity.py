@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from cluster import Cluster, cluster
-from running import wait_for
+from running import text_of, wait_for
 
 from runbook import open_run, postgres
 from runbook.model import ChangeFailed, Finding, Status, UsageError
@@ -68,12 +68,13 @@ def sessions(server: Cluster, count: int, application: str, role: str = "app") -
 
 @contextmanager
 def waiting(server: Cluster, application: str, *statements: str) -> Iterator[Any]:
-    """Hold a session that executes statements in one transaction, the last of them in the background: it waits."""
+    """Hold a session that executes statements in one transaction; it waits with the last one, then commits."""
     session = server.connect(user="app", application_name=application)
 
     def last() -> None:
         with suppress(psycopg.Error):
             session.execute(statements[-1])
+            session.execute("COMMIT")
 
     session.execute("BEGIN")
     for statement in statements[:-1]:
@@ -431,6 +432,33 @@ def test_the_last_slot_that_is_reserved_is_enough_and_without_any_that_is_said(
 
 
 # --- the notebooks
+
+
+def test_database_issues_names_the_root_of_a_chain_first_and_its_token_ends_it(
+    server: Cluster, profile: Callable[..., str], run_json: Callable[..., Any], runbook: Any, archive: Path
+) -> None:
+    name = profile(
+        f'[postgres]\ndsn = "{server.dsn("runbook")}"\noperator_dsn = "{server.dsn("operator")}"\n'
+        f'application_dsn = "{server.dsn("app")}"\n'
+        '[thresholds."postgres.blocking"]\nwarning = 0.001\ncritical = 0.01\n'
+    )
+    asked = ("database-issues", "--target", name, "-p", "seconds=0.2")
+    with chain(server) as pid:
+        status, document = run_json(*asked)
+        run = document.runs[0]
+        critical = [finding for finding in run.findings if finding.status == "CRITICAL"]
+        assert status == 2 and [f.object for f in critical] == [f"pid {pid} (etl-nightly)"]
+        assert "keeps 3 sessions waiting, 3 deep" in critical[0].message
+        (plan,) = run.plans
+        assert plan.summary.startswith(f"end the session pid {pid} (etl-nightly, app@postgres")
+        assert "only ending it helps" in run.not_planned["postgres.cancel"]
+        _, document = run_json(*asked, "--confirm", plan.token)
+        (done,) = document.runs[0].plans
+        assert done.state is PlanState.VERIFIED and done.helped is not None and done.helped.answer == "helped", done
+        assert server.execute(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}") == [(0,)]
+    told = text_of(archive)
+    assert "hunter2" not in told and plan.token not in told and f"begin here: postgres.blocking pid {pid}" in told
+    assert runbook("evidence", "verify").returncode == 0
 
 
 def test_connection_exhaustion_names_who_leaks_and_plans_nothing_while_a_pause_is_as_likely(
