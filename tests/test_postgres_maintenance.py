@@ -1,7 +1,8 @@
 """What maintenance asks of a database, and the plans that vacuum, analyze and rebuild, on real servers."""
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -196,11 +197,103 @@ def test_multixact_ids_run_out_by_themselves() -> None:
     assert "own.hot (1,300,000,000)" in found.message
 
 
-def test_autovacuum_that_is_off_is_critical_and_busy_workers_are_told(asking: Callable[..., Run]) -> None:
+def test_autovacuum_that_is_off_is_critical(asking: Callable[..., Run]) -> None:
     with cluster(autovacuum="off") as other:
         other.execute("CREATE DATABASE shop")
         found = by_object(asking(other).ask(postgres.autovacuum))["setting autovacuum"]
     assert found.status is CRITICAL and "ALTER SYSTEM RESET autovacuum" in found.next
+
+
+def tables(*rows: dict[str, Any], **server: Any) -> pd.DataFrame:
+    """Return what the probe of autovacuum gives for these tables."""
+    now = pd.Timestamp("2026-11-25 12:00", tz="UTC")
+    usual = {
+        "autovacuum": True, "workers": 0, "max_workers": 3, "switched_off": 0, "role": "runbook", "told_at": now,
+        "holder": None, "holder_since": None, "holder_transactions": 0, **server,
+    }  # fmt: skip
+    table = {
+        "table_name": "own.t", "dead": 0, "live": 100_000, "changed": 0, "off_here": False, "progress": None,
+        "last_vacuum": now - pd.Timedelta(days=1), "last_analyze": now - pd.Timedelta(days=1),
+    }  # fmt: skip
+    return pd.DataFrame([{**usual, **table, **row} for row in rows])
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"dead": 10_000}, ""),
+        ({"dead": 10_001, "live": 10_000_000}, ""),
+        ({"dead": 20_000}, "17% dead rows (20,000 of 120,000); last vacuum 1440 min ago"),
+        ({"dead": 20_000, "last_vacuum": pd.NaT}, "last vacuum never, as far as the statistics go back"),
+        ({"changed": 50_000}, ""),
+        ({"changed": 50_000, "last_analyze": pd.Timestamp("2026-11-14", tz="UTC")}, "(12 days ago)"),
+        ({"changed": 9_000, "last_analyze": pd.NaT}, ""),
+        ({"changed": 50_000, "off_here": True}, "autovacuum is off for this table, and 50,000 rows changed"),
+    ],
+)
+def test_dead_rows_and_old_statistics_are_judged_by_number_share_and_age(row: dict[str, Any], says: str) -> None:
+    (found,) = postgres.autovacuum.check(tables(row))
+    assert (found.status is WARNING, found.object) == ((True, "table own.t") if says else (False, "autovacuum"))
+    assert says in found.message
+
+
+def test_a_holder_is_blamed_only_where_vacuum_came_in_vain_or_it_is_old() -> None:
+    began = {"holder": "a slot", "holder_since": pd.Timestamp("2026-11-25 11:00", tz="UTC"), "dead": 50_000}
+    cases = [
+        ({**began, "last_vacuum": pd.Timestamp("2026-11-25 11:30", tz="UTC")}, True),
+        ({**began, "last_vacuum": pd.Timestamp("2026-11-25 10:30", tz="UTC")}, False),
+        ({**began, "last_vacuum": pd.NaT, "holder_transactions": 10_001}, True),
+        ({"holder": "a slot", "dead": 50_000, "holder_transactions": 10_001}, True),
+    ]
+    for row, blamed in cases:
+        (found,) = postgres.autovacuum.check(tables(row))
+        assert ("held back by a slot" in found.message) is blamed, row
+
+
+def test_busy_workers_are_told_while_tables_wait_and_the_rest_is_counted() -> None:
+    rows = [{"dead": 50_000, "table_name": f"own.t{n}"} for n in range(12)]
+    found = postgres.autovacuum.check(tables(*rows, workers=3))
+    assert found[0].message == "all 3 workers are at work, and 12 tables wait"
+    assert len(found) == 11 and found[-1].message.startswith("3 more")
+    (quiet,) = postgres.autovacuum.check(tables({"table_name": None}, workers=3, switched_off=2))
+    assert quiet.status is OK and quiet.message.endswith("autovacuum is on, but for 2 tables")
+
+
+def test_a_vacuum_at_work_is_told_with_how_far_it_is(server: Cluster, asking: Callable[..., Run], schema: str) -> None:
+    server.execute(
+        "CREATE TABLE own.slow WITH (autovacuum_enabled = off) AS SELECT n, repeat('x', 500) AS t "
+        "FROM generate_series(1, 20000) AS n", "DELETE FROM own.slow WHERE n % 2 = 0",
+        database="shop",
+    )  # fmt: skip
+    with server.connect("shop") as session:
+        session.execute("SET vacuum_cost_delay = 20")
+        session.execute("SET vacuum_cost_limit = 20")
+
+        def work() -> None:
+            with suppress(psycopg.errors.QueryCanceled):
+                session.execute("VACUUM own.slow")
+
+        at_work = threading.Thread(target=work)
+        at_work.start()
+        try:
+            under_way = (
+                "SELECT 1 FROM pg_stat_progress_vacuum WHERE heap_blks_scanned > 0 AND relid = 'own.slow'::regclass"
+            )
+            wait_for(lambda: server.execute(under_way, database="shop"))
+            run = asking(server, "watcher")
+            pid = f"pid {session.info.backend_pid}"
+            found = by_object(run.ask(postgres.maintenance_at_work))[pid]
+            assert found.status is OK and found.message.startswith("VACUUM of own.slow: scanning heap, ")
+            assert pid not in list(run.ask(postgres.xmin_horizon).frame["name"]), "a vacuum holds no other one back"
+            starved = by_object(run.ask(postgres.autovacuum, rows=5000))["table own.slow"].message
+            assert "50% dead rows" in starved and "vacuum at work: scanning heap" in starved
+            wanted = {"table": "own.slow", "minutes": 1.0, "verify": [postgres.autovacuum]}
+            assert "permission denied for schema own" in run.propose(postgres.vacuum, **wanted).reason
+            refused = asking(server).propose(postgres.vacuum, **wanted)
+            assert f"{pid} locks own.slow or maintains it already" in refused.reason
+        finally:
+            session.cancel_safe()
+            at_work.join()
 
 
 # --- keys

@@ -20,7 +20,7 @@ WITH tool AS (
 )
 SELECT current_user::text AS role,
        (SELECT count(*) FROM pg_available_extensions WHERE name = 'amcheck') > 0 AS available,
-       tool.tool_schema, coalesce(tool.callable, false) AS callable, (SELECT count(*) FROM candidate) AS indexes,
+       tool.tool_schema, coalesce(tool.callable, false) AS callable,
        candidate.oid::bigint AS index_oid,
        quote_ident(schema.nspname) || '.' || quote_ident(candidate.relname) AS index_name,
        quote_ident(schema.nspname) || '.' || quote_ident(candidate.heap_name) AS table_name,
@@ -32,6 +32,6 @@ FROM (SELECT 1) AS once
 LEFT JOIN tool ON true
 LEFT JOIN LATERAL (SELECT * FROM candidate
                    ORDER BY relnamespace = 'pg_catalog'::regnamespace, relpages + heap_pages, oid
-                   LIMIT 2000) AS candidate ON true
+                   LIMIT 20000) AS candidate ON true
 LEFT JOIN pg_namespace AS schema ON schema.oid = candidate.relnamespace
 ORDER BY candidate.relnamespace = 'pg_catalog'::regnamespace, bytes, candidate.oid

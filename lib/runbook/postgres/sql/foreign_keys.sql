@@ -11,9 +11,9 @@ SELECT key.conname::text AS key_name,
        parent_schema.nspname::text AS parent_schema, parent.relname::text AS parent,
        child.relkind::text AS child_kind, parent.relkind::text AS parent_kind, key.confmatchtype::text AS match,
        columns.child_columns, columns.parent_columns, columns.operators, columns.operator_schemas,
-       (SELECT sum(part.relpages) FROM pg_class AS part
-        WHERE part.oid IN (child.oid, parent.oid)
-           OR part.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent IN (child.oid, parent.oid)))::bigint
+       (child.relpages + parent.relpages
+        + coalesce((SELECT sum(part.relpages) FROM pg_inherits JOIN pg_class AS part ON part.oid = inhrelid
+                    WHERE inhparent IN (child.oid, parent.oid)), 0))::bigint
            * current_setting('block_size')::bigint AS bytes,
        columns.readable AND has_schema_privilege(child_schema.oid, 'USAGE')
            AND has_schema_privilege(parent_schema.oid, 'USAGE') AS readable,
@@ -46,4 +46,4 @@ CROSS JOIN LATERAL (
     JOIN pg_operator AS equal ON equal.oid = pair.operator
     JOIN pg_namespace AS equal_schema ON equal_schema.oid = equal.oprnamespace) AS columns
 ORDER BY bytes, table_name, key_name
-LIMIT 5000
+LIMIT 20000

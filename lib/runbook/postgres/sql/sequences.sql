@@ -50,4 +50,4 @@ LEFT JOIN small ON small.type = attribute.atttypid
 LEFT JOIN referring ON referring.relation = feeds.relation AND referring.attnum = feeds.attnum
 -- Those that can fill their column come first.
 ORDER BY small.most IS NULL AND referring.most IS NULL, coalesce(fed.relpages, 0) DESC, sequence_name, column_name
-LIMIT 5000
+LIMIT 20000

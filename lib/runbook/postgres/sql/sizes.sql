@@ -1,5 +1,9 @@
 -- Which tables are the largest, with their indexes and TOAST? (One row without a table says that there is none.)
-WITH closed AS MATERIALIZED (
+WITH whole AS MATERIALIZED (
+    -- Once: it looks at every file.
+    SELECT CASE WHEN has_database_privilege(current_database(), 'CONNECT')
+                THEN pg_database_size(current_database()) END AS bytes
+), closed AS MATERIALIZED (
     -- Whoever asks the size of one of these would queue behind its lock.
     SELECT DISTINCT relation FROM pg_locks
     WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL
@@ -22,8 +26,7 @@ WITH closed AS MATERIALIZED (
     LIMIT 20
 )
 SELECT current_database()::text AS database,
-       CASE WHEN has_database_privilege(current_database(), 'CONNECT')
-            THEN pg_database_size(current_database()) END AS database_bytes,
+       whole.bytes AS database_bytes,
        quote_ident(schema.nspname) || '.' || quote_ident(largest.relname) AS table_name,
        unreadable.oid IS NOT NULL AS locked,
        CASE WHEN unreadable.oid IS NULL THEN pg_relation_size(largest.oid) END AS heap_bytes,
@@ -33,7 +36,7 @@ SELECT current_database()::text AS database,
        CASE WHEN unreadable.oid IS NULL THEN pg_total_relation_size(largest.oid)
             ELSE largest.pages::bigint * current_setting('block_size')::bigint END AS total_bytes,
        greatest(largest.reltuples, pg_stat_get_live_tuples(largest.oid))::bigint AS live_rows
-FROM (SELECT 1) AS once
+FROM whole
 LEFT JOIN largest ON true
 LEFT JOIN unreadable ON unreadable.oid = largest.oid
 LEFT JOIN pg_namespace AS schema ON schema.oid = largest.relnamespace
