@@ -130,7 +130,7 @@ class PostgresConnection(Connection):
 
         Raises `CouldNotFindOut` with what is missing (a right, a table, time), `Unreachable` when the server is gone.
         """
-        with self.bounded(STATEMENT_TIMEOUT_MS / 1e3 if seconds is None else seconds) as run:
+        with self.bounded(seconds) as run:
             # A text comes from the package's own files; values are always bound.
             return run(statement, values)
 
