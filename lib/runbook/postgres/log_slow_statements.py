@@ -88,7 +88,7 @@ def _require_rights(facts: Mapping[str, Any]) -> None:
             raise NotPlanned(f"role {operator} may not: before 15 only a superuser may ALTER SYSTEM")
         grants.append(f"GRANT ALTER SYSTEM ON PARAMETER {SETTING} TO {name}")
     if facts["may_reload"] is False:
-        grants.append(f"GRANT EXECUTE ON FUNCTION pg_reload_conf() TO {name}")
+        grants.append(f"in this database, GRANT EXECUTE ON FUNCTION pg_reload_conf() TO {name}")
     if grants:
         raise NotPlanned(f"role {operator} may not; as a superuser: {'; '.join(grants)}")
 
