@@ -252,7 +252,7 @@ def test_one_that_was_forgotten_in_between_counts_from_then_on(server: Cluster, 
 def test_a_statement_that_has_not_ended_is_in_no_statistics_and_told_all_the_same(
     server: Cluster, opened: Callable[..., Run]
 ) -> None:
-    with load(server, "SELECT pg_sleep(0.7), %s", ("a secret of somebody",)):
+    with load(server, "SELECT pg_sleep(3), %s", ("a secret of somebody",)):
         found = objects(opened(), postgres.slow_queries_now, seconds=0.5, running_seconds=0.1)
     running = [finding for name, finding in found.items() if name.startswith("pid ")]
     assert running and running[0].status is WARNING and "has been running for" in running[0].message
