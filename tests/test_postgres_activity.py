@@ -213,7 +213,7 @@ def test_of_a_chain_the_root_is_named_and_not_its_victims(server: Cluster, opene
     assert told.message.startswith("keeps 3 sessions waiting, 3 deep, for up to ")
     assert (
         "has been idle in transaction for" in told.message
-        and "UPDATE things SET v = v + 1 WHERE id = 1" in told.message
+        and "UPDATE things SET v = v + … WHERE id = …" in told.message
     )
     assert "hunter2" not in told.message, "literals can be anyone's"
     told_lines = BlockingTree(answer.frame).text().splitlines()
