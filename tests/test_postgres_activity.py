@@ -303,6 +303,24 @@ def test_the_root_is_ended_by_its_plan_and_all_behind_it_go_on(server: Cluster, 
             first.execute("SELECT 1")
 
 
+def test_another_root_that_is_as_bad_as_before_does_not_speak_against_the_plan(
+    server: Cluster, opened: Callable[..., Run]
+) -> None:
+    run = opened()
+    verify = [postgres.blocking.given(warning=0.0, critical=0.001)]
+    with (
+        root(server, row=1) as first,
+        waiting(server, "web-1", "UPDATE things SET v = 7 WHERE id = 1"),
+        root(server, row=20, application="report") as other,
+        waiting(server, "web-2", "UPDATE things SET v = 7 WHERE id = 20"),
+    ):
+        shown = planned(run, postgres.terminate, verify, pid=first.info.backend_pid)
+        done = run.apply(shown, token_of(shown.plans[0].plan)).plans[0]
+        assert done.state is PlanState.VERIFIED and done.helped.answer == "helped", done.told
+        assert any(line.startswith("still not well: ") and "(report)" in line for line in done.told)
+        assert other.execute("SELECT 1").fetchone() == (1,)
+
+
 def test_a_statement_is_cancelled_and_its_session_goes_on(server: Cluster, opened: Callable[..., Run]) -> None:
     run = opened()
     with root(server), waiting(server, "web-1", "UPDATE things SET v = 7 WHERE id = 1") as victim:

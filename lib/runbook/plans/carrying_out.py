@@ -14,7 +14,7 @@ from runbook.model.plan import Entry, Helped, Plan, PlanState
 from runbook.model.question import Asking
 from runbook.plans import lock, silence
 from runbook.plans.admission import Refused, admitted
-from runbook.plans.helped import compare, not_well
+from runbook.plans.helped import bettered, compare, not_well, worsened
 from runbook.plans.place import before_of, journal, keep_before, load, note, stamp, whoami
 from runbook.plans.progress import how_far, step_states
 from runbook.target import Target
@@ -109,7 +109,7 @@ class _Work:
             self._verify()
         else:
             self._done.after = self._hands.look()
-            self._done.helped = compare(self._done.before, self._done.after)
+            self._done.helped = self._compared()
             self._end(failed)
         return self._done
 
@@ -186,11 +186,13 @@ class _Work:
             self._done.after = self._hands.look()
             differs = self._not_as_expected()
             # What an inverse brings back may have been bad: it is verified when everything is as it was.
-            left = [] if self._plan.undoes else not_well(self._done.after)
+            left = [] if self._plan.undoes else self._left()
             if not (differs or left) or time.monotonic() > end:
                 break
             time.sleep(LOOK_SECONDS)
-        self._done.helped = compare(self._done.before, self._done.after)
+        self._done.helped = self._compared()
+        if self._plan.partial and self._done.helped.left:
+            self._done.told += [f"still not well: {line}" for line in self._done.helped.left]
         self._done.told += [f"not as expected: {difference}" for difference in differs]
         if differs or any(finding.status is not Status.UNKNOWN for finding in left):
             self._end(PlanState.FAILED)
@@ -198,6 +200,21 @@ class _Work:
             self._end(PlanState.APPLIED)
         else:
             self._end(PlanState.VERIFIED)
+
+    def _left(self) -> list[Finding]:
+        """Return what speaks against the change: all that is not well, of a partial one what was better before.
+
+        Where it was to mend something, and of what was wrong nothing is better, all of that.
+        """
+        if not self._plan.partial:
+            return not_well(self._done.after)
+        worse = worsened(self._done.before, self._done.after)
+        if not self._change.repairs or bettered(self._done.before, self._done.after):
+            return worse
+        return worse or (not_well(self._done.after) if not_well(self._done.before) else [])
+
+    def _compared(self) -> Helped:
+        return compare(self._done.before, self._done.after, partial=self._plan.partial)
 
     def _not_as_expected(self) -> list[str]:
         if not self._plan.expected:

@@ -54,6 +54,7 @@ def freeze(
         restored={name: observed.get(name) for name in change.restored},
         checks=list(checks),
         patience=change.patience,
+        partial=change.partial,
     )
     keep(plan)
     return plan

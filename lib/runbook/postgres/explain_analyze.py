@@ -118,6 +118,7 @@ explain_analyze = Change(
     acts={"explain_analyze": Act(_execute, _nothing_left)},
     needs=(PostgresConnection,),
     acts_on=(OperatorDatabase,),
+    partial=True,
     watched=("queryid", "query"),
     patience=1.0,
 )

@@ -171,6 +171,7 @@ log_slow_statements = Change(
     },
     needs=(PostgresConnection,),
     acts_on=(OperatorDatabase,),
+    partial=True,
     watched=("milliseconds", "by_alter_system"),
     restored=("milliseconds",),
     patience=5.0,
