@@ -65,7 +65,7 @@ def carry_out(token: str, change: Change, hands: Hands) -> CarriedOut:
     if plan.change != change.name:
         raise Refused(f"this token is of plan {plan.id}, which is a {plan.change}, not a {change.name}")
     try:
-        with lock.lock(plan.target, plan.id) as left:
+        with lock.lock(plan.target if change.of_target else f"{plan.target}-{change.name}", plan.id) as left:
             # Under the lock once more: another one may have carried it out meanwhile.
             admitted(token, hands.notebook, hands.target)
             return _Work(plan, change, hands).carry_out(left)

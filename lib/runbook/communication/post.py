@@ -1,0 +1,84 @@
+"""Post a message about an incident to the webhook of the profile."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from runbook.communication.messages import TITLES
+from runbook.communication.payloads import payload
+from runbook.communication.sent import ACT, CHANGE, sent
+from runbook.communication.webhook import by_hand, deliver, place
+from runbook.model import Act, Asking, Change, ChangeFailed, DoesNotApply, Draft, NotPlanned, Step
+
+
+def observe(asking: Asking, incident: str, message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where the message would go, and which ones about the incident went out before.
+
+    ``host``, ``form`` (slack or json), ``encrypted``, ``messages`` (kinds, the oldest first). Raises `DoesNotApply`
+    where the profile has no webhook, `CouldNotFindOut` where its address is not there.
+    """
+    webhook = asking.target.webhook
+    if webhook is None:
+        raise DoesNotApply(f"the profile of {asking.target.name} names no [webhook]: copy the text instead")
+    at = place(webhook)
+    return {
+        "host": at.host,
+        "form": webhook.kind,
+        "encrypted": at.encrypted,
+        "kept": webhook.url,
+        "messages": [one.kind for one in sent(incident)],
+    }
+
+
+def draft(facts: Mapping[str, Any], incident: str, message: Mapping[str, Any]) -> Draft:
+    """Write out the posting of one message, exactly as it will be sent.
+
+    Raises `DoesNotApply` where there is nothing to tell, `NotPlanned` for what is told once and was told.
+    """
+    kind = message["kind"]
+    if not message["text"]:
+        raise DoesNotApply("no incident is named, and nothing is said of one: there is nothing to tell")
+    if not incident:
+        raise DoesNotApply("a message is posted for an incident: open one, or copy the text instead")
+    before = facts["messages"]
+    if "resolved" in before or (kind == "alert" and before):
+        raise NotPlanned(
+            f"{TITLES[before[-1]]} of {incident} was posted already: copy the text where it is needed twice"
+        )
+    body = json.dumps(payload(facts["form"], message), ensure_ascii=False)
+    reaches = ["whoever reads there; nothing of the target itself is changed, and no alert is silenced"]
+    if not facts["encrypted"]:
+        reaches.append("it is sent without encryption: whoever is on the way can read it, and the webhook's address")
+    return Draft(
+        summary=f"post {TITLES[kind]} of {incident} to {facts['host']}",
+        steps=(
+            Step(
+                act=ACT,
+                shown=by_hand(facts["kept"], body),
+                arguments={"host": facts["host"], "kind": kind, "body": body},
+            ),
+        ),
+        blast_radius=tuple(reaches),
+        irreversible="what was read cannot be taken back; a mistake is corrected by the next update",
+    )
+
+
+def _post(asking: Asking, arguments: Mapping[str, Any]) -> str:
+    webhook = asking.target.webhook
+    if webhook is None:
+        raise ChangeFailed("not delivered: the profile names no [webhook] any more")
+    return deliver(webhook, arguments["body"].encode(), arguments["host"], "runbook")
+
+
+post = Change(
+    name=CHANGE,
+    title="Post a message about an incident",
+    observe=observe,
+    draft=draft,
+    # Nobody but its readers can tell later whether it arrived.
+    acts={ACT: Act(_post)},
+    needs=(),
+    watched=("host", "form", "messages"),
+    patience=1.0,
+    of_target=False,
+)
