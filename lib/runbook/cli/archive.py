@@ -5,10 +5,13 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from runbook.evidence.archive import archive_folder, find_run
+from runbook.evidence.incidents import entry_of
 from runbook.evidence.records import Kept, all_kept, kept
 from runbook.model import Findings, RunFailed, UsageError
+from runbook.model.layout import is_entry_id
 from runbook.model.text import printable
 
 
@@ -19,7 +22,10 @@ def show_list(arguments: argparse.Namespace) -> int:
     for run in shown:
         record = run.record
         told = [run.place.run_id, run.state]
-        if record is not None:
+        entry = entry_of(run.place.folder) if is_entry_id(run.place.run_id) else None
+        if entry is not None:
+            told += [entry.incident, entry.kind, entry.at, entry.title or entry.text]
+        elif record is not None:
             told += [record.status, record.target, record.started, record.mode, record.incident]
         _say("  ".join(printable(part) for part in told if part))
     if len(found) > len(shown):
@@ -44,6 +50,9 @@ def show_run(arguments: argparse.Namespace) -> int:
 
     archive = _archive()
     run = kept(find_run(archive, arguments.run))
+    if is_entry_id(run.place.run_id) and (entry := entry_of(run.place.folder)) is not None:
+        _say(f"{run.place.run_id}: {entry.kind} of incident {entry.incident}, by {printable(entry.author)}, {entry.at}")
+        _say(f"  {printable(entry.title or entry.text)}")
     if run.record is None:
         raise RunFailed(f"{run.place.run_id} is {run.state}: its record is not there")
     record = run.record
@@ -104,12 +113,29 @@ def add(arguments: argparse.Namespace) -> int:
     name = arguments.target or target_of(document)
     if not name:
         raise UsageError(f"{path} does not say which target it was run on; name it with --target")
-    record = add_notebook(path, document, load_target(name), archive_folder())
+    incident, remark = _incident_of(document, arguments)
+    record = add_notebook(path, document, load_target(name), archive_folder(), incident=incident, remark=remark)
     rebuild_index(archive_folder())
     _say(f"{record.run_id}: {record.notebook} on {record.target}, {record.status}, told as interactive")
     _lines(record.remarks)
     _say(f"  {record.evidence}")
     return 0
+
+
+def _incident_of(document: dict[str, Any], arguments: argparse.Namespace) -> tuple[str, str]:
+    """Return the incident that a notebook belongs to, and what is to be said of that."""
+    from runbook.evidence.incidents import to_attach
+    from runbook.runner.adding import parameter_of
+
+    if arguments.incident:
+        return to_attach(arguments.incident, after_close=arguments.after_close).id, ""
+    named = parameter_of(document, "incident")
+    if not named:
+        return "", ""
+    try:
+        return to_attach(named, after_close=arguments.after_close).id, ""
+    except UsageError as why:
+        return "", f"it names an incident, {named}, and belongs to none: {why}"
 
 
 def prune(arguments: argparse.Namespace) -> int:
