@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from runbook.communication.facts import as_known, gather
+from runbook.communication.facts import gather, known, said_of, story
 from runbook.communication.moments import read
 from runbook.communication.severities import SEVERITIES, answer_due, in_words
 from runbook.model import Asking, Finding, Question, Status
@@ -15,8 +15,11 @@ _SAY = "say it: -p {}=…"
 
 
 def probe(asking: Asking, incident: str = "", said: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Return a row for each fact that is known: see `runbook.communication.facts.gather`."""
-    return gather(asking, incident, said or {})
+    """Return a row for each fact that is known: fact, value, source; see `runbook.communication.facts.gather`.
+
+    ``incident`` is an id, the end of one, or "open"; ``said`` is what the operator knows, which goes before it.
+    """
+    return gather(asking, story(incident), said_of(said or {}))
 
 
 def check(frame: pd.DataFrame, *, p0: float = 5, p1: float = 30, p2: float = 120) -> list[Finding]:
@@ -26,7 +29,7 @@ def check(frame: pd.DataFrame, *, p0: float = 5, p1: float = 30, p2: float = 120
     it. The response times are the runbook's: 30 minutes for a P1, 2 hours for a P2, the next business day for a P3; its
     "Immediate" for a P0 is taken as 5 minutes. What is not known is a WARNING: the message says so too.
     """
-    facts = as_known(frame)
+    facts = known(frame)
     if not facts:
         return [Finding(object="incident", status=Status.OK, message="no incident is named: there is nothing to tell")]
     wanted = {"impact": "whom it hurts, and how", "owner": "who works on it"}
@@ -100,5 +103,6 @@ incident = Question(
     title="What is known about the incident?",
     probe=probe,
     check=check,
-    source="runbook incident report INCIDENT",
+    source="runbook incident show INCIDENT",
+    deadline=20.0,
 )

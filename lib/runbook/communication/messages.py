@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook.communication.moments import read, shown
 from runbook.communication.severities import SEVERITIES, in_words
-from runbook.model import Finding, Status
+from runbook.model import Finding, Status, UsageError
 from runbook.model.text import printable
 
 if TYPE_CHECKING:
@@ -64,12 +64,12 @@ def resolved(frame: "pd.DataFrame | None", seen: Iterable[Finding] = ()) -> Mess
 def due(frame: "pd.DataFrame | None", seen: Iterable[Finding] = (), kind: str = "") -> Message:
     """Return the message of a kind, or the one that is due: first the alert, updates while it goes on, then its end.
 
-    Raises ValueError for another kind.
+    Raises `UsageError` for another kind.
     """
     facts = _facts(frame)
     kind = kind or ("resolved" if facts.get("ended") else "update" if facts.get("told") else "alert")
     if kind not in _KINDS:
-        raise ValueError(f"there is no message {printable(kind)!r}; there are: {', '.join(_KINDS)}")
+        raise UsageError(f"there is no message {printable(kind)!r}; there are: {', '.join(_KINDS)}")
     return _KINDS[kind](frame, seen)
 
 

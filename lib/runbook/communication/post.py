@@ -4,42 +4,46 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from runbook.communication.facts import story
 from runbook.communication.messages import TITLES
 from runbook.communication.payloads import payload
-from runbook.communication.sent import ACT, CHANGE, sent
-from runbook.communication.webhook import by_hand, deliver, place
+from runbook.communication.sent import ACT, CHANGE
+from runbook.communication.webhook import by_hand, deliver, place, tls
 from runbook.model import Act, Asking, Change, ChangeFailed, DoesNotApply, Draft, NotPlanned, Step
 
 
-def observe(asking: Asking, incident: str, message: Mapping[str, Any]) -> dict[str, Any]:
+def observe(asking: Asking, message: Mapping[str, Any]) -> dict[str, Any]:
     """Return where the message would go, and which ones about the incident went out before.
 
     ``host``, ``form`` (slack or json), ``encrypted``, ``messages`` (kinds, the oldest first). Raises `DoesNotApply`
-    where the profile has no webhook, `CouldNotFindOut` where its address is not there.
+    where the profile has no webhook, `CouldNotFindOut` where its address or its CA file is not there.
     """
     webhook = asking.target.webhook
     if webhook is None:
         raise DoesNotApply(f"the profile of {asking.target.name} names no [webhook]: copy the text instead")
     at = place(webhook)
+    tls(webhook)
     return {
         "host": at.host,
         "form": webhook.kind,
         "encrypted": at.encrypted,
         "kept": webhook.url,
-        "messages": [one.kind for one in sent(incident)],
+        "messages": [one.kind for one in story(message["facts"].get("incident", "")).sent],
     }
 
 
-def draft(facts: Mapping[str, Any], incident: str, message: Mapping[str, Any]) -> Draft:
+def draft(facts: Mapping[str, Any], message: Mapping[str, Any]) -> Draft:
     """Write out the posting of one message, exactly as it will be sent.
 
     Raises `DoesNotApply` where there is nothing to tell, `NotPlanned` for what is told once and was told.
     """
-    kind = message["kind"]
+    kind, incident = message["kind"], message["facts"].get("incident", "")
     if not message["text"]:
         raise DoesNotApply("no incident is named, and nothing is said of one: there is nothing to tell")
     if not incident:
-        raise DoesNotApply("a message is posted for an incident: open one, or copy the text instead")
+        raise DoesNotApply(
+            "what is posted belongs to an incident: open one (`runbook incident open`), or copy the text"
+        )
     before = facts["messages"]
     if "resolved" in before or (kind == "alert" and before):
         raise NotPlanned(
@@ -80,5 +84,6 @@ post = Change(
     needs=(),
     watched=("host", "form", "messages"),
     patience=1.0,
+    deadline=20.0,
     of_target=False,
 )

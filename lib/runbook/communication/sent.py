@@ -1,8 +1,11 @@
-"""Which messages about an incident were posted, as the journals of the plans tell it."""
+"""Which messages about an incident were posted: as the sealed runs tell it, and this user's own plans."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from runbook.evidence.records import Kept
+from runbook.model.plan import Entry, Plan
 from runbook.plans.place import all_plans, journal
 
 CHANGE = "communication.post"
@@ -19,17 +22,26 @@ class Sent:
     plan: str
 
 
-def sent(incident: str) -> list[Sent]:
-    """Return the messages about an incident that this user's plans have posted, the oldest first.
+def sent(incident: str, runs: Iterable[Kept] = ()) -> list[Sent]:
+    """Return the messages about an incident that were posted, the oldest first.
 
-    Only those are among them of which the other side said that it has them.
+    Only those are among them of which the other side said that it has them. ``runs`` are those of the incident: by them
+    what others have posted is known.
     """
-    found = []
-    for plan in all_plans():
-        if not incident or plan.change != CHANGE or plan.arguments.get("incident") != incident:
-            continue
-        for entry in journal(plan):
-            if entry.event == "outcome" and entry.result == "done" and plan.steps[entry.step - 1].act == ACT:
-                where = plan.steps[entry.step - 1].arguments
-                found.append(Sent(str(where["kind"]), datetime.fromisoformat(entry.at), str(where["host"]), plan.id))
+    if not incident:
+        return []
+    told = [(plan, journal(plan)) for plan in all_plans() if plan.change == CHANGE]
+    told += [(record.plan, record.journal) for run in runs if run.record is not None for record in run.record.plans]
+    found = {message for plan, entries in told for message in _sent(plan, entries, incident)}
     return sorted(found, key=lambda message: message.at)
+
+
+def _sent(plan: Plan, entries: Iterable[Entry], incident: str) -> list[Sent]:
+    if plan.change != CHANGE or plan.arguments.get("message", {}).get("facts", {}).get("incident") != incident:
+        return []
+    done = [entry for entry in entries if entry.event == "outcome" and entry.result == "done"]
+    return [
+        Sent(str(step.arguments["kind"]), datetime.fromisoformat(entry.at), str(step.arguments["host"]), plan.id)
+        for entry, step in ((entry, plan.steps[entry.step - 1]) for entry in done)
+        if step.act == ACT
+    ]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Any
 
+from runbook.model.incident import RESPONSE
+
 
 @dataclass(frozen=True)
 class Severity:
@@ -15,15 +17,8 @@ class Severity:
     response: str
 
 
-SEVERITIES = {
-    severity.name: severity
-    for severity in (
-        Severity("P0", "Critical", "Immediate"),
-        Severity("P1", "High", "30 minutes"),
-        Severity("P2", "Medium", "2 hours"),
-        Severity("P3", "Low", "Next business day"),
-    )
-}
+_WORDS = {"P0": "Critical", "P1": "High", "P2": "Medium", "P3": "Low"}
+SEVERITIES = {name: Severity(name, word, RESPONSE[name].capitalize()) for name, word in _WORDS.items()}
 # The runbook says "Every 15 minutes" in its example, a P1. What is worse is told as often; of the others it says
 # nothing: they are told as often as somebody must answer them.
 EVERY_MINUTES = {"p0": 15.0, "p1": 15.0, "p2": 120.0, "p3": 1440.0}

@@ -6,9 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from runbook.communication.facts import UPDATES, as_known, gather
+from runbook.communication.facts import UPDATES, gather, known, said_of, story
 from runbook.communication.moments import read, shown
-from runbook.communication.sent import sent
 from runbook.communication.severities import EVERY_MINUTES, SEVERITIES, every, in_words
 from runbook.model import Asking, Finding, Question, Status
 
@@ -21,7 +20,8 @@ def probe(asking: Asking, incident: str = "", said: Mapping[str, str] | None = N
     ``what``: started; alert, update, resolved (messages that were delivered); told (said by the operator); ended; now.
     No row says that there is no incident.
     """
-    facts = as_known(gather(asking, incident, said or {}))
+    told = story(incident)
+    facts = known(gather(asking, told, said_of(said or {})))
     if not facts:
         return pd.DataFrame([], columns=_COLUMNS)
     moments = [("now", datetime.now(UTC), "this machine's clock")]
@@ -29,7 +29,7 @@ def probe(asking: Asking, incident: str = "", said: Mapping[str, str] | None = N
         moment = read(facts.get(name, ""), name)
         if moment is not None:
             moments.append((what, moment, "said"))
-    moments += [(message.kind, message.at, f"{message.host}, {message.plan}") for message in sent(incident)]
+    moments += [(message.kind, message.at, f"{message.host}, {message.plan}") for message in told.sent]
     rows = [(*moment, facts.get("severity", "")) for moment in sorted(moments, key=lambda row: row[1])]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
@@ -93,4 +93,5 @@ updates = Question(
     probe=probe,
     check=check,
     source="runbook plans list",
+    deadline=20.0,
 )

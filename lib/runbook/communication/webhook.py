@@ -4,7 +4,7 @@ import re
 import shlex
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,7 +34,7 @@ class Place:
 def place(webhook: Webhook) -> Place:
     """Return where a profile's webhook is; raises `CouldNotFindOut` where that is not there, or no address."""
     url = resolve(webhook.url)
-    wrong = CouldNotFindOut(f"what {webhook.url} holds is no address that begins with https:// or http://")
+    wrong = CouldNotFindOut(f"what {webhook.url} holds is no address of HTTP")
     if not (url.isascii() and url.isprintable()) or " " in url:
         raise wrong
     try:
@@ -46,6 +46,14 @@ def place(webhook: Webhook) -> Place:
         raise wrong
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return Place(url, f"{name}:{port}" if port else name, parts.scheme == "https")
+
+
+def tls(webhook: Webhook) -> ssl.SSLContext:
+    """Return what certificates are judged by; raises `CouldNotFindOut` where the profile's CA file cannot be used."""
+    try:
+        return ssl.create_default_context(cafile=str(webhook.ca_file) if webhook.ca_file else None)
+    except (OSError, ssl.SSLError) as error:
+        raise CouldNotFindOut(f"the CA file {webhook.ca_file} cannot be used: {error}") from error
 
 
 def by_hand(reference: str, body: str) -> str:
@@ -66,14 +74,18 @@ def deliver(webhook: Webhook, body: bytes, host: str, label: str) -> str:
     Raises `ChangeFailed` where it surely was not taken, `CouldNotFindOut` where the answer did not come: then it may
     have arrived. An error of the server (500 to 599) is tried once more.
     """
-    at = place(webhook)
+    try:
+        at, context = place(webhook), tls(webhook)
+    except CouldNotFindOut as error:
+        raise ChangeFailed(f"not delivered: {error}; {COPY}") from error
     if at.host != host:
         raise ChangeFailed(f"not delivered: the profile's webhook is at {at.host} now, no longer at {host}")
-    first = _attempt(webhook, at, body, label)
+    sending = _Sending(at, context, body, label, webhook.timeout)
+    first = sending.attempt()
     if first.status < 500:
         return _judged(first, at, "")
     time.sleep(RETRY_SECONDS)
-    again = _attempt(webhook, at, body, label)
+    again = sending.attempt()
     if again.status >= 500:
         raise ChangeFailed(
             f"not delivered: {at.host} answered {first.status}, and {again.status} when it was tried once more; {COPY}"
@@ -100,43 +112,53 @@ def _judged(answer: _Answer, at: Place, tried: str) -> str:
     raise ChangeFailed(f"not delivered: {at.host} answered {answer.status}{word}{tried}; {COPY}")
 
 
-def _attempt(webhook: Webhook, at: Place, body: bytes, label: str) -> _Answer:
-    """Post once, the whole within the webhook's timeout."""
-    begun: list[str] = []
+@dataclass(frozen=True)
+class _Sending:
+    at: Place
+    context: ssl.SSLContext
+    body: bytes
+    label: str
+    seconds: float
 
-    def trace(event: str, _: Mapping[str, Any]) -> None:
-        if event.endswith("send_request_headers.started"):
-            begun.append(event)
+    def attempt(self) -> _Answer:
+        """Post once, the whole within so many seconds."""
+        begun: list[str] = []
 
-    try:
-        return Pending(lambda: _post(webhook, at, body, label, trace)).result(webhook.timeout)
-    except DeadlinePassed:
-        why = f"no answer within {webhook.timeout:g} s"
-    except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
-        # The client's words may repeat the address.
-        why = _reason(error, webhook.timeout)
-    if not begun:
-        raise ChangeFailed(f"not delivered: {at.host}: {why}; {COPY}")
-    raise CouldNotFindOut(
-        f"{at.host} took the connection, then: {why}. It may have arrived: look there before it is sent again; {COPY}"
-    )
+        def trace(event: str, _: Mapping[str, Any]) -> None:
+            if event.endswith("send_request_headers.started"):
+                begun.append(event)
 
+        try:
+            return Pending(lambda: self._post(trace)).result(self.seconds)
+        except DeadlinePassed:
+            why = f"no answer within {self.seconds:g} s"
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
+            # The client's words may repeat the address.
+            why = _reason(error, self.seconds)
+        if not begun:
+            raise ChangeFailed(f"not delivered: {self.at.host}: {why}; {COPY}")
+        raise CouldNotFindOut(
+            f"{self.at.host} took the connection, then: {why}. "
+            f"It may have arrived: look there before it is sent again; {COPY}"
+        )
 
-def _post(webhook: Webhook, at: Place, body: bytes, label: str, trace: Any) -> _Answer:
-    context = ssl.create_default_context(cafile=str(webhook.ca_file) if webhook.ca_file else None)
-    headers = {"content-type": "application/json", "user-agent": label, "accept-encoding": "identity"}
-    with (
-        httpx.Client(timeout=webhook.timeout, follow_redirects=False, verify=context, trust_env=False) as client,
-        client.stream("POST", at.url, content=body, headers=headers, extensions={"trace": trace}) as answer,
-    ):
-        told = b""
-        if answer.status_code >= 400:
-            for chunk in answer.iter_raw():
-                told += chunk
-                if len(told) >= _BODY_READ:
-                    break
-        word = told.strip().decode() if _WORD.fullmatch(told.strip()) and len(told) < 60 else ""
-        return _Answer(answer.status_code, word, _host(answer.headers.get("location", "")))
+    def _post(self, trace: Callable[[str, Mapping[str, Any]], None]) -> _Answer:
+        headers = {"content-type": "application/json", "user-agent": self.label, "accept-encoding": "identity"}
+        with (
+            httpx.Client(timeout=self.seconds, follow_redirects=False, verify=self.context, trust_env=False) as client,
+            client.stream(
+                "POST", self.at.url, content=self.body, headers=headers, extensions={"trace": trace}
+            ) as answer,
+        ):
+            told = b""
+            if answer.status_code >= 400:
+                for chunk in answer.iter_raw():
+                    told += chunk
+                    if len(told) >= _BODY_READ:
+                        break
+            word = told.strip()
+            named = word.decode() if len(word) < 60 and _WORD.fullmatch(word) else ""
+            return _Answer(answer.status_code, named, _host(answer.headers.get("location", "")))
 
 
 def _host(location: str) -> str:
@@ -159,6 +181,4 @@ def _reason(error: BaseException, seconds: float) -> str:
         return "it refuses connections: nothing listens there"
     if isinstance(cause, OSError) and type(cause).__name__ == "gaierror":
         return "its name cannot be resolved"
-    if isinstance(error, FileNotFoundError):
-        return "the profile's ca_file is not there"
     return f"it broke off ({type(error).__name__})"

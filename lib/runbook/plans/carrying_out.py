@@ -161,7 +161,7 @@ class _Work:
                 ) from error
             result, told = self._do(step.act, step.arguments)
             self._note("outcome", step=number, result=result, told=told)
-            self._done.told.append(f"step {number} ({step.shown}): {result}{': ' + told if told else ''}")
+            self._done.told.append(f"step {number} ({_brief(step.shown)}): {result}{': ' + told if told else ''}")
             if result != "done":
                 return PlanState.FAILED if result == "failed" else PlanState.UNKNOWN
         return None
@@ -230,6 +230,11 @@ def _entry(hands: Hands, event: Any, **facts: Any) -> Entry:
         run_id=hands.run_id,
         **facts,
     )
+
+
+def _brief(shown: str) -> str:
+    """Return a step as it is named in a sentence; the journal holds the whole of it."""
+    return shown if len(shown) <= 200 else f"{shown[:60]}…"
 
 
 def _shown(value: Any) -> str:
