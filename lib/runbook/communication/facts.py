@@ -11,7 +11,7 @@ from runbook.communication.sent import CHANGE, Sent, sent
 from runbook.communication.severities import every
 from runbook.evidence.incidents import Incident, find, runs_of
 from runbook.evidence.records import Kept
-from runbook.model import Asking, CouldNotFindOut, Findings, RunbookError, UsageError
+from runbook.model import Asking, CouldNotFindOut, Findings, RunbookError, Status, UsageError
 from runbook.model.plan import PlanState
 from runbook.target import Target
 
@@ -23,6 +23,8 @@ SAID = (
 )  # fmt: skip
 MOMENTS = ("started", "ended", "updated")
 FOUND_KEPT = 3
+# What is told of the telling itself belongs into no message.
+_OWN = ("communication.", "plan.", "plans.")
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def _all(target: Target, told: Story, given: Mapping[str, str]) -> Iterator[Fact
     if told.incident is not None:
         severity = severity or told.incident.severity
         yield from _of_incident(told.incident)
+        yield from _of_messages(told.sent)
         yield from _of_runs(told.runs)
         yield Fact("evidence", _evidence(target, told.incident), "the archive")
     yield Fact("component", target.communication.component, "the profile")
@@ -132,6 +135,13 @@ def _of_incident(incident: Incident) -> Iterator[Fact]:
         yield Fact("doing", f"{newest.text} ({_moment(newest.at)})", f"the last note, by {newest.author}")
 
 
+def _of_messages(messages: Iterable[Sent]) -> Iterator[Fact]:
+    """Yield what was told before, and need not be said again."""
+    for message in sorted(messages, key=lambda one: one.at, reverse=True):
+        for name in ("impact", "component", "root_cause"):
+            yield Fact(name, message.facts.get(name, ""), f"the {message.kind} of {message.plan}")
+
+
 def _of_runs(runs: Iterable[Kept]) -> Iterator[Fact]:
     """Yield what is not well by the last look of each check, and the last change that helped."""
     last: dict[str, Findings] = {}
@@ -142,7 +152,7 @@ def _of_runs(runs: Iterable[Kept]) -> Iterator[Fact]:
         if record is None:
             continue
         of_target = last.setdefault(record.target, Findings())
-        for check in {finding.check for finding in record.findings}:
+        for check in {finding.check for finding in record.findings if not finding.check.startswith(_OWN)}:
             of_target.replace(check, [finding for finding in record.findings if finding.check == check])
             seen_in[record.target, check] = record.run_id
         for plan in record.plans:
@@ -153,7 +163,7 @@ def _of_runs(runs: Iterable[Kept]) -> Iterator[Fact]:
         (finding, target)
         for target, findings in last.items()
         for finding in findings
-        if finding.bad and not finding.explained_by
+        if finding.bad and finding.status in (Status.CRITICAL, Status.WARNING) and not finding.explained_by
     ]
     ordered = sorted(bad, key=lambda pair: pair[0].status.severity)
     for number, (finding, target) in enumerate(ordered[:FOUND_KEPT], start=1):

@@ -174,7 +174,9 @@ def _head(facts: Facts) -> list[str]:
 
 
 def _as_it_stands(facts: Facts) -> list[str]:
-    found = [f"Found: {facts[name]}" for name in sorted(facts) if name.startswith("found_")]
+    now = facts.get("now", "")
+    found = [facts[name] for name in sorted(facts) if name.startswith("found_")]
+    found = [f"Found: {what}" for what in found if not (now and what.endswith(now))]
     return [
         *found[:SEEN_SHOWN],
         *([f"Now: {facts['now']}"] if facts.get("now") else []),

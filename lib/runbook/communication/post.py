@@ -15,20 +15,22 @@ from runbook.model import Act, Asking, Change, ChangeFailed, DoesNotApply, Draft
 def observe(asking: Asking, message: Mapping[str, Any]) -> dict[str, Any]:
     """Return where the message would go, and which ones about the incident went out before.
 
-    ``host``, ``form`` (slack or json), ``encrypted``, ``messages`` (kinds, the oldest first). Raises `DoesNotApply`
-    where the profile has no webhook, `CouldNotFindOut` where its address or its CA file is not there.
+    ``host``, ``form`` (slack or json), ``encrypted``, ``kept`` (the reference of the address), ``messages`` (their
+    kinds, the oldest first). Raises `DoesNotApply` where the profile has no webhook, `CouldNotFindOut` where its
+    address or its CA file is not there.
     """
     webhook = asking.target.webhook
     if webhook is None:
         raise DoesNotApply(f"the profile of {asking.target.name} names no [webhook]: copy the text instead")
     at = place(webhook)
     tls(webhook)
+    before = story(message["facts"].get("incident", "")).sent
     return {
         "host": at.host,
         "form": webhook.kind,
         "encrypted": at.encrypted,
         "kept": webhook.url,
-        "messages": [one.kind for one in story(message["facts"].get("incident", "")).sent],
+        "messages": ", ".join(one.kind for one in before) or "none",
     }
 
 
@@ -44,7 +46,7 @@ def draft(facts: Mapping[str, Any], message: Mapping[str, Any]) -> Draft:
         raise DoesNotApply(
             "what is posted belongs to an incident: open one (`runbook incident open`), or copy the text"
         )
-    before = facts["messages"]
+    before = [name for name in facts["messages"].split(", ") if name in TITLES]
     if "resolved" in before or (kind == "alert" and before):
         raise NotPlanned(
             f"{TITLES[before[-1]]} of {incident} was posted already: copy the text where it is needed twice"
