@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 import pytest
 import trustme
@@ -28,7 +29,9 @@ from runbook.communication.payloads import payload
 from runbook.communication.severities import SEVERITIES, in_words
 from runbook.evidence.incidents import add_note, close_incident, open_incident
 from runbook.model import Finding, Status, UsageError
-from runbook.model.plan import PlanState
+from runbook.model.layout import new_run_id, run_folder
+from runbook.model.plan import Helped, PlanState
+from runbook.model.protocol import RunRecord
 from runbook.plans.place import all_plans
 from runbook.plans.token import token_of
 from runbook.redaction import Redactor
@@ -848,12 +851,93 @@ def test_html_in_a_text_is_escaped(text: str, operator: Any) -> None:
 # --- from what runs found
 
 
+def kept_run(archive: Path, incident: Any, minute: int, findings: list[Finding], plans: Any = (), **more: str) -> str:
+    """Put a run of the incident into the archive, as it looks once it was sealed; return its id."""
+    run_id = new_run_id(more.get("notebook", "api-down"), datetime.now(UTC) + timedelta(minutes=minute))
+    folder = run_folder(archive, run_id)
+    folder.mkdir(parents=True)
+    record = RunRecord(
+        notebook="api-down", target=more.get("target", "hooked"), run_id=run_id, status="CRITICAL", exit=2, error=None,
+        seconds=1.0, evidence=str(folder), findings=findings, plans=list(plans), incident=incident.id,
+    )  # fmt: skip
+    (folder / "run.json").write_bytes(msgspec.json.encode(record))
+    if more.get("sealed", "yes") == "yes":
+        (folder / "seal.json").write_text("{}")
+    return run_id
+
+
+def finding(check: str, obj: str, status: Status, message: str, **more: str) -> Finding:
+    return Finding(check=check, object=obj, status=status, message=message, **more)
+
+
+def test_the_worst_of_the_last_look_of_each_check_is_told_with_its_run(
+    operator: Any, incident: Any, archive: Path
+) -> None:
+    slots = finding("postgres.connection_slots", "slots", WARNING, "36 of 37 used")
+    gone = finding("redis.reachable", "Redis", CRITICAL, "refuses connections")
+    kept_run(archive, incident, 1, [gone, finding("docker.images", "api", UNKNOWN, "could not be asked")])
+    explained = finding("api.readiness", "service", CRITICAL, "not ready", explained_by="postgres.reachable")
+    own = finding("communication.updates", "updates", WARNING, "nobody was told")
+    last = kept_run(archive, incident, 2, [slots, explained, own, finding("redis.reachable", "Redis", OK, "PONG")])
+    kept_run(archive, incident, 3, [finding("host.disk", "/", CRITICAL, "full")], sealed="no")
+    one = operator()
+    told = [line for line in one.text("alert", incident).splitlines() if line.startswith("Found: ")]
+    assert told == ["Found: WARNING postgres.connection_slots: slots: 36 of 37 used"]
+    assert one.known(incident).frame.set_index("fact").loc["found_1", "source"] == last
+
+
+def test_no_more_than_three_findings_are_told_the_worst_first(operator: Any, incident: Any, archive: Path) -> None:
+    many = [finding("host.disk", f"/{n}", CRITICAL if n == 7 else WARNING, "full") for n in range(9)]
+    kept_run(archive, incident, 1, many)
+    kept_run(archive, incident, 2, [finding("host.disk", "/other", CRITICAL, "full")], target="another")
+    told = [line for line in operator().text("alert", incident).splitlines() if line.startswith("Found: ")]
+    assert len(told) == 3 and [line.split()[1] for line in told] == ["CRITICAL", "CRITICAL", "WARNING"]
+
+
+def test_what_is_seen_now_is_not_told_twice(operator: Any, incident: Any, archive: Path) -> None:
+    kept_run(archive, incident, 1, [BROKEN])
+    text = operator().text("alert", incident, [BROKEN])
+    assert text.count("answered 500") == 1 and "Now: /documents: answered 500" in text
+
+
+def test_the_change_that_helped_is_the_resolution_until_somebody_says_another(
+    operator: Any, incident: Any, archive: Path
+) -> None:
+    one = operator()
+    planned = one.propose(incident, "update").plans[0]
+    plan = msgspec.structs.replace(planned.plan, change="docker.restart", summary="restart shrimp-api")
+    helped = Helped(answer="helped", changed=[], left=[])
+    record = msgspec.structs.replace(planned, plan=plan, summary=plan.summary, state=PlanState.VERIFIED, helped=helped)
+    kept_run(archive, incident, 1, [], [record])
+    assert "Resolution: restart shrimp-api (verified; it helped)" in one.text("resolved", incident)
+    assert "Resolution: luck" in one.text("resolved", incident, resolution="luck")
+    closed = close_incident(incident, "restarted", author="alice", redactor=Redactor([]))
+    assert "Resolution: restarted" in one.text("resolved", closed)
+
+
+def test_what_was_told_before_need_not_be_said_again(operator: Any, incident: Any) -> None:
+    one = operator()
+    one.post(incident, impact="logins fail", component="the login")
+    text = one.text("update", incident)
+    assert "Impact: logins fail" in text and "Component: the login" in text
+    assert "Impact: all is lost" in one.text("update", incident, impact="all is lost")
+
+
+def test_an_archive_that_something_strange_lies_in_is_unknown(operator: Any, incident: Any, archive: Path) -> None:
+    (archive / "runs" / "strange").mkdir()
+    found = only_one(operator().known(incident).findings)
+    assert found.status is UNKNOWN and "strange" in found.message
+
+
 def test_headless_the_findings_of_the_incidents_runs_are_told_and_nothing_secret_is_archived(
     run_json: Any, profile: Any, incident: Any, hook: Hook, archive: Path,
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("RB_WEBHOOK", hook.url)
-    target = profile('[webhook]\nurl = "env:RB_WEBHOOK"\n[api]\nurl = "http://127.0.0.1:1"\n', "hooked")
+    target = profile(
+        '[webhook]\nurl = "env:RB_WEBHOOK"\n[api]\nurl = "http://127.0.0.1:1"\n[redis]\nurl = "redis://127.0.0.1:1"\n',
+        "hooked",
+    )
     status, document = run_json("api-down", "--target", target, "--incident", incident.id)
     assert status == 2, only(document).error
     arguments = ["incident-communication", "--target", target, "--incident", "open", "-p", "impact=nobody can log in"]
@@ -862,7 +946,11 @@ def test_headless_the_findings_of_the_incidents_runs_are_told_and_nothing_secret
     assert status in (2, 3) and record.error is None and not hook.bodies
     plan = record.plans[0]
     text = json.loads(plan.plan.steps[0].arguments["body"])["text"]
-    assert "Found: CRITICAL api.liveness: service:" in text and "Impact: nobody can log in" in text
+    assert (
+        "Found: CRITICAL redis.reachable: Redis:" in text
+        and "Now: service: http" in text
+        and "Impact: nobody can log in" in text
+    )
     status, document = run_json(*arguments, "--confirm", plan.token)
     done = only(document)
     assert done.plans[0].state is PlanState.VERIFIED and hook.text() == text
