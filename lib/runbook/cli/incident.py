@@ -1,4 +1,4 @@
-"""The commands ``incident open · note · close · list · show``."""
+"""The commands ``incident open · note · close · list · show · report``."""
 
 import argparse
 import re
@@ -58,6 +58,11 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     show = commands.add_parser("show", help="one incident: what was noted and run, and whether the seals hold")
     show.add_argument("which", nargs="?", default="", metavar="ID", help=_WHICH)
 
+    report = commands.add_parser("report", help="the post-mortem of it: one page, sealed, and PDF by Chromium")
+    report.add_argument("which", nargs="?", default="", metavar="ID", help=_WHICH)
+    report.add_argument("--key", action="append", default=[], metavar="FILE", help="a public key to trust (PEM)")
+    report.add_argument("--no-pdf", action="store_true", help="make the page only")
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command and return its exit status."""
@@ -67,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         "close": _close,
         "list": _list,
         "show": _show,
+        "report": _report,
     }
     return commands[arguments.incident](arguments)
 
@@ -80,16 +86,16 @@ def _open(arguments: argparse.Namespace) -> int:
     incident = open_incident(
         arguments.title,
         arguments.severity,
-        author=_who(),
+        author=who(),
         redactor=redactor_of(arguments.target),
         targets=dict.fromkeys(arguments.target),
         owner=arguments.owner,
         began=moment(arguments.began),
     )
-    _say(incident.id)
-    page = _page(incident)
-    _tell(f"{incident.severity}, response: {RESPONSE[incident.severity]}; owner {incident.owner}")
-    _tell(f"runs belong to it with `runbook run NAME --incident {incident.id}`; its page: {page}")
+    say(incident.id)
+    page = bring_up_to_date(incident)
+    tell(f"{incident.severity}, response: {RESPONSE[incident.severity]}; owner {incident.owner}")
+    tell(f"runs belong to it with `runbook run NAME --incident {incident.id}`; its page: {page}")
     return 0
 
 
@@ -100,15 +106,15 @@ def _note(arguments: argparse.Namespace) -> int:
     add_note(
         incident,
         arguments.text,
-        author=_who(),
-        redactor=_redactor(incident),
+        author=who(),
+        redactor=redactor_for(incident),
         at=moment(arguments.at),
         severity=arguments.severity,
         owner=arguments.owner,
         began=moment(arguments.began),
     )
-    _page(incident)
-    _say(f"noted in {incident.id}: {printable(incident.title)}")
+    bring_up_to_date(incident)
+    say(f"noted in {incident.id}: {printable(incident.title)}")
     return 0
 
 
@@ -119,9 +125,9 @@ def _close(arguments: argparse.Namespace) -> int:
     at = moment(arguments.at)
     if at and at < incident.began:
         raise UsageError(f"it cannot have been over at {at}: it began at {incident.began}")
-    incident = close_incident(incident, arguments.resolution, author=_who(), redactor=_redactor(incident), at=at)
-    _page(incident)
-    _say(f"{incident.id} is closed: {printable(incident.title)}")
+    incident = close_incident(incident, arguments.resolution, author=who(), redactor=redactor_for(incident), at=at)
+    bring_up_to_date(incident)
+    say(f"{incident.id} is closed: {printable(incident.title)}")
     return 0
 
 
@@ -132,9 +138,9 @@ def _list(arguments: argparse.Namespace) -> int:
     for incident in found[: arguments.most] if arguments.most > 0 else found:
         state = "open" if incident.is_open else f"closed {incident.closed}"
         told = [incident.id, incident.severity, incident.opened, state, incident.owner, incident.title]
-        _say("  ".join(printable(part) for part in told))
+        say("  ".join(printable(part) for part in told))
     if not found:
-        _say("no such incident")
+        say("no such incident")
     return 0
 
 
@@ -147,8 +153,8 @@ def _show(arguments: argparse.Namespace) -> int:
     archive = archive_folder()
     incident = find(arguments.which, archive)
     state = "open" if incident.is_open else f"closed at {incident.closed}"
-    _say(f"{incident.id}: {incident.severity}, {state}: {printable(incident.title)}")
-    _say(f"  opened {incident.opened}, began {incident.began}, owner {printable(incident.owner)}")
+    say(f"{incident.id}: {incident.severity}, {state}: {printable(incident.title)}")
+    say(f"  opened {incident.opened}, began {incident.began}, owner {printable(incident.owner)}")
     lines: list[tuple[str, str]] = []
     broken: list[str] = []
     runs = runs_of(incident, archive)
@@ -160,7 +166,7 @@ def _show(arguments: argparse.Namespace) -> int:
         lines.append((entry.at, f"{entry.kind} by {entry.author}: {says}"))
     lines += [(run.record.started, _run_line(run)) for run in runs if run.record is not None]
     for at, line in sorted(lines, key=lambda line: line[0]):
-        _say(f"  {at}  {printable(line)}")
+        say(f"  {at}  {printable(line)}")
     for place in [*(noted.place for noted in incident.notes), *(run.place for run in runs)]:
         try:
             if verify_run(place, archive, keys) is None:
@@ -168,11 +174,17 @@ def _show(arguments: argparse.Namespace) -> int:
         except NotTrusted as error:
             broken.append(str(error))
     for line in broken:
-        _say(f"  BROKEN  {printable(line)}")
+        say(f"  BROKEN  {printable(line)}")
     whole = len(incident.notes) + len(runs) - len(broken)
-    _say(f"  {counted(whole, 'record is', 'records are')} what was sealed")
-    _say(f"  {archive / incident.page}")
+    say(f"  {counted(whole, 'record is', 'records are')} what was sealed")
+    say(f"  {archive / incident.page}")
     return 1 if broken else 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from runbook.cli.post_mortem import report
+
+    return report(arguments)
 
 
 def _run_line(run: "Kept") -> str:
@@ -197,7 +209,8 @@ def redactor_of(targets: Iterable[str]) -> "Redactor":
     return Redactor(secrets, allow=allowed)
 
 
-def _redactor(incident: "Incident") -> "Redactor":
+def redactor_for(incident: "Incident") -> "Redactor":
+    """Return what scrubs the secrets of an incident's targets, and of those that its runs name."""
     from runbook.evidence.incidents import runs_of
 
     runs = [run.record.target for run in runs_of(incident) if run.record is not None]
@@ -224,7 +237,7 @@ def moment(text: str) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _page(incident: "Incident") -> Path:
+def bring_up_to_date(incident: "Incident") -> Path:
     """Bring the archive's pages up to date; what was written is not lost for their sake."""
     from runbook.evidence.archive import archive_folder
     from runbook.evidence.index import rebuild_index
@@ -233,21 +246,23 @@ def _page(incident: "Incident") -> Path:
     try:
         rebuild_index(archive)
     except (OSError, RunbookError) as error:
-        _tell(f"the archive's pages were not brought up to date: {getattr(error, 'strerror', None) or error}")
+        tell(f"the archive's pages were not brought up to date: {getattr(error, 'strerror', None) or error}")
     return archive / incident.page
 
 
-def _who() -> str:
+def who() -> str:
+    """Return the user who gives the command, as the system knows it."""
     from runbook.plans.place import whoami
 
     return whoami()
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Write a line of what the command is for."""
     sys.stdout.write(text + "\n")
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
     """Say what a program that takes the output does not want to read."""
     with suppress(OSError):
         sys.stderr.write(f"{text}\n")

@@ -59,7 +59,7 @@ def build_parser() -> Parser:
 
         add_evidence_commands(evidence)
 
-    incident = commands.add_parser("incident", help="the runs and notes of one story: open, note, close, list, show")
+    incident = commands.add_parser("incident", help="the runs and notes of one story: open, note, close, report, …")
     if sys.argv[1:2] == ["incident"]:
         from runbook.cli.incident import add_commands as add_incident_commands
 
