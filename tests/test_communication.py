@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -468,6 +469,8 @@ def test_an_end_that_was_not_told_is_a_warning_and_one_that_was_is_well() -> Non
 
 def test_a_message_that_was_sent_by_hand_counts(operator: Any, incident: Any) -> None:
     one = operator()
+    by_hand = one.known(incident, updated="2024-01-01 14:45").frame
+    assert (communication.due(one.known(incident).frame).kind, communication.due(by_hand).kind) == ("alert", "update")
     assert one.told(incident).status is WARNING
     now = datetime.now(UTC)
     assert one.told(incident, updated=f"{now:%Y-%m-%d %H:%M}").status is OK
@@ -532,7 +535,12 @@ def test_alert_then_updates_then_the_end_each_when_it_is_due(operator: Any, inci
     assert texts == ["🚨 INCIDENT ALERT", "🔄 INCIDENT UPDATE 1", "🔄 INCIDENT UPDATE 2", "✅ INCIDENT RESOLVED"]
     assert "its end was told" in one.told(incident).message
     again = one.propose(closed)
-    assert not again.plans and "INCIDENT RESOLVED of" in again.reason and "was posted already" in again.reason
+    assert (
+        not again.plans
+        and not again.findings
+        and "INCIDENT RESOLVED of" in again.reason
+        and "was posted already" in again.reason
+    )
 
 
 def test_no_second_alert_is_planned(operator: Any, incident: Any) -> None:
@@ -666,6 +674,25 @@ def test_a_webhook_whose_name_is_not_known_has_surely_not_got_it(
     assert done.plans[0].state is PlanState.FAILED and "not delivered: webhook.invalid" in outcome(done).message
 
 
+def test_what_was_given_up_before_it_was_sent_is_never_sent_later(
+    operator: Any, incident: Any, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved, looked_up = threading.Event(), socket.getaddrinfo
+
+    def slowly(*arguments: Any, **more: Any) -> Any:
+        resolved.wait(20)
+        return looked_up(*arguments, **more)
+
+    monkeypatch.setenv("RB_WEBHOOK", f"http://localhost:{hook.port}{SECRET_PATH}")
+    one = operator()
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    done = one.post(incident)
+    resolved.set()
+    assert done.plans[0].state is PlanState.FAILED and "no answer within 0.6 s" in outcome(done).message
+    time.sleep(0.3)
+    assert not hook.bodies
+
+
 def test_a_server_that_never_accepts_has_surely_not_got_it(
     operator: Any, incident: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -739,6 +766,19 @@ def test_an_address_that_is_none_plans_nothing_and_is_not_repeated(
     monkeypatch.setenv("RB_WEBHOOK", value)
     planned = operator().propose(incident)
     assert not planned.plans and planned.reason == "what env:RB_WEBHOOK holds is no address of HTTP"
+
+
+@pytest.mark.parametrize(
+    ("reference", "address"),
+    [
+        ("env:HOOK_URL", '"$HOOK_URL"'),
+        ("file:/run/secrets/the hook", "\"$(cat '/run/secrets/the hook')\""),
+        ("file:~/.config/hook", '"$(cat ~/.config/hook)"'),
+        ("keyring:runbook/hook url", "\"$(keyring get runbook 'hook url')\""),
+    ],
+)
+def test_by_hand_the_address_is_taken_from_where_it_is_kept(reference: str, address: str) -> None:
+    assert webhook.by_hand(reference, "{}") == f"curl --json '{{}}' {address}"
 
 
 def test_an_address_that_is_not_set_is_said_by_its_reference(

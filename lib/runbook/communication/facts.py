@@ -12,7 +12,6 @@ from runbook.communication.severities import every
 from runbook.evidence.incidents import Incident, find, runs_of
 from runbook.evidence.records import Kept
 from runbook.model import Asking, CouldNotFindOut, Findings, RunbookError, Status, UsageError
-from runbook.model.plan import PlanState
 from runbook.target import Target
 
 UPDATES = "communication.updates"
@@ -23,6 +22,7 @@ SAID = (
 )  # fmt: skip
 MOMENTS = ("started", "ended", "updated")
 FOUND_KEPT = 3
+HELPED = "helped"
 # What is told of the telling itself belongs into no message.
 _OWN = ("communication.", "plan.", "plans.")
 
@@ -156,9 +156,9 @@ def _of_runs(runs: Iterable[Kept]) -> Iterator[Fact]:
             of_target.replace(check, [finding for finding in record.findings if finding.check == check])
             seen_in[record.target, check] = record.run_id
         for plan in record.plans:
-            if plan.state is PlanState.VERIFIED and plan.plan.change != CHANGE:
-                answer = f"; it {plan.helped.answer}" if plan.helped else ""
-                helped = Fact("resolution", f"{plan.summary} ({plan.state}{answer})", f"{plan.id} in {record.run_id}")
+            if plan.plan.change != CHANGE and plan.helped is not None and plan.helped.answer == HELPED:
+                told = f"{plan.summary} ({plan.state}; it {HELPED})"
+                helped = Fact("resolution", told, f"{plan.id} in {record.run_id}")
     bad = [
         (finding, target)
         for target, findings in last.items()

@@ -67,7 +67,7 @@ def due(frame: "pd.DataFrame | None", seen: Iterable[Finding] = (), kind: str = 
     Raises `UsageError` for another kind.
     """
     facts = _facts(frame)
-    kind = kind or ("resolved" if facts.get("ended") else "update" if facts.get("told") else "alert")
+    kind = kind or ("resolved" if facts.get("ended") else "update" if facts.keys() & {"told", "updated"} else "alert")
     if kind not in _KINDS:
         raise UsageError(f"there is no message {printable(kind)!r}; there are: {', '.join(_KINDS)}")
     return _KINDS[kind](frame, seen)

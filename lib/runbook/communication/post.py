@@ -9,7 +9,7 @@ from runbook.communication.messages import TITLES
 from runbook.communication.payloads import payload
 from runbook.communication.sent import ACT, CHANGE
 from runbook.communication.webhook import by_hand, deliver, place, tls
-from runbook.model import Act, Asking, Change, ChangeFailed, DoesNotApply, Draft, NotPlanned, Step
+from runbook.model import Act, Asking, Change, ChangeFailed, DoesNotApply, Draft, Step
 
 
 def observe(asking: Asking, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def observe(asking: Asking, message: Mapping[str, Any]) -> dict[str, Any]:
 def draft(facts: Mapping[str, Any], message: Mapping[str, Any]) -> Draft:
     """Write out the posting of one message, exactly as it will be sent.
 
-    Raises `DoesNotApply` where there is nothing to tell, `NotPlanned` for what is told once and was told.
+    Raises `DoesNotApply` where there is nothing to tell, and for what is told once and was told.
     """
     kind, incident = message["kind"], message["facts"].get("incident", "")
     if not message["text"]:
@@ -48,7 +48,7 @@ def draft(facts: Mapping[str, Any], message: Mapping[str, Any]) -> Draft:
         )
     before = [name for name in facts["messages"].split(", ") if name in TITLES]
     if "resolved" in before or (kind == "alert" and before):
-        raise NotPlanned(
+        raise DoesNotApply(
             f"{TITLES[before[-1]]} of {incident} was posted already: copy the text where it is needed twice"
         )
     body = json.dumps(payload(facts["form"], message), ensure_ascii=False)

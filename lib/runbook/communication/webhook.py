@@ -3,6 +3,7 @@
 import re
 import shlex
 import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -62,7 +63,8 @@ def by_hand(reference: str, body: str) -> str:
     if scheme == "env":
         address = f'"${where}"'
     elif scheme == "file":
-        address = f'"$(cat {shlex.quote(where)})"'
+        home, path = ("~/", where[2:]) if where.startswith("~/") else ("", where)  # in quotes ~ is no home
+        address = f'"$(cat {home}{shlex.quote(path)})"'
     else:
         address = f'"$(keyring get {" ".join(map(shlex.quote, where.split("/", 1)))})"'
     return f"curl --json {shlex.quote(body)} {address}"
@@ -112,6 +114,28 @@ def _judged(answer: _Answer, at: Place, tried: str) -> str:
     raise ChangeFailed(f"not delivered: {at.host} answered {answer.status}{word}{tried}; {COPY}")
 
 
+class _Gate:
+    """Knows whether anything of a request went out; once closed, nothing goes out any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begun = self._closed = False
+
+    def trace(self, event: str, _: Mapping[str, Any]) -> None:
+        """Take what the client tells; raises where it would begin to send after the gate was closed."""
+        if event.endswith("send_request_headers.started"):
+            with self._lock:
+                if self._closed:
+                    raise httpx.RequestError("given up before it was sent")
+                self._begun = True
+
+    def close(self) -> bool:
+        """Close it and tell whether anything went out."""
+        with self._lock:
+            self._closed = True
+            return self._begun
+
+
 @dataclass(frozen=True)
 class _Sending:
     at: Place
@@ -122,20 +146,15 @@ class _Sending:
 
     def attempt(self) -> _Answer:
         """Post once, the whole within so many seconds."""
-        begun: list[str] = []
-
-        def trace(event: str, _: Mapping[str, Any]) -> None:
-            if event.endswith("send_request_headers.started"):
-                begun.append(event)
-
+        gate = _Gate()
         try:
-            return Pending(lambda: self._post(trace)).result(self.seconds)
+            return Pending(lambda: self._post(gate.trace)).result(self.seconds)
         except DeadlinePassed:
             why = f"no answer within {self.seconds:g} s"
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
             # The client's words may repeat the address.
             why = _reason(error, self.seconds)
-        if not begun:
+        if not gate.close():
             raise ChangeFailed(f"not delivered: {self.at.host}: {why}; {COPY}")
         raise CouldNotFindOut(
             f"{self.at.host} took the connection, then: {why}. "
