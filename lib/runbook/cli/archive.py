@@ -11,6 +11,7 @@ from runbook.evidence.archive import archive_folder, find_run
 from runbook.evidence.incidents import entry_of
 from runbook.evidence.records import Kept, all_kept, kept
 from runbook.model import Findings, RunFailed, UsageError
+from runbook.model.incident import is_incident_id
 from runbook.model.layout import is_entry_id
 from runbook.model.text import printable
 
@@ -81,15 +82,41 @@ def show_run(arguments: argparse.Namespace) -> int:
 
 
 def show_difference(arguments: argparse.Namespace) -> int:
-    """Show what changed from one run to another; both must be what was sealed."""
+    """Show what changed from one run to another, or from the first run of an incident to its last, for each notebook
+    and target; all must be what was sealed.
+    """
+    archive = _archive()
+    if is_incident_id(arguments.before) and not arguments.after:
+        return _show_course(arguments.before, archive)
+    if not arguments.after:
+        raise UsageError("two runs are compared; for an incident its id alone is enough")
+    _show_pair(kept(find_run(archive, arguments.before)), kept(find_run(archive, arguments.after)), archive)
+    return 0
+
+
+def _show_course(incident: str, archive: Path) -> int:
+    from runbook.evidence.incidents import load, runs_of
+
+    runs: dict[tuple[str, str], list[Kept]] = {}
+    for run in runs_of(load(incident, archive), archive):
+        if run.record is not None:
+            runs.setdefault((run.record.notebook, run.record.target), []).append(run)
+    pairs = [of_one for of_one in runs.values() if len(of_one) > 1]
+    for of_one in pairs:
+        _show_pair(of_one[0], of_one[-1], archive)
+    if not pairs:
+        _say("no notebook was run twice on the same target: there is nothing to compare")
+    return 0
+
+
+def _show_pair(first: Kept, last: Kept, archive: Path) -> None:
     from runbook.evidence.difference import changed_facts, changed_findings
     from runbook.evidence.keys import trusted_keys
     from runbook.evidence.verify import verify_run
 
-    archive, keys = _archive(), trusted_keys([])
+    keys = trusted_keys([])
     pair = []
-    for name in (arguments.before, arguments.after):
-        run = kept(find_run(archive, name))
+    for run in (first, last):
         facts = verify_run(run.place, archive, keys)
         if facts is None or run.record is None:
             raise RunFailed(f"{run.place.run_id} is {run.state}: there is nothing to compare")
@@ -99,7 +126,6 @@ def show_difference(arguments: argparse.Namespace) -> int:
     lines = [*changed_findings(before, after), *changed_facts(facts_before, facts_after)]
     for line in lines or ["nothing else differs"]:
         _say(f"  {printable(line)}")
-    return 0
 
 
 def add(arguments: argparse.Namespace) -> int:

@@ -32,9 +32,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     verify.add_argument("--key", action="append", default=[], metavar="FILE", help="a public key to trust (PEM)")
     verify.add_argument("--head", action="append", default=[], metavar="LINE", help="a head that was published")
 
-    diff = commands.add_parser("diff", help="what changed from one run to another")
-    diff.add_argument("before", metavar="RUN")
-    diff.add_argument("after", metavar="RUN")
+    diff = commands.add_parser("diff", help="what changed from one run to another, or in the course of an incident")
+    diff.add_argument("before", metavar="RUN|INCIDENT")
+    diff.add_argument("after", nargs="?", default="", metavar="RUN")
 
     commands.add_parser("head", help="one line for each chain, to be published in a ticket or a tag")
     commands.add_parser("index", help="make the page of all runs anew, and say where it is")

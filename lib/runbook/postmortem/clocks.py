@@ -34,7 +34,7 @@ class Clocks:
             for name, offset in one.clock_offsets.items():
                 # Two targets may name the same server alike: it is the same where its identity is.
                 identity = ", ".join(one.identity.get(name, {}).values())
-                seen.setdefault((one.host, f"{name} of {one.target} ({identity})"), []).append(offset)
+                seen.setdefault((one.host, f"{name} of {one.target}\n{identity}"), []).append(offset)
         count = Counter(clock for _, clock in seen)
         if not count:
             return cls(unknown=sorted(hosts) if len(hosts) > 1 else [])
@@ -54,7 +54,7 @@ class Clocks:
                             known[third] = ahead[host] + median(more)
                             waiting.append(third)
         unknown = sorted(host for host in hosts if host not in ahead)
-        return cls(reference, ahead, unknown)
+        return cls(f"the {reference.splitlines()[0]}", ahead, unknown)
 
     def corrected(self, at: datetime, host: str) -> datetime:
         """Return a time that a machine told, by the reference's clock."""

@@ -90,7 +90,7 @@ def _noted(story: Story, cited: Cited) -> Iterator[Event]:
 
 
 def _run(story: Story, cited: Cited) -> Iterator[Event]:
-    at = started(story, cited)
+    at = looked(story, cited)
     if cited.standing == "pruned" or cited.record is None:
         yield Event(at, "run", cited.why, cited, status="", name=cited.run_id[21:-7])
         return
@@ -100,7 +100,8 @@ def _run(story: Story, cited: Cited) -> Iterator[Event]:
     says += f" (and {len(bad) - 1} more)" if len(bad) > 1 and not record.error else ""
     says = f"after its change: {says}" if carried_out(cited) else says
     who = record.operator + (", by hand" if record.mode == "interactive" else "")
-    moved = _moved(at, record.started) if record.started and cited.standing == "sealed" else 0.0
+    told_at = record.ended if carried_out(cited) else record.started
+    moved = _moved(at, told_at) if told_at and cited.standing == "sealed" else 0.0
     told = {"who": who, "target": record.target, "status": record.status, "moved": moved, "name": record.notebook}
     yield Event(at, "run", says, cited, **told)  # type: ignore[arg-type]
 

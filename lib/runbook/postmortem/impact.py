@@ -120,6 +120,8 @@ def _logged(story: Story) -> Iterator[Measure]:
         # A row tells its first and last request only: where it begins earlier, not all of it belongs here.
         most_of = "at most " if count and frame["first"].min() < f"{story.began:%Y-%m-%d %H:%M:%S}" else ""
         says = f"{most_of}{counted(count, 'request')} answered 5xx{of}{share}, on {target}{where}"
+        silent = any(c.check == "api.liveness" and c.target == target for c in courses(story))
+        says += "; while it did not answer it logged nothing, so that more were hit" if silent else ""
         yield Measure("requests hit, as logged", says, float(count), "requests", cited)
 
 
@@ -140,15 +142,13 @@ def _not_well(story: Story) -> Iterator[Measure]:
         first, again = course.first_bad, course.well_again
         assert first is not None
         name = f"{course.check}: {course.object}"
+        last = [point for point in course.points if point.finding.bad][-1]
+        says = f"{course.worst}, first seen at {_clock(first.at)}, last at {_clock(last.at)}; "
         if again is None:
-            says = f"{course.worst} from {_clock(first.at)}; no run found it well again"
-            yield Measure(name, says, cited=first.cited)
+            yield Measure(name, says + "no run found it well again", cited=first.cited)
         else:
             span = (again.at - first.at).total_seconds()
-            says = (
-                f"{course.worst} from {_clock(first.at)}, well again by {_clock(again.at)}: at most {length(span)} seen"
-            )
-            yield Measure(name, says, span, "s", again.cited)
+            yield Measure(name, says + f"well again by {_clock(again.at)}", span, "s", again.cited)
 
 
 def errors_by_minute(story: Story) -> "dict[str, tuple[pd.Series[float], Cited]]":
