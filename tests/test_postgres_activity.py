@@ -18,7 +18,9 @@ from runbook.model.plan import PlanState
 from runbook.plans.token import token_of
 from runbook.postgres import BlockingTree, Connections, idle_sessions
 from runbook.session import Run
+from runbook_sandbox import servers
 
+NEWER = [folder for folder in servers.all_postgres() if servers.version(folder) >= (16,)]
 OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
 
 
@@ -429,6 +431,21 @@ def test_the_last_slot_that_is_reserved_is_enough_and_without_any_that_is_said(
         assert told.status is UNKNOWN and "has no connection slot left for role runbook" in told.message
         told = only(opened(role="postgres").ask(postgres.connections).findings)
         assert told.status is CRITICAL and told.object == "batch-import", "as a superuser, by a slot that is reserved"
+
+
+@pytest.mark.skipif(not NEWER, reason="roles with reserved slots are there from PostgreSQL 16 on")
+def test_a_role_with_reserved_slots_answers_when_all_others_are_taken(profile: Callable[..., str]) -> None:
+    with cluster(NEWER[0], max_connections=12, reserved_connections=3) as newer:
+        newer.execute(
+            "CREATE ROLE app LOGIN", "CREATE ROLE runbook LOGIN IN ROLE pg_monitor, pg_use_reserved_connections"
+        )
+        with sessions(newer, 6, "batch-import"):
+            text = f'[postgres]\ndsn = "{newer.dsn("runbook")}"\napplication_dsn = "{newer.dsn("app")}"\n'
+            run = open_run("t", target=profile(text), needs=["postgres", "application database"])
+            assert only(run.ask(postgres.reachable).findings).status is CRITICAL
+            told = only(run.ask(postgres.connections).findings)
+            assert told.status is CRITICAL and told.message.startswith("holds 6 of 6 usable slots")
+            run.close()
 
 
 # --- the notebooks

@@ -93,7 +93,7 @@ def check(frame: pd.DataFrame, *, mean_ms: float = 20, calls: float = 100, busy:
     slow = ended[(ended["mean_ms"] >= mean_ms) & ((ended["calls"] >= calls) | (ended["busy"] >= busy))]
     findings = [
         Finding(
-            object=f"pid {row['pid']}",
+            object=f"pid {row['pid']:.0f}",
             status=Status.WARNING,
             message=f"its statement has been running for {row['running']:.0f} s: {shortened(row['query'])}",
             value=float(row["running"]),
