@@ -464,7 +464,10 @@ def test_an_incident_of_which_nobody_was_told_is_a_warning() -> None:
 def test_an_end_that_was_not_told_is_a_warning_and_one_that_was_is_well() -> None:
     found = judged("P1", ("started", 90), ("update", 60), ("ended", 50))
     assert found.status is WARNING and found.next == "send INCIDENT RESOLVED"
+    # Told in the same minute as it ended: that it ended was not told by it.
+    assert judged("P1", ("started", 90), ("update", 0), ("ended", 0)).next == "send INCIDENT RESOLVED"
     assert judged("P1", ("started", 90), ("update", 60), ("ended", 50), ("resolved", 49)).status is OK
+    assert judged("P1", ("started", 90), ("ended", 10), ("told", 9)).status is OK
 
 
 def test_a_message_that_was_sent_by_hand_counts(operator: Any, incident: Any) -> None:
@@ -932,6 +935,16 @@ def test_no_more_than_three_findings_are_told_the_worst_first(operator: Any, inc
     kept_run(archive, incident, 2, [finding("host.disk", "/other", CRITICAL, "full")], target="another")
     told = [line for line in operator().text("alert", incident).splitlines() if line.startswith("Found: ")]
     assert len(told) == 3 and [line.split()[1] for line in told] == ["CRITICAL", "CRITICAL", "WARNING"]
+
+
+def test_when_all_is_well_it_is_told_what_users_see(operator: Any) -> None:
+    alive, served = (
+        finding("api.liveness", "service", OK, "alive"),
+        finding("api.user_request", "/x", OK, "answered 200"),
+    )
+    assert "Now: well: /x: answered 200" in operator().text("update", seen=[alive, served], severity="P1")
+    down = finding("api.liveness", "service", CRITICAL, "refuses connections")
+    assert "Now: service: refuses connections" in operator().text("update", seen=[served, down], severity="P1")
 
 
 def test_what_is_seen_now_is_not_told_twice(operator: Any, incident: Any, archive: Path) -> None:

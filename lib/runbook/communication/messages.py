@@ -101,8 +101,11 @@ def quiet(text: str) -> str:
 
 
 def _now(seen: Iterable[Finding]) -> str:
-    """Return the worst of what was seen in this run, in one line."""
-    judged = sorted((f for f in seen if f.check.startswith("api.") and f.counts), key=lambda f: f.status.severity)
+    """Return the worst of what was seen in this run, in one line; of what is alike, what users see."""
+    judged = sorted(
+        (finding for finding in seen if finding.check.startswith("api.") and finding.counts),
+        key=lambda finding: (finding.status.severity, finding.check != "api.user_request"),
+    )
     if not judged:
         return ""
     worst = judged[0]

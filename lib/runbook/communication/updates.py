@@ -57,7 +57,8 @@ def check(
     told, over = _last(rows, {"alert", "update", "resolved", "told"}), _last(rows, {"ended"})
     if any(row["what"] == "resolved" for row in rows):
         return [_finding(Status.OK, f"its end was told at {shown(told or now)}")]
-    if over is not None and (told is None or told < over):
+    by_hand = _last(rows, {"told"})
+    if over is not None and (by_hand is None or by_hand < over):
         return [_finding(Status.WARNING, f"it ended at {shown(over)}, and that was not told", "send INCIDENT RESOLVED")]
     if told is None:
         since = _last(rows, {"started"})
