@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from runbook.model import Status
 from runbook.model.layout import DATA_FOLDER
 from runbook.model.units import counted
-from runbook.postmortem.course import courses
+from runbook.postmortem.course import Course, Point, courses
 from runbook.postmortem.events import changes_begun, started
 from runbook.postmortem.story import Cited, Story
 
@@ -88,17 +88,23 @@ def _probed(story: Story) -> Iterator[Measure]:
         tried.setdefault(cited.record.target, []).append((started(story, cited), cited, len(failed), len(frame)))
     for course in courses(story):
         # Where nothing answered at all, no run could even try.
-        if course.check == "api.liveness" and course.worst is Status.CRITICAL:
-            first = course.first_bad
-            assert first is not None
-            says = f"100% at {_clock(first.at)}: {first.finding.message}"
-            yield Measure("worst error share", says, 100.0, "%", first.cited)
+        silent = _silent(course)
+        if silent is not None:
+            says = f"100% at {_clock(silent.at)}: {silent.finding.message}"
+            yield Measure("worst error share", says, 100.0, "%", silent.cited)
             tried.pop(course.target, None)
     for target, rows in tried.items():
         at, cited, failed_count, asked = max(rows, key=lambda row: row[2] / max(1, row[3]))
         share = 100 * failed_count / max(1, asked)
         says = f"{share:.0f}% at {_clock(at)}: {failed_count} of {asked} requests that the run itself sent to {target}"
         yield Measure("worst error share", says, share, "%", cited)
+
+
+def _silent(course: Course) -> Point | None:
+    """Return when the service was first found not to answer at all; None where it always did."""
+    if course.check != "api.liveness":
+        return None
+    return next((p for p in course.points if p.status is Status.CRITICAL and p.finding.value is None), None)
 
 
 def _logged(story: Story) -> Iterator[Measure]:
@@ -120,7 +126,7 @@ def _logged(story: Story) -> Iterator[Measure]:
         # A row tells its first and last request only: where it begins earlier, not all of it belongs here.
         most_of = "at most " if count and frame["first"].min() < f"{story.began:%Y-%m-%d %H:%M:%S}" else ""
         says = f"{most_of}{counted(count, 'request')} answered 5xx{of}{share}, on {target}{where}"
-        silent = any(c.check == "api.liveness" and c.target == target for c in courses(story))
+        silent = any(c.target == target and _silent(c) is not None for c in courses(story))
         says += "; while it did not answer it logged nothing, so that more were hit" if silent else ""
         yield Measure("requests hit, as logged", says, float(count), "requests", cited)
 

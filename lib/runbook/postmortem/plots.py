@@ -1,6 +1,7 @@
 """What was not well, when; the key figures before, during and after; each with the changes marked."""
 
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from runbook.model import Status
@@ -27,6 +28,7 @@ class _OnTime(Plot):
     def __init__(self, story: Story | None) -> None:
         self._story = story
 
+    @cached_property
     def span(self) -> tuple[datetime, datetime]:
         """Return the time that is shown: the incident, and some of what came before and after."""
         story = self._story
@@ -43,7 +45,7 @@ class _OnTime(Plot):
 
         story = self._story
         assert story is not None
-        first, last = self.span()
+        first, last = self.span
         axes.set_xlim(_days(first), _days(last))
         axes.axvspan(_days(story.began), _days(story.ended or last), color="#f3e3e1", zorder=0, linewidth=0)
         changes = changes_begun(story)
@@ -66,13 +68,13 @@ class _OnTime(Plot):
         named = [
             f"{n}: {_short(summary, 60)}" for n, (_, summary) in enumerate(changes_begun(self._story)[:8], start=1)
         ]
-        first, last = (f"{at:%Y-%m-%d}" for at in self.span())
+        first, last = (f"{at:%Y-%m-%d}" for at in self.span)
         days = first if first == last else f"{first} to {last}"
         return "; ".join([f"time on {days} (UTC); shaded: the incident", *(f"change {one}" for one in named)])
 
     def clamped(self, at: datetime) -> float:
         """Return a time within what is shown, as matplotlib counts: what came earlier or later stands at the edge."""
-        first, last = self.span()
+        first, last = self.span
         return _days(min(max(at, first), last))
 
 
@@ -108,12 +110,12 @@ class StatusCourse(_OnTime):
         return figure
 
     def _row(self, axes: "Axes", row: int, course: Course) -> None:
-        for before, after in zip(course.points, course.points[1:], strict=False):
-            ends = [self.clamped(before.at), self.clamped(after.at)]
-            axes.plot(ends, [row, row], color=COLOURS[before.status], linewidth=2.5, alpha=0.5, zorder=2)
-        for point in course.points:
-            at = self.clamped(point.at)
-            axes.scatter([at], [row], marker=_MARKERS[point.status], color=COLOURS[point.status], s=42, zorder=3)
+        times = [self.clamped(point.at) for point in course.points]
+        for status in dict.fromkeys(point.status for point in course.points):
+            of_it = [place for place, point in enumerate(course.points) if point.status is status]
+            begins, ends = [times[p] for p in of_it], [times[min(p + 1, len(times) - 1)] for p in of_it]
+            axes.hlines([row] * len(of_it), begins, ends, color=COLOURS[status], linewidth=2.5, alpha=0.5, zorder=2)
+            axes.scatter(begins, [row] * len(of_it), marker=_MARKERS[status], color=COLOURS[status], s=42, zorder=3)
 
 
 def _causes(story: Story | None) -> list[Course]:
@@ -155,14 +157,16 @@ class KeyFigures(_OnTime):
         # Where there was no answer there is no value: the line is broken there, and a mark stands at the bottom.
         values = [float("nan") if point.value is None else point.value for point in course.points]
         axes.plot(times, values, color="#7a7a7a", linewidth=1, zorder=2)
-        for at, point in zip(times, course.points, strict=True):
-            told: Any = {"marker": _MARKERS[point.status], "color": COLOURS[point.status], "s": 42, "zorder": 3}
-            if point.value is not None:
-                axes.scatter([at], [point.value], **told)
-                continue
-            bottom = axes.get_xaxis_transform()
-            axes.scatter([at], [0.08], transform=bottom, **told)
-            axes.text(at, 0.14, " no value", transform=bottom, fontsize=7, ha="center", va="bottom", color="#5e5e5e")
+        bottom = axes.get_xaxis_transform()
+        for status in dict.fromkeys(point.status for point in course.points):
+            told: Any = {"marker": _MARKERS[status], "color": COLOURS[status], "s": 42, "zorder": 3}
+            of_it = [(at, p.value) for at, p in zip(times, course.points, strict=True) if p.status is status]
+            known = [(at, value) for at, value in of_it if value is not None]
+            silent = [at for at, value in of_it if value is None]
+            axes.scatter([at for at, _ in known], [value for _, value in known], **told)
+            axes.scatter(silent, [0.08] * len(silent), transform=bottom, **told)
+            for at in silent[:3]:
+                axes.text(at, 0.14, "no value", transform=bottom, fontsize=7, ha="center", va="bottom", color="#5e5e5e")
         limits = [p.finding.threshold for p in course.points if isinstance(p.finding.threshold, int | float)]
         if limits:
             axes.axhline(min(limits), color="black", linewidth=0.8, linestyle=":")
@@ -175,7 +179,7 @@ class KeyFigures(_OnTime):
         axes.set_title(_short(f"{course.check}: {course.object} ({course.target})", 90), fontsize=9, loc="left", pad=9)
 
     def _shown(self, series: Any) -> Any:
-        first, last = self.span()
+        first, last = self.span
         return series[(series.index >= first - timedelta(minutes=1)) & (series.index <= last)]
 
     def _errors(self, axes: "Axes", target: str, series: Any) -> None:

@@ -24,6 +24,7 @@ from runbook.postmortem.clocks import Clocks
 Standing = Literal["sealed", "broken", "not sealed", "pruned"]
 # How long before it began, and after it ended, runs of the same notebooks are taken to compare with.
 AROUND = timedelta(hours=24)
+NOTEBOOK = "post-mortem"
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ def story(incident: str, *, archive: Path | None = None, keys: Mapping[str, Any]
     found = find(incident, archive)
     places = list(_near(found, archive))
     seals = {place.run_id: _sealed(place) for place in places}
-    cited = [_cited(place, archive, keys) for place in places if _belongs(place, found.id, seals[place.run_id])]
+    own = [place for place in places if _belongs(place, found.id, seals[place.run_id]) and not _tells_of_it(place)]
+    cited = [_cited(place, archive, keys) for place in own]
     cited += [_cited(place, archive, keys, around=True) for place in _around(found, cited, places)]
     cited.sort(key=lambda one: (one.run_id[4:20], one.run_id))
     return Story(found, archive, cited, Clocks.of([c.facts for c in cited if c.facts is not None]), _gaps(seals))
@@ -177,6 +179,12 @@ def _belongs(place: RunPlace, incident: str, sealed: Mapping[str, Any]) -> bool:
         return f'"incident": "{incident}"'.encode() in (place.folder / RECORD_FILE).read_bytes()
     except OSError:
         return False
+
+
+def _tells_of_it(place: RunPlace) -> bool:
+    """Tell whether a record was made of the story, like this one, and is no part of it."""
+    entry = entry_of(place.folder) if is_entry_id(place.run_id) else None
+    return place.run_id[21:-7] == NOTEBOOK or (entry is not None and entry.kind == "report")
 
 
 def _cited(place: RunPlace, archive: Path, keys: Mapping[str, Any], *, around: bool = False) -> Cited:
