@@ -5,10 +5,14 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from runbook.evidence.archive import archive_folder, find_run
+from runbook.evidence.incidents import entry_of
 from runbook.evidence.records import Kept, all_kept, kept
 from runbook.model import Findings, RunFailed, UsageError
+from runbook.model.incident import is_incident_id
+from runbook.model.layout import is_entry_id
 from runbook.model.text import printable
 
 
@@ -19,7 +23,10 @@ def show_list(arguments: argparse.Namespace) -> int:
     for run in shown:
         record = run.record
         told = [run.place.run_id, run.state]
-        if record is not None:
+        entry = entry_of(run.place.folder) if is_entry_id(run.place.run_id) else None
+        if entry is not None:
+            told += [entry.incident, entry.kind, entry.at, entry.title or entry.text]
+        elif record is not None:
             told += [record.status, record.target, record.started, record.mode, record.incident]
         _say("  ".join(printable(part) for part in told if part))
     if len(found) > len(shown):
@@ -44,6 +51,9 @@ def show_run(arguments: argparse.Namespace) -> int:
 
     archive = _archive()
     run = kept(find_run(archive, arguments.run))
+    if is_entry_id(run.place.run_id) and (entry := entry_of(run.place.folder)) is not None:
+        _say(f"{run.place.run_id}: {entry.kind} of incident {entry.incident}, by {printable(entry.author)}, {entry.at}")
+        _say(f"  {printable(entry.title or entry.text)}")
     if run.record is None:
         raise RunFailed(f"{run.place.run_id} is {run.state}: its record is not there")
     record = run.record
@@ -72,15 +82,41 @@ def show_run(arguments: argparse.Namespace) -> int:
 
 
 def show_difference(arguments: argparse.Namespace) -> int:
-    """Show what changed from one run to another; both must be what was sealed."""
+    """Show what changed from one run to another, or from the first run of an incident to its last, for each notebook
+    and target; all must be what was sealed.
+    """
+    archive = _archive()
+    if is_incident_id(arguments.before) and not arguments.after:
+        return _show_course(arguments.before, archive)
+    if not arguments.after:
+        raise UsageError("two runs are compared; for an incident its id alone is enough")
+    _show_pair(kept(find_run(archive, arguments.before)), kept(find_run(archive, arguments.after)), archive)
+    return 0
+
+
+def _show_course(incident: str, archive: Path) -> int:
+    from runbook.evidence.incidents import load, runs_of
+
+    runs: dict[tuple[str, str], list[Kept]] = {}
+    for run in runs_of(load(incident, archive), archive):
+        if run.record is not None:
+            runs.setdefault((run.record.notebook, run.record.target), []).append(run)
+    pairs = [of_one for of_one in runs.values() if len(of_one) > 1]
+    for of_one in pairs:
+        _show_pair(of_one[0], of_one[-1], archive)
+    if not pairs:
+        _say("no notebook was run twice on the same target: there is nothing to compare")
+    return 0
+
+
+def _show_pair(first: Kept, last: Kept, archive: Path) -> None:
     from runbook.evidence.difference import changed_facts, changed_findings
     from runbook.evidence.keys import trusted_keys
     from runbook.evidence.verify import verify_run
 
-    archive, keys = _archive(), trusted_keys([])
+    keys = trusted_keys([])
     pair = []
-    for name in (arguments.before, arguments.after):
-        run = kept(find_run(archive, name))
+    for run in (first, last):
         facts = verify_run(run.place, archive, keys)
         if facts is None or run.record is None:
             raise RunFailed(f"{run.place.run_id} is {run.state}: there is nothing to compare")
@@ -90,7 +126,6 @@ def show_difference(arguments: argparse.Namespace) -> int:
     lines = [*changed_findings(before, after), *changed_facts(facts_before, facts_after)]
     for line in lines or ["nothing else differs"]:
         _say(f"  {printable(line)}")
-    return 0
 
 
 def add(arguments: argparse.Namespace) -> int:
@@ -104,12 +139,29 @@ def add(arguments: argparse.Namespace) -> int:
     name = arguments.target or target_of(document)
     if not name:
         raise UsageError(f"{path} does not say which target it was run on; name it with --target")
-    record = add_notebook(path, document, load_target(name), archive_folder())
+    incident, remark = _incident_of(document, arguments)
+    record = add_notebook(path, document, load_target(name), archive_folder(), incident=incident, remark=remark)
     rebuild_index(archive_folder())
     _say(f"{record.run_id}: {record.notebook} on {record.target}, {record.status}, told as interactive")
     _lines(record.remarks)
     _say(f"  {record.evidence}")
     return 0
+
+
+def _incident_of(document: dict[str, Any], arguments: argparse.Namespace) -> tuple[str, str]:
+    """Return the incident that a notebook belongs to, and what is to be said of that."""
+    from runbook.evidence.incidents import to_attach
+    from runbook.runner.adding import parameter_of
+
+    if arguments.incident:
+        return to_attach(arguments.incident, after_close=arguments.after_close).id, ""
+    named = parameter_of(document, "incident")
+    if not named:
+        return "", ""
+    try:
+        return to_attach(named, after_close=arguments.after_close).id, ""
+    except UsageError as why:
+        return "", f"it names an incident, {named}, and belongs to none: {why}"
 
 
 def prune(arguments: argparse.Namespace) -> int:

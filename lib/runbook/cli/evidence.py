@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runbook.evidence.archive import ARCHIVE_FILE, archive_folder, find_run, read_archive_id
 from runbook.model import RunFailed, UsageError
+from runbook.model.layout import is_entry_id
 from runbook.model.units import counted
 
 
@@ -31,9 +32,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     verify.add_argument("--key", action="append", default=[], metavar="FILE", help="a public key to trust (PEM)")
     verify.add_argument("--head", action="append", default=[], metavar="LINE", help="a head that was published")
 
-    diff = commands.add_parser("diff", help="what changed from one run to another")
-    diff.add_argument("before", metavar="RUN")
-    diff.add_argument("after", metavar="RUN")
+    diff = commands.add_parser("diff", help="what changed from one run to another, or in the course of an incident")
+    diff.add_argument("before", metavar="RUN|INCIDENT")
+    diff.add_argument("after", nargs="?", default="", metavar="RUN")
 
     commands.add_parser("head", help="one line for each chain, to be published in a ticket or a tag")
     commands.add_parser("index", help="make the page of all runs anew, and say where it is")
@@ -42,6 +43,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     add = commands.add_parser("add", help="archive a notebook that was run by hand, told as interactive")
     add.add_argument("file", metavar="FILE.ipynb")
     add.add_argument("--target", default="", metavar="T", help="whose secrets are scrubbed (else as the notebook says)")
+    told = 'the incident that it belongs to: its id, or "open" (else as the notebook says)'
+    add.add_argument("--incident", default="", metavar="I", help=told)
+    add.add_argument("--after-close", action="store_true", help="also where that incident is closed already")
 
     prune = commands.add_parser("prune", help="remove the files of old runs; their seals stay")
     prune.add_argument("--older-than", type=int, required=True, metavar="DAYS")
@@ -97,8 +101,11 @@ def _verify(arguments: argparse.Namespace) -> int:
     for run_id in verified.interrupted:
         _say(f"interrupted: {run_id} was ended before it was sealed; what it holds proves nothing")
     chains = verified.heads()
-    count, ended = len(verified.runs), len(verified.interrupted)
+    ended = len(verified.interrupted)
+    noted = sum(map(is_entry_id, verified.runs))
+    count = len(verified.runs) - noted
     told = [f"{counted(count, 'run is', 'runs are')} what was sealed, in {counted(len(chains), 'unbroken chain')}"]
+    told += [f"so {counted(noted, 'entry of an incident is', 'entries of incidents are')}"] if noted else []
     told += [f"{counted(ended, 'was', 'were')} interrupted"] if ended else []
     told += [f"of {len(verified.pruned)} only the seal is left, as was decided"] if verified.pruned else []
     _say("; ".join(told))

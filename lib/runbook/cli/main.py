@@ -35,7 +35,9 @@ def build_parser() -> Parser:
     run.add_argument("notebooks", nargs="*", metavar="NAME")
     run.add_argument("--target", action="append", metavar="T", help="a profile's name; more than once for more targets")
     run.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
-    run.add_argument("--incident", default="", metavar="I", help="the incident that the run belongs to")
+    told = 'the incident that the run belongs to: its id, or "open" for the one that is open'
+    run.add_argument("--incident", default="", metavar="I", help=told)
+    run.add_argument("--after-close", action="store_true", help="also where that incident is closed already")
     run.add_argument("--confirm", default="", metavar="TOKEN", help="carry out the plan that this token confirms")
     run.add_argument("--deadline", type=seconds, metavar="S", help="bound for each run, in seconds")
     run.add_argument("--cell-deadline", type=seconds, metavar="S", help="bound for each cell, in seconds (120)")
@@ -56,6 +58,12 @@ def build_parser() -> Parser:
         from runbook.cli.evidence import add_commands as add_evidence_commands
 
         add_evidence_commands(evidence)
+
+    incident = commands.add_parser("incident", help="the runs and notes of one story: open, note, close, report, …")
+    if sys.argv[1:2] == ["incident"]:
+        from runbook.cli.incident import add_commands as add_incident_commands
+
+        add_incident_commands(incident)
 
     plans = commands.add_parser("plans", help="changes that were planned: list, show, close")
     if sys.argv[1:2] == ["plans"]:
@@ -136,6 +144,10 @@ def _dispatch() -> int:
         from runbook.cli import evidence
 
         return evidence.run(arguments)
+    if arguments.command == "incident":
+        from runbook.cli import incident
+
+        return incident.run(arguments)
     if arguments.command == "plans":
         from runbook.cli import plans
 

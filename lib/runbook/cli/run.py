@@ -277,11 +277,17 @@ def _values(notebook: Notebook, arguments: argparse.Namespace) -> dict[str, Any]
         raise UsageError("the target is chosen by --target, so that its secrets are known before anything is written")
     if "confirm" in values:
         raise UsageError("a plan is confirmed by --confirm TOKEN, which is checked before anything starts")
-    if arguments.incident:
-        if "incident" not in declared(notebook):
-            raise UsageError(f"notebook {notebook.name} has no parameter incident")
-        values["incident"] = arguments.incident
-    return values
+    named = arguments.incident or values.get("incident", "")
+    if not named:
+        return values
+    if "incident" not in declared(notebook):
+        raise UsageError(f"notebook {notebook.name} has no parameter incident")
+    if values.get("incident", named) != named:
+        raise UsageError(f"the run is to belong to two incidents, {named} and {values['incident']}")
+    from runbook.evidence.incidents import to_attach
+
+    after_close = arguments.after_close or notebook.metadata.about_incident
+    return values | {"incident": to_attach(named, after_close=after_close).id}
 
 
 def _confirmed(token: str, notebooks: Sequence[Notebook], targets: Sequence[str]) -> str:

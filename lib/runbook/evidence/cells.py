@@ -217,3 +217,8 @@ def _base64(content: bytes) -> str:
 def _text(value: Any) -> str:
     """Return the lines of a notebook's multi-line string as one text."""
     return "".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def prose_of(text: str) -> Markup:
+    """Return a Markdown text that a person wrote as HTML with nothing in it that runs or loads."""
+    return _prose(text, {}, Room())

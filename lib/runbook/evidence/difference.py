@@ -38,6 +38,7 @@ def changed_facts(before: Predicate, after: Predicate) -> Iterator[str]:
     """Yield a line for each fact that differs: the notebook, the collection, the target's identity, the versions."""
     pairs: list[tuple[str, Any, Any]] = [
         ("target", before.target, after.target),
+        ("incident", before.incident or "none", after.incident or "none"),
         ("host", before.host, after.host),
         ("notebook's digest", before.notebook.sha256[:12], after.notebook.sha256[:12]),
         ("collection's commit", _commit(before), _commit(after)),

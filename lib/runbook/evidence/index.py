@@ -11,19 +11,22 @@ from pathlib import Path
 
 import msgspec
 
-from runbook.evidence.archive import INDEX_FILE, NotTrusted, write_whole
+from runbook.evidence.archive import INDEX_FILE, NotTrusted, RunPlace, write_whole
+from runbook.evidence.incident_page import IncidentPage, incident_page
+from runbook.evidence.incidents import Noted, entry_of, incidents_of, page_of
 from runbook.evidence.page import part, policy, style_class, template
 from runbook.evidence.report import shown_status
 from runbook.evidence.seal import SEAL_FILE
 from runbook.evidence.statement import digest
 from runbook.model import Finding, Findings, RunbookError
-from runbook.model.layout import RECORD_FILE, REPORT_FILE, is_run_id, run_folder
+from runbook.model.incident import IncidentEntry, is_incident_id
+from runbook.model.layout import RECORD_FILE, REPORT_FILE, is_entry_id, is_run_id, run_folder
 from runbook.model.protocol import RunRecord
 
 CACHE_FILE = "index.json"
 LOCK_FILE = ".index.lock"
 # Bump it when what is kept of a run changes: all runs are then read again.
-CACHE_SCHEMA = 2
+CACHE_SCHEMA = 3
 _MADE_ANEW = "the runs themselves are what was sealed, and `runbook evidence index` makes it anew from them"
 PRUNED = "PRUNED"
 LINE_SHOWN = 200
@@ -38,7 +41,10 @@ class IndexBusy(RunbookError):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the index keeps of one run: what its row shows, and ``stamp``, by which a change is noticed."""
+    """What the index keeps of one run: what its row shows, and ``stamp``, by which a change is noticed.
+
+    Of an incident's entry, which lies among the runs, it keeps what that says (``noted``).
+    """
 
     stamp: list[int]
     run_id: str
@@ -53,6 +59,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     worst: str = ""
     bad: int = 0
     report: bool = False
+    noted: IncidentEntry | None = None
 
     @property
     def href(self) -> str:
@@ -72,11 +79,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class _Cache(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What is kept of each run; ``page`` is the digest of the page that was made of it, ``digest`` that of all this."""
+    """What is kept of each run; ``page`` is the digest of the page that was made of it, ``digest`` that of all this.
+
+    ``incidents`` holds for each incident the digest of what its page was made of, and that of the page.
+    """
 
     schema: int
     runs: dict[str, Entry]
     page: str
+    incidents: dict[str, tuple[str, str]] = {}
     digest: str = ""
 
     def sealed(self) -> bytes:
@@ -117,11 +128,13 @@ def rebuild_index(archive: Path) -> Path:
     with _only_one(archive):
         cache = archive / CACHE_FILE
         known = _read_cache(cache)
-        entries, strange = _survey(archive, known)
+        entries, strange = _survey(archive, known.runs)
         index = archive / INDEX_FILE
-        page = _page(list(entries.values()), strange)
-        told = _Cache(schema=CACHE_SCHEMA, runs=entries, page=digest(page)).sealed()
-        if entries != known or not cache.exists() or cache.read_bytes() != told:
+        incidents = _incidents(archive, entries)
+        pages = _write_incident_pages(archive, incidents, known.incidents)
+        page = _page([entry for entry in entries.values() if entry.noted is None], strange, incidents)
+        told = _Cache(schema=CACHE_SCHEMA, runs=entries, page=digest(page), incidents=pages).sealed()
+        if entries != known.runs or not cache.exists() or cache.read_bytes() != told:
             write_whole(cache, told)
         write_whole(index, page)
         return index
@@ -145,9 +158,49 @@ def check_index(archive: Path) -> None:
         raise NotTrusted(f"{CACHE_FILE} is not as it was written; {_MADE_ANEW}")
     if digest(page) != told.page:
         raise NotTrusted(f"{INDEX_FILE} is not as it was written; {_MADE_ANEW}")
+    for incident, (_, sha) in told.incidents.items():
+        try:
+            same = digest((archive / page_of(incident)).read_bytes()) == sha
+        except OSError as error:
+            raise NotTrusted(f"{page_of(incident)} is not there; {_MADE_ANEW}") from error
+        if not same:
+            raise NotTrusted(f"{page_of(incident)} is not as it was written; {_MADE_ANEW}")
 
 
-def _page(entries: list[Entry], strange: list[tuple[str, str]]) -> bytes:
+def _incidents(archive: Path, entries: dict[str, Entry]) -> list[IncidentPage]:
+    """Return each incident with its runs, the newest incident first and each one's oldest run first."""
+    noted = [Noted(e.noted, RunPlace(e.run_id, run_folder(archive, e.run_id))) for e in entries.values() if e.noted]
+    found = {incident.id: IncidentPage(incident, []) for incident in incidents_of(noted)}
+    for entry in sorted(entries.values(), key=lambda entry: (entry.run_id[4:20], entry.run_id)):
+        if entry.noted is None and entry.incident in found:
+            found[entry.incident].runs.append(entry)
+    return list(found.values())
+
+
+def _write_incident_pages(
+    archive: Path, incidents: list[IncidentPage], known: dict[str, tuple[str, str]]
+) -> dict[str, tuple[str, str]]:
+    """Write the pages that are not there, or were made of something else; return what each was made of, and is."""
+    pages = {}
+    for told in incidents:
+        path = archive / page_of(told.incident.id)
+        of = digest(msgspec.json.encode([[noted.entry for noted in told.incident.notes], told.runs]))
+        was = known.get(told.incident.id)
+        try:
+            same = was is not None and was[0] == of and digest(path.read_bytes()) == was[1]
+        except OSError:
+            same = False
+        if not same:
+            page = incident_page(told)
+            path.parent.mkdir(exist_ok=True, mode=0o700)
+            write_whole(path, page)
+            was = (of, digest(page))
+        assert was is not None
+        pages[told.incident.id] = was
+    return pages
+
+
+def _page(entries: list[Entry], strange: list[tuple[str, str]], incidents: list[IncidentPage]) -> bytes:
     newest = sorted(entries, key=lambda entry: (entry.run_id[4:20], entry.run_id), reverse=True)
     style, script = part("common.css") + part("index.css"), part("index.js")
     lines = _lines(newest)
@@ -157,6 +210,8 @@ def _page(entries: list[Entry], strange: list[tuple[str, str]]) -> bytes:
         lines=lines[:LINES_SHOWN],
         more_lines=max(0, len(lines) - LINES_SHOWN),
         strange=strange,
+        stories=incidents,
+        pages={told.incident.id: page_of(told.incident.id) for told in incidents},
         statuses=sorted({entry.status for entry in newest}),
         targets=sorted({entry.target for entry in newest if entry.target}),
         notebooks=sorted({entry.notebook for entry in newest if entry.notebook}),
@@ -257,7 +312,16 @@ def _entry(folder: Path, known: Entry | None) -> Entry:
         worst=_short(_worst(record, wrong)),
         bad=sum(not finding.explained_by for finding in wrong),
         report=report,
+        noted=_noted(folder),
     )
+
+
+def _noted(folder: Path) -> IncidentEntry | None:
+    """Return what an incident's entry says; None for a run, and for what was never sealed or is damaged."""
+    if not is_entry_id(folder.name) or not _is_there(f"{folder}/{SEAL_FILE}"):
+        return None
+    entry = entry_of(folder)
+    return entry if entry is not None and is_incident_id(entry.incident) else None
 
 
 def _worst(record: RunRecord, wrong: list[Finding]) -> str:
@@ -277,14 +341,15 @@ def _is_there(path: str) -> bool:
         return False
 
 
-def _read_cache(path: Path) -> dict[str, Entry]:
+def _read_cache(path: Path) -> _Cache:
     """Return what is known of runs; nothing where the file is not there, damaged, or of another version."""
+    nothing = _Cache(schema=CACHE_SCHEMA, runs={}, page="")
     try:
         cache = msgspec.json.decode(path.read_bytes(), type=_Cache)
     except (OSError, ValueError, RecursionError):
-        return {}
+        return nothing
     sound = all(entry.run_id == name and is_run_id(name) for name, entry in cache.runs.items())
-    return cache.runs if cache.schema == CACHE_SCHEMA and sound else {}
+    return cache if cache.schema == CACHE_SCHEMA and sound else nothing
 
 
 @contextmanager

@@ -22,6 +22,7 @@ SIGNS = {
     "FAILED": "✖",
     "DID NOT END": "…",
     "PRUNED": "∅",
+    "NOTED": "✎",
 }
 
 

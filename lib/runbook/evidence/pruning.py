@@ -9,7 +9,7 @@ import msgspec
 from runbook.evidence.seal import SEAL_FILE
 from runbook.evidence.verify import Verified
 from runbook.model import UsageError
-from runbook.model.layout import DATA_FOLDER, run_folder
+from runbook.model.layout import DATA_FOLDER, is_entry_id, run_folder
 
 
 class PruningPlan(msgspec.Struct, frozen=True):
@@ -23,10 +23,12 @@ class PruningPlan(msgspec.Struct, frozen=True):
 def plan_pruning(archive: Path, verified: Verified, days: int, now: datetime) -> PruningPlan:
     """Return what pruning everything older than some days would remove; raises `UsageError` where that is nothing.
 
-    Runs that were interrupted have no seal that could stay, and are left alone.
+    Runs that were interrupted have no seal that could stay, and are left alone; so are the entries of incidents, which
+    are the story itself and take no room.
     """
     before = f"{now - timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}"
-    old = [run_id for run_id, run in verified.runs.items() if not run.pruned and run.facts.ended < before]
+    kept = {run_id for run_id, run in verified.runs.items() if run.pruned or is_entry_id(run_id)}
+    old = [run_id for run_id, run in verified.runs.items() if run_id not in kept and run.facts.ended < before]
     if not old:
         raise UsageError(f"no sealed run is older than {days} days: there is nothing to prune")
     size = sum(path.stat().st_size for run_id in old for path in _files(run_folder(archive, run_id)))

@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 
 from runbook.evidence.cells import Cell, cells_of
+from runbook.evidence.incidents import page_of
 from runbook.evidence.page import counted, part, policy, style_class, template
 from runbook.model import Finding, Findings, RunbookError
+from runbook.model.incident import is_incident_id
 from runbook.model.layout import DATA_FOLDER, NOTEBOOK_FILE, RECORD_FILE
 from runbook.model.plan_text import journal_lines, plan_lines
 from runbook.model.protocol import RunRecord
@@ -42,6 +44,7 @@ class ReportExporter:
             groups=_groups(record.findings),
             counts=counted(_counted_as(finding) for finding in record.findings),
             facts=_facts(record),
+            incident=f"../../../{page_of(record.incident)}" if is_incident_id(record.incident) else "",
             cells=_not_empty(cells_of(notebook)),
             missing=missing,
             data=_data_files(folder / DATA_FOLDER),

@@ -9,6 +9,8 @@ NOTEBOOK_FILE = "notebook.ipynb"
 RECORD_FILE = "run.json"
 REPORT_FILE = "report.html"
 DATA_FOLDER = "data"
+# An entry of an incident lies among the runs, under this name instead of a notebook's.
+ENTRY_NAME, ENTRY_FILE = "incident", "incident.json"
 
 ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 _RUN_ID = re.compile(r"run_[0-9]{8}T[0-9]{6}Z_[a-z0-9-]{1,80}_[a-z2-9]{6}")
@@ -24,6 +26,11 @@ def new_run_id(notebook: str, at: datetime) -> str:
 def is_run_id(text: str) -> bool:
     """Tell whether a text is the id of a run."""
     return _RUN_ID.fullmatch(text) is not None
+
+
+def is_entry_id(run_id: str) -> bool:
+    """Tell whether the id is that of an incident's entry: one that has the form of a run's and that name in it."""
+    return run_id[21:-7] == ENTRY_NAME
 
 
 def run_folder(archive: Path, run_id: str) -> Path:

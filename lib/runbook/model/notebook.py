@@ -12,7 +12,8 @@ class NotebookMetadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     ``severity``: the worst incident it serves (P0 to P3), or "routine". ``symptoms``: words by which it is found.
     ``alerts``: alert names that lead to it. ``schedule``: how often it runs by itself, or None. ``changes``: "none", or
-    "plans" where it can plan changes. ``seconds``: how long it typically takes.
+    "plans" where it can plan changes. ``seconds``: how long it typically takes. ``about_incident``: it tells of an
+    incident, and so is run for one that is closed as well.
     """
 
     title: str
@@ -22,6 +23,7 @@ class NotebookMetadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     schedule: Literal["daily", "weekly", "monthly"] | None
     changes: Literal["none", "plans"]
     seconds: int
+    about_incident: bool = False
 
 
 def read_metadata(name: str, metadata: dict[str, object]) -> NotebookMetadata:

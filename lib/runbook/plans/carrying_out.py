@@ -65,7 +65,7 @@ def carry_out(token: str, change: Change, hands: Hands) -> CarriedOut:
     if plan.change != change.name:
         raise Refused(f"this token is of plan {plan.id}, which is a {plan.change}, not a {change.name}")
     try:
-        with lock.lock(plan.target, plan.id) as left:
+        with lock.lock(plan.target if change.of_target else f"{plan.target}-{change.name}", plan.id) as left:
             # Under the lock once more: another one may have carried it out meanwhile.
             admitted(token, hands.notebook, hands.target)
             return _Work(plan, change, hands).carry_out(left)
@@ -161,7 +161,7 @@ class _Work:
                 ) from error
             result, told = self._do(step.act, step.arguments)
             self._note("outcome", step=number, result=result, told=told)
-            self._done.told.append(f"step {number} ({step.shown}): {result}{': ' + told if told else ''}")
+            self._done.told.append(f"step {number} ({_brief(step.shown)}): {result}{': ' + told if told else ''}")
             if result != "done":
                 return PlanState.FAILED if result == "failed" else PlanState.UNKNOWN
         return None
@@ -247,6 +247,11 @@ def _entry(hands: Hands, event: Any, **facts: Any) -> Entry:
         run_id=hands.run_id,
         **facts,
     )
+
+
+def _brief(shown: str) -> str:
+    """Return a step as it is named in a sentence; the journal holds the whole of it."""
+    return shown if len(shown) <= 200 else f"{shown[:60]}…"
 
 
 def _shown(value: Any) -> str:

@@ -33,7 +33,12 @@ def read_notebook(path: Path) -> dict[str, Any]:
 
 
 def target_of(document: dict[str, Any]) -> str:
-    """Return the target that a notebook's parameters name; the last cell that sets it counts. "" where none does."""
+    """Return the target that a notebook's parameters name; "" where none does."""
+    return parameter_of(document, "target")
+
+
+def parameter_of(document: dict[str, Any], name: str) -> str:
+    """Return the text that a notebook's parameters give a name; the last cell that sets it counts. "" for none."""
     named = ""
     for cell in document["cells"]:
         tags = cell.get("metadata", {}).get("tags", [])
@@ -46,13 +51,15 @@ def target_of(document: dict[str, Any]) -> str:
         for line in lines:
             names = [line.target] if isinstance(line, ast.AnnAssign) else getattr(line, "targets", [])
             value = getattr(line, "value", None)
-            if any(isinstance(name, ast.Name) and name.id == "target" for name in names):
+            if any(isinstance(other, ast.Name) and other.id == name for other in names):
                 named = value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else named
     return named
 
 
-def add_notebook(path: Path, document: dict[str, Any], target: Target, archive: Path) -> RunRecord:
-    """Archive a notebook as it was run by hand, scrubbed and sealed; return its record.
+def add_notebook(
+    path: Path, document: dict[str, Any], target: Target, archive: Path, *, incident: str = "", remark: str = ""
+) -> RunRecord:
+    """Archive a notebook as it was run by hand, scrubbed and sealed; return its record. It belongs to ``incident``.
 
     Its findings are those in its outputs; its remarks say what was run out of order, not at all, or changed after it
     was run. Raises `RunFailed` where the archive cannot be written.
@@ -88,7 +95,8 @@ def add_notebook(path: Path, document: dict[str, Any], target: Target, archive: 
         ended=utc(now),
         operator=operator(),
         mode="interactive",
-        remarks=list(remarks(document, messages, redactor)),
+        incident=incident,
+        remarks=[*remarks(document, messages, redactor), *filter(None, [remark])],
     )
     folder.create(record)
     scrubbed = redact_notebook(document, redactor)

@@ -1,0 +1,59 @@
+"""Did each change help? By what was found before it and after it, as its plan compared them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from runbook.model import Status
+from runbook.model.protocol import PlanRecord
+from runbook.postmortem.story import Cited, Story
+
+# How each answer reads as a status: of a change that is over, not of the target now.
+JUDGED = {
+    "helped": Status.OK,
+    "made no difference": Status.OK,
+    "did not help": Status.WARNING,
+    "made it worse": Status.CRITICAL,
+    "could not be found out": Status.UNKNOWN,
+}
+
+
+@dataclass(frozen=True)
+class Made:
+    """One plan: what it was, whether and when it was carried out, and what that did."""
+
+    plan: PlanRecord
+    cited: Cited
+    begun: datetime | None
+    answer: str
+    status: Status
+
+    @property
+    def before(self) -> list[str]:
+        """Return what was not well before it."""
+        return [
+            f"{f.check}: {f.object}: {f.status}: {f.message}" for f in self.plan.before if f.bad and not f.explained_by
+        ]
+
+    @property
+    def after(self) -> list[str]:
+        """Return what was not well after it."""
+        return list(self.plan.helped.left) if self.plan.helped is not None else []
+
+
+def changes(story: Story) -> list[Made]:
+    """Return every plan of the incident in the order of time, those that were never carried out as well."""
+    made = []
+    for plan, cited in story.plans():
+        intents = [entry for entry in plan.journal if entry.event == "intent"]
+        begun = story.time_of(intents[0].at, intents[0].host or plan.plan.host) if intents else None
+        if begun is None:
+            refused = [entry.told for entry in plan.journal if entry.event == "refused"]
+            answer = f"it was not carried out: {refused[-1]}" if refused else "it was not carried out"
+            made.append(Made(plan, cited, None, answer, Status.SKIPPED))
+        elif plan.helped is None:
+            made.append(
+                Made(plan, cited, begun, f"it is {plan.state}: whether it helped was not asked", Status.UNKNOWN)
+            )
+        else:
+            made.append(Made(plan, cited, begun, f"it {plan.helped.answer}", JUDGED[plan.helped.answer]))
+    return made
