@@ -711,12 +711,14 @@ def test_a_plan_whose_steps_hold_a_secret_is_not_stored(there: There, propose: A
 def test_when_the_engine_is_gone_after_a_failure_the_inverse_is_told_as_not_to_be_planned(
     there: There, propose: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuses(asking: Any, arguments: Any) -> str:
+    def starts_and_loses_it(asking: Any, arguments: Any) -> str:
+        told = docker.restart.acts["start"].do(asking, arguments)
         monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-        raise ChangeFailed("refused")
+        return told
 
     there.api.kill()
-    change = replace(docker.restart, acts={**docker.restart.acts, "start": Act(refuses)})
+    acts = {**docker.restart.acts, "start": Act(starts_and_loses_it)}
+    change = replace(docker.restart, acts=acts, patience=0.1)
     planned = propose(change)
     done = planned.run.apply(planned.shown, planned.token)
     monkeypatch.undo()
@@ -740,6 +742,7 @@ def test_what_was_told_in_lines_is_shown_in_lines(there: There, propose: Any) ->
     def tells(asking: Any, arguments: Any) -> str:
         return "Sort\n  -> Seq Scan\x1b[2J"
 
+    there.api.kill()
     planned = propose(replace(docker.restart, acts={**docker.restart.acts, "start": Act(tells)}, patience=0.1))
     done = planned.run.apply(planned.shown, planned.token)._repr_mimebundle_()
     assert "\n      -> Seq Scan" in done["text/plain"] and "\x1b" not in done["text/plain"]
