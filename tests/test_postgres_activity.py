@@ -545,6 +545,8 @@ def test_database_issues_names_the_root_of_a_chain_first_and_its_token_ends_it(
         (plan,) = run.plans
         assert plan.summary.startswith(f"end the session pid {pid} (etl-nightly, app@postgres")
         assert "only ending it helps" in run.not_planned["postgres.cancel"]
+        again = {check.question: check.arguments for check in plan.plan.checks}
+        assert again["postgres.slow_queries_now"] == {"seconds": 0.5}, "what was slow by it is asked anew as well"
         _, document = run_json(*asked, "--confirm", plan.token)
         (done,) = document.runs[0].plans
         assert done.state is PlanState.VERIFIED and done.helped is not None and done.helped.answer == "helped", done

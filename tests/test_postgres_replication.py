@@ -477,6 +477,15 @@ def test_the_notebook_names_a_replica_whose_receiver_died(
     assert status == 2 and "its receiver is gone" in bad["standby third"] and "holds" in bad["slot for_third"]
 
 
+def test_a_standby_that_answers_is_there_although_its_folder_is_not_ours_to_read(
+    primary: Cluster, following: Cluster, place: Path, planned: Callable[..., Any]
+) -> None:
+    _, shown = planned(described(primary, place, port=following.port))
+    assert f"a standby of this cluster on port {following.port}, which answers" in reason(shown) and not shown.findings
+    _, shown = planned(described(primary, place, port=primary.port))
+    assert f"port {primary.port} is taken" in reason(shown), "the primary itself is no standby"
+
+
 def test_a_paused_replay_is_told(primary: Cluster, following: Cluster, ask: Callable[..., Any]) -> None:
     wait_for(lambda: caught_up(primary))
     following.execute("SELECT pg_wal_replay_pause()")
