@@ -6,9 +6,9 @@ from typing import Any
 from runbook.connections import OperatorDatabase, PostgresConnection, read_sql
 from runbook.model import Asking, Change, CouldNotFindOut, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.units import counted
+from runbook.postgres import privileges
 from runbook.postgres.acts import packaged, plain, written
 from runbook.postgres.blocking import PREPARED, probe, trees
-from runbook.postgres.privileges import against_signalling, operator_of
 
 SESSION = read_sql(__package__, "session")
 # The server's own processes: ending one of them is none of a runbook's business.
@@ -27,7 +27,7 @@ def observe(asking: Asking, pid: int) -> dict[str, Any]:
     roots = trees(probe(asking))
     if not pid:
         pid = roots[0].pid if roots else 0
-    frame = connection.rows(SESSION, {"pid": pid, "operator": operator_of(asking)})
+    frame = connection.rows(SESSION, {"pid": pid, "operator": privileges.operator_of(asking)})
     if frame.empty:
         return {"pid": pid, "backend_start": None}
     row = plain(frame)
@@ -47,7 +47,7 @@ def _wanted(facts: Mapping[str, Any], pid: int) -> None:
         raise NotPlanned(f"pid {facts['pid']} is the server's own {facts['backend_type']}, not a client's session")
     if str(facts["application"] or "").startswith("runbook "):
         raise NotPlanned(f"pid {facts['pid']} is a session of the runbook itself")
-    if against := against_signalling([facts]):
+    if against := privileges.against_signalling([facts]):
         raise NotPlanned(f"pid {facts['pid']}: {against}")
 
 
