@@ -705,22 +705,48 @@ def test_a_plan_whose_steps_hold_a_secret_is_not_stored(there: There, propose: A
     planned = propose(replace(docker.restart, draft=telling), even_if_well=True)
     assert not planned.shown.plans and not list(all_plans()) and finding(planned.shown).status is WARNING
     assert "hunter2" not in planned.text() and "the form of a secret" in planned.text()
+    assert finding(planned.shown).next == "", "to run it again would only say so again"
 
 
 def test_when_the_engine_is_gone_after_a_failure_the_inverse_is_told_as_not_to_be_planned(
     there: There, propose: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuses(asking: Any, arguments: Any) -> str:
+    def starts_and_loses_it(asking: Any, arguments: Any) -> str:
+        told = docker.restart.acts["start"].do(asking, arguments)
         monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-        raise ChangeFailed("refused")
+        return told
 
     there.api.kill()
-    change = replace(docker.restart, acts={**docker.restart.acts, "start": Act(refuses)})
+    acts = {**docker.restart.acts, "start": Act(starts_and_loses_it)}
+    change = replace(docker.restart, acts=acts, patience=0.1)
     planned = propose(change)
     done = planned.run.apply(planned.shown, planned.token)
     monkeypatch.undo()
     assert len(done.plans) == 1 and done.plans[0].state is PlanState.FAILED
     assert "what undoes it cannot be planned now" in finding(done).next
+
+
+def test_of_a_plan_whose_first_step_was_refused_there_is_nothing_to_undo(there: There, propose: Any) -> None:
+    def refuses(asking: Any, arguments: Any) -> str:
+        raise ChangeFailed("refused")
+
+    there.api.kill()
+    planned = propose(replace(docker.restart, acts={**docker.restart.acts, "start": Act(refuses)}))
+    assert planned.plan.inverse
+    done = planned.run.apply(planned.shown, planned.token)
+    assert [record.state for record in done.plans] == [PlanState.FAILED]
+    assert "undoes it" not in finding(done).next
+
+
+def test_what_was_told_in_lines_is_shown_in_lines(there: There, propose: Any) -> None:
+    def tells(asking: Any, arguments: Any) -> str:
+        return "Sort\n  -> Seq Scan\x1b[2J"
+
+    there.api.kill()
+    planned = propose(replace(docker.restart, acts={**docker.restart.acts, "start": Act(tells)}, patience=0.1))
+    done = planned.run.apply(planned.shown, planned.token)._repr_mimebundle_()
+    assert "\n      -> Seq Scan" in done["text/plain"] and "\x1b" not in done["text/plain"]
+    assert "    -&gt; Seq Scan" in done["text/html"] and "pre-wrap" in done["text/html"]
 
 
 def test_a_plan_is_frozen_for_half_an_hour(there: There, propose: Any) -> None:

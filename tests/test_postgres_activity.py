@@ -375,11 +375,58 @@ def test_what_the_operator_may_not_end_is_told_in_the_servers_words(
     server: Cluster, opened: Callable[..., Run]
 ) -> None:
     run = opened()
-    with server.connect(application_name="admin") as admin:
-        shown = planned(run, postgres.terminate, pid=admin.info.backend_pid)
-        done = run.apply(shown, token_of(shown.plans[0].plan))
+    with root(server) as first:
+        shown = planned(run, postgres.terminate, pid=first.info.backend_pid)
+        server.execute("REVOKE pg_signal_backend FROM operator")
+        try:
+            done = run.apply(shown, token_of(shown.plans[0].plan))
+        finally:
+            server.execute("GRANT pg_signal_backend TO operator")
         assert done.plans[0].state is PlanState.FAILED
-        assert "PostgreSQL refused: must be a superuser to terminate superuser process" in done.findings[0].message
+        assert "PostgreSQL refused: " in done.findings[0].message
+
+
+@pytest.mark.parametrize("change", [postgres.terminate, postgres.cancel], ids=lambda change: change.name)
+def test_what_the_operator_may_not_end_is_not_planned(change: Any, server: Cluster, opened: Callable[..., Run]) -> None:
+    with server.connect(application_name="admin") as admin:
+        shown = planned(opened(), change, pid=admin.info.backend_pid)
+    assert not shown.plans and "only a superuser may end a session of a superuser (postgres)" in shown.reason
+    assert shown.findings[0].status is WARNING and shown.findings[0].next == "", "the reason is all that helps"
+    with root(server) as first:
+        shown = planned(opened(operator="runbook"), postgres.terminate, pid=first.info.backend_pid)
+        assert not shown.plans and 'GRANT pg_signal_backend TO "runbook"' in shown.reason
+        assert planned(opened(operator="app"), postgres.terminate, pid=first.info.backend_pid).plans, "its own"
+
+
+def test_idle_sessions_that_the_operator_may_not_end_are_not_planned(
+    server: Cluster, opened: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idle_sessions, "SHORTEST", 0.1)
+    asked = {"verify": [], "application": "leaky", "older": 0.2}
+    with sessions(server, 2, "leaky"):
+        time.sleep(0.3)
+        shown = planned(opened(operator="runbook"), postgres.terminate_idle, **asked)
+        assert not shown.plans and 'GRANT pg_signal_backend TO "runbook"' in shown.reason
+        with sessions(server, 1, "leaky", "postgres"):
+            time.sleep(0.3)
+            shown = planned(opened(), postgres.terminate_idle, **asked)
+            assert not shown.plans and "only a superuser may end" in shown.reason
+
+
+def test_an_application_without_a_name_is_named_by_its_role_as_its_connections_are(
+    server: Cluster, opened: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idle_sessions, "SHORTEST", 0.1)
+    run = opened()
+    with sessions(server, 12, "") as nameless, sessions(server, 1, "web") as other:
+        time.sleep(0.8)
+        (found,) = [f for f in run.ask(postgres.connections).findings if f.object.startswith("(role ")]
+        shown = planned(run, postgres.terminate_idle, verify=[], application=found.object, older=0.5)
+        done = run.apply(shown, token_of(shown.plans[0].plan)).plans[0]
+        assert done.state is PlanState.VERIFIED and "ended 12, not_ended 0" in done.told[-1]
+        assert other[0].execute("SELECT 1").fetchone() == (1,)
+        with pytest.raises(psycopg.OperationalError):
+            nameless[0].execute("SELECT 1")
 
 
 def test_without_an_operators_role_the_profile_is_what_is_missing(
@@ -441,6 +488,35 @@ def test_a_role_is_limited_and_unlimited_again_by_the_inverse(server: Cluster, o
                           "FROM pg_roles WHERE rolname = 'app'") == [(-1, 0)]  # fmt: skip
 
 
+def test_limits_that_the_operator_may_not_set_are_not_planned_and_the_grants_told_are_enough(
+    each_postgres: Cluster, profile: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    newer = each_postgres.execute("SELECT current_setting('server_version_num')::int >= 160000") == [(True,)]
+    roles = ("limited", "limiting", "limit_reads", "limit_super")
+    each_postgres.execute(*(f"DROP ROLE IF EXISTS {role}" for role in roles))
+    each_postgres.execute("CREATE ROLE limited LOGIN", "CREATE ROLE limiting LOGIN", "CREATE ROLE limit_reads LOGIN",
+                          "GRANT pg_monitor TO limit_reads", "CREATE ROLE limit_super LOGIN SUPERUSER")  # fmt: skip
+    text = f'[postgres]\ndsn = "{each_postgres.dsn("limit_reads")}"\noperator_dsn = "{each_postgres.dsn("limiting")}"\n'
+    run = open_run("connection-exhaustion", target=profile(text), needs=["postgres"])
+    asked = {"verify": [], "role": "limited", "connections": 7, "idle_minutes": 15}
+    try:
+        shown = planned(run, postgres.role_limits, **asked)
+        assert not shown.plans and "role limiting may not alter role limited" in shown.reason
+        assert 'ALTER ROLE "limiting" CREATEROLE' in shown.reason
+        admin = 'GRANT "limited" TO "limiting" WITH ADMIN TRUE, INHERIT FALSE, SET FALSE'
+        assert (admin in shown.reason) is newer
+        each_postgres.execute(*shown.reason.partition("as a superuser: ")[2].split("; "))
+        shown = planned(run, postgres.role_limits, **asked)
+        done = run.apply(shown, token_of(shown.plans[0].plan)).plans[0]
+        assert done.state is PlanState.VERIFIED, done.told
+        shown = planned(run, postgres.role_limits, **{**asked, "role": "limit_super", "connections": 0})
+        assert not shown.plans and "that is for superusers alone" in shown.reason
+    finally:
+        run.close()
+        each_postgres.execute(*(f"DROP ROLE IF EXISTS {role}" for role in roles))
+
+
 def test_the_last_slot_that_is_reserved_is_enough_and_without_any_that_is_said(
     server: Cluster, opened: Callable[..., Run]
 ) -> None:
@@ -487,6 +563,8 @@ def test_database_issues_names_the_root_of_a_chain_first_and_its_token_ends_it(
         (plan,) = run.plans
         assert plan.summary.startswith(f"end the session pid {pid} (etl-nightly, app@postgres")
         assert "only ending it helps" in run.not_planned["postgres.cancel"]
+        again = {check.question: check.arguments for check in plan.plan.checks}
+        assert again["postgres.slow_queries_now"] == {"seconds": 0.5}, "what was slow by it is asked anew as well"
         _, document = run_json(*asked, "--confirm", plan.token)
         (done,) = document.runs[0].plans
         assert done.state is PlanState.VERIFIED and done.helped is not None and done.helped.answer == "helped", done

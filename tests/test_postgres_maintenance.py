@@ -237,6 +237,23 @@ def test_dead_rows_and_old_statistics_are_judged_by_number_share_and_age(row: di
     assert says in found.message
 
 
+def test_where_autovacuum_is_off_for_a_table_the_statement_that_takes_it_back_is_told(
+    server: Cluster, asking: Callable[..., Run], schema: str
+) -> None:
+    name = f'{schema}."Left Off"'
+    server.execute(
+        f"CREATE TABLE {name} (id int) WITH (autovacuum_enabled = off)",
+        f"INSERT INTO {name} SELECT generate_series(1, 20000)", database="shop",
+    )  # fmt: skip
+    run = asking(server)
+    wait_for(lambda: f"table {name}" in by_object(run.ask(postgres.autovacuum)))
+    found = by_object(run.ask(postgres.autovacuum))[f"table {name}"]
+    assert found.next == f"ALTER TABLE {name} RESET (autovacuum_enabled)"
+    server.execute(found.next, database="shop")
+    there = server.execute(f"SELECT reloptions FROM pg_class WHERE oid = '{name}'::regclass", database="shop")
+    assert there == [(None,)]
+
+
 def test_a_holder_is_blamed_only_where_vacuum_came_in_vain_or_it_is_old() -> None:
     began = {"holder": "a slot", "holder_since": pd.Timestamp("2026-11-25 11:00", tz="UTC"), "dead": 50_000}
     cases = [

@@ -16,7 +16,7 @@ from running import wait_for
 
 from runbook import open_run, postgres
 from runbook.connections import PostgresConnection, read_sql
-from runbook.model import Finding, Status, UsageError
+from runbook.model import Finding, NotPlanned, Status, UsageError
 from runbook.model.layout import run_folder
 from runbook.model.plan import PlanState
 from runbook.plans.token import token_of
@@ -627,6 +627,29 @@ def test_a_statement_is_executed_once_by_a_plan_and_rolled_back(server: Cluster,
     assert "loops=1" in done.told[-1] and "Buffers:" in done.told[-1]
 
 
+def test_a_select_behind_a_comment_is_executed_and_its_plan_is_shown_in_lines(
+    server: Cluster, opened: Callable[..., Run]
+) -> None:
+    server.execute("/*route='/things',db_driver='psycopg'*/ -- as sqlcommenter says\nSELECT count(*) FROM events",
+                   user="app")  # fmt: skip
+    run = opened()
+    number = queryid(server, "/*route%SELECT count(*) FROM events")
+    shown = run.propose(postgres.explain_analyze, statement=number, values="", seconds=5.0, verify=[postgres.reachable])
+    told_ = run.apply(shown, token_of(shown.plans[0].plan))._repr_mimebundle_()
+    lines = [line.strip() for line in told_["text/plain"].splitlines()]
+    assert any(line.startswith(("->  Seq Scan", "->  Index Only Scan")) for line in lines), lines
+    assert any(line.startswith("Execution Time: ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "text", ["/* SELECT */ UPDATE events", "/* open SELECT", "-- SELECT\nDELETE", "selective", "/*a*/ (/*b*/ DELETE"]
+)
+def test_a_comment_makes_no_select_of_what_is_none(text: str) -> None:
+    facts = {"query": text, "parameters": 0, "mean_ms": 1.0}
+    with pytest.raises(NotPlanned, match="is no SELECT"):
+        explain_analyze.draft(facts, statement=1, values="", seconds=5.0)
+
+
 @pytest.mark.parametrize(
     ("statement", "values", "why"),
     [
@@ -707,6 +730,55 @@ def test_the_inverse_of_the_logging_takes_it_back(server: Cluster, opened: Calla
     assert "log_min_duration" not in (server.data / "postgresql.auto.conf").read_text()
 
 
+def test_where_nothing_is_logged_there_is_nothing_to_switch_back(opened: Callable[..., Run]) -> None:
+    for role in ("runbook", "app"):
+        shown = opened(role, operator="postgres").propose(
+            postgres.log_slow_statements, milliseconds=-1, minutes=30, verify=[]
+        )
+        assert not shown.plans and "there is nothing to take back" in shown.reason and not shown.findings
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ('ALTER DATABASE "postgres" {}', "ALTER DATABASE postgres RESET log_min_duration_statement"),
+        ("ALTER ROLE runbook {}", "ALTER ROLE runbook RESET log_min_duration_statement"),
+        (
+            'ALTER ROLE runbook IN DATABASE "postgres" {}',
+            "ALTER ROLE runbook IN DATABASE postgres RESET log_min_duration_statement",
+        ),
+        ("ALTER ROLE ALL {}", "ALTER ROLE ALL RESET log_min_duration_statement"),
+    ],
+)
+def test_no_logging_is_planned_where_a_value_of_its_own_would_hold_it_off(
+    setting: str, words: str, server: Cluster, opened: Callable[..., Run]
+) -> None:
+    server.execute(setting.format("SET log_min_duration_statement = 5000"))
+    try:
+        run = opened(operator="postgres")
+        for milliseconds in (300, -1):
+            shown = run.propose(postgres.log_slow_statements, milliseconds=milliseconds, minutes=30, verify=[])
+            assert not shown.plans and "it would take no effect" in shown.reason and words in shown.reason
+        found = told(run, postgres.slow_statement_logging)
+        assert found.status is OK and "statements of 5000 ms and more are logged here, by ALTER " in found.message
+    finally:
+        server.execute(words)
+    assert (
+        opened(operator="postgres").propose(postgres.log_slow_statements, milliseconds=300, minutes=30, verify=[]).plans
+    ), "what is told to be done first is enough"
+
+
+def test_a_role_with_a_value_of_its_own_is_named_as_out_of_reach(server: Cluster, opened: Callable[..., Run]) -> None:
+    server.execute("ALTER ROLE app SET log_min_duration_statement = 7000")
+    try:
+        shown = opened(operator="postgres").propose(
+            postgres.log_slow_statements, milliseconds=300, minutes=30, verify=[]
+        )
+    finally:
+        server.execute("ALTER ROLE app RESET log_min_duration_statement")
+    assert "ALTER ROLE app RESET log_min_duration_statement" in shown.plans[0].plan.blast_radius[-1]
+
+
 def test_a_role_that_may_not_is_told_the_grants(opened: Callable[..., Run]) -> None:
     shown = opened().propose(postgres.log_slow_statements, milliseconds=300, minutes=30, verify=[])
     assert not shown.plans
@@ -716,7 +788,7 @@ def test_a_role_that_may_not_is_told_the_grants(opened: Callable[..., Run]) -> N
 
 def test_before_15_only_a_superuser_may() -> None:
     facts = {"milliseconds": -1, "by_alter_system": False, "operator": "operator", "may_set": False, "may_reload": True,
-             "version_num": 140000}  # fmt: skip
+             "version_num": 140000, "source": "default", "overrides": None}  # fmt: skip
     with pytest.raises(Exception, match="before 15 only a superuser"):
         postgres.log_slow_statements.draft(facts, milliseconds=300, minutes=30)
 
@@ -725,6 +797,7 @@ def test_before_15_only_a_superuser_may() -> None:
     ("facts", "status", "words"),
     [
         ({"by_alter_system": False}, OK, "as the configuration file says"),
+        ({"source": "database"}, OK, "are logged here, by ALTER DATABASE … SET"),
         ({"by_alter_system": True}, WARNING, "not by a plan that is kept here"),
         ({"by_alter_system": None, "sees_source": False}, UNKNOWN, "GRANT pg_monitor"),
         (
@@ -737,6 +810,8 @@ def test_before_15_only_a_superuser_may() -> None:
 def test_logging_that_was_left_on_is_told_with_whose_it_is(facts: dict[str, Any], status: Status, words: str) -> None:
     since = datetime(2026, 1, 1, 10, tzinfo=UTC)
     times = {"loaded": since, "since": since, "until": since + timedelta(minutes=30), "now": since + timedelta(hours=2)}
-    frame = pd.DataFrame([{"milliseconds": 200, "sees_source": True, "plan": "", **times, **facts}])
+    frame = pd.DataFrame(
+        [{"milliseconds": 200, "sees_source": True, "source": "configuration file", "plan": "", **times, **facts}]
+    )
     found = only(check_logging(frame))
     assert found.status is status and words in found.message

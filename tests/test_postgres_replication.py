@@ -193,7 +193,12 @@ def test_a_standby_is_made_by_its_plan_reads_a_row_just_written_and_is_removed_w
         assert seen.status is OK and seen.object == "standby second" and "streaming" in seen.message
         assert (place / "data").stat().st_mode & 0o077 == 0
 
-        run, shown = planned(text, postgres.standby_removal)
+        _, shown = planned(text)
+        assert "there is one already" in reason(shown) and not shown.findings, "one that is well is no warning"
+        _, shown = planned(text, postgres.standby_removal, wanted=False)
+        assert "its removal is not asked for" in reason(shown) and not shown.findings
+
+        run, shown = planned(text, postgres.standby_removal, wanted=True)
         done = carried_out(run, shown)
         assert done.state is PlanState.VERIFIED, done.told
         assert not slots_of(each_primary)
@@ -231,7 +236,7 @@ def test_a_plan_whose_copy_was_cut_short_is_gone_on_with(
     assert half.state is PlanState.UNKNOWN and slots_of(primary)
     done = run.apply(shown, token).plans[0]
     assert done.state is PlanState.VERIFIED and "step 2: it did not happen" in done.told, done.told
-    assert carried_out(*planned(text, postgres.standby_removal)).state is PlanState.VERIFIED
+    assert carried_out(*planned(text, postgres.standby_removal, wanted=True)).state is PlanState.VERIFIED
 
 
 def test_a_standby_of_a_primary_that_keeps_its_configuration_elsewhere_gets_one(
@@ -255,7 +260,7 @@ def test_a_standby_of_a_primary_that_keeps_its_configuration_elsewhere_gets_one(
     done = carried_out(run, replace(shown, change=replace(postgres.standby, acts=acts)))
     assert done.state is PlanState.VERIFIED, done.told
     assert any("made as well, since the primary keeps them elsewhere: postgresql.conf" in told for told in done.told)
-    assert carried_out(*planned(text, postgres.standby_removal)).state is PlanState.VERIFIED
+    assert carried_out(*planned(text, postgres.standby_removal, wanted=True)).state is PlanState.VERIFIED
 
 
 def test_a_standby_that_a_run_has_made_outlives_it(
@@ -277,6 +282,17 @@ def test_a_standby_that_a_run_has_made_outlives_it(
     assert state.status is OK and "receiver streaming" in state.message
     seen = primary.execute("SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'")
     assert ("second",) in seen, "it still runs"
+    status, document = run_json("read-replica", "--target", target)
+    assert status == 0 and not only(document).plans, "a healthy one is exit 0, and no token lies about that removes it"
+    assert ("postgres.replication", "standby second") in {(f.check, f.object) for f in only(document).findings}
+    status, document = run_json("read-replica", "--target", target, "-p", "remove=True")
+    (plan,) = only(document).plans
+    assert status == 0 and plan.summary.startswith("remove the standby in ")
+    # After it, what is told is how it is then.
+    status, document = run_json("read-replica", "--target", target, "-p", "remove=True", "--confirm", plan.token)
+    after = {(f.check, f.object): f.message for f in only(document).findings}
+    assert status == 0 and ("postgres.replication", "standby second") not in after, after
+    assert "not made" in after["postgres.standby_state", "standby second"]
 
 
 @pytest.mark.parametrize(
@@ -331,9 +347,9 @@ def test_a_standby_of_another_version_than_its_primary_is_not_planned(
 def test_a_cluster_that_is_no_standby_is_never_removed(
     primary: Cluster, place: Path, planned: Callable[..., Any]
 ) -> None:
-    _, shown = planned(described(primary, place, data=str(primary.data)), postgres.standby_removal)
+    _, shown = planned(described(primary, place, data=str(primary.data)), postgres.standby_removal, wanted=True)
     assert "holds a cluster that is no standby, or was promoted: it is not touched" in reason(shown)
-    _, shown = planned(described(primary, place), postgres.standby_removal)
+    _, shown = planned(described(primary, place), postgres.standby_removal, wanted=True)
     assert "there is no standby to remove" in reason(shown)
 
 
@@ -435,6 +451,10 @@ def test_a_replica_whose_receiver_died_is_named_with_bytes_where_the_time_formul
     assert (found.status, found.object) == (CRITICAL, "standby third")
     assert "its receiver is gone: nothing arrives; " in found.message and "MiB behind" in found.message
     assert isinstance(found.value, float) and found.value > 10
+    assert "asked as it would: PostgreSQL at " in found.message
+    assert "refused the log-in of role replicator" in found.message
+    (alone,) = ask(postgres.replication, primary, "watcher", more=standby_of(primary, following))
+    assert (alone.status, alone.object) == (CRITICAL, "standby third"), "its slot is there: it is expected"
 
     found = named(ask(postgres.replication, primary, "watcher", more=more), "standby third")
     assert found.status is CRITICAL and "is expected by the profile and not connected" in found.message
@@ -455,6 +475,15 @@ def test_the_notebook_names_a_replica_whose_receiver_died(
     status, document = run_json("read-replica", "--target", target)
     bad = {finding.object: finding.message for finding in only(document).findings if finding.bad}
     assert status == 2 and "its receiver is gone" in bad["standby third"] and "holds" in bad["slot for_third"]
+
+
+def test_a_standby_that_answers_is_there_although_its_folder_is_not_ours_to_read(
+    primary: Cluster, following: Cluster, place: Path, planned: Callable[..., Any]
+) -> None:
+    _, shown = planned(described(primary, place, port=following.port))
+    assert f"a standby of this cluster on port {following.port}, which answers" in reason(shown) and not shown.findings
+    _, shown = planned(described(primary, place, port=primary.port))
+    assert f"port {primary.port} is taken" in reason(shown), "the primary itself is no standby"
 
 
 def test_a_paused_replay_is_told(primary: Cluster, following: Cluster, ask: Callable[..., Any]) -> None:
@@ -546,10 +575,14 @@ def test_a_slot_that_nobody_uses_is_told_with_the_wal_that_it_holds(slots: Clust
     found = ask(postgres.replication_slots, slots, "nobody")
     left = named(found, "slot test_left")
     assert left.status is WARNING and left.unit == "MiB" and float(left.value) > 10
-    assert "is used by nobody" in left.message and "pg_drop_replication_slot" in left.next
+    assert "is used by nobody" in left.message
     assert not [f for f in found if f.object == "slot test_never_used"], "it holds nothing"
     more = named(ask(postgres.replication_slots, slots, "nobody", warning_mib=1, critical_mib=5), "slot test_left")
     assert more.status is CRITICAL
+    for statement in (left.next, more.next):
+        assert statement.startswith("SELECT pg_drop_replication_slot('test_left')  -- ")
+    slots.execute(left.next)
+    assert not slots.execute("SELECT 1 FROM pg_replication_slots WHERE slot_name = 'test_left'")
 
 
 def test_an_unused_slot_is_told_by_each_version_and_since_when_by_those_that_know(
@@ -578,6 +611,7 @@ def test_a_slot_that_lost_its_wal_is_critical(slots: Cluster, ask: Callable[...,
     slots.execute("CHECKPOINT")
     wait_for(lambda: slots.execute(status) == [("lost",)])
     found = named(ask(postgres.replication_slots, slots, "watcher"), "slot test_lost")
+    assert found.next.startswith("SELECT pg_drop_replication_slot('test_lost')  -- ")
     assert (found.status, found.value) == (CRITICAL, "lost") and "its standby cannot go on" in found.message
 
 

@@ -18,12 +18,18 @@ def plan_lines(record: PlanRecord) -> list[str]:
     ]
     if record.state is PlanState.PLANNED:
         told.append(f"  verified by: {', '.join(check.question for check in plan.checks)}")
-    told += [f"  {line}" for line in record.told]
+    told += [f"  {line}" for entry in record.told for line in _in_lines(entry)]
     if record.helped is not None:
         told.append(f"  did it help? It {record.helped.answer}")
         told += [f"    {line}" for line in record.helped.changed]
         told += [f"    not well: {line}" for line in record.helped.left]
     return told
+
+
+def _in_lines(told: str) -> list[str]:
+    """Return what was told as lines: of several, as a plan of PostgreSQL's has, the indentation tells."""
+    first, *more = told.splitlines() or [""]
+    return [first, *(f"  {line}" for line in more)]
 
 
 def journal_lines(record: PlanRecord) -> list[str]:

@@ -63,6 +63,7 @@ def check(
                     value=round(value, 1),
                     threshold=percent,
                     unit="% of the rows",
+                    next=f"ALTER TABLE {row['table_name']} RESET (autovacuum_enabled)" if row["off_here"] else "",
                 )
             )
     findings = [*_server(server, waiting), *told_tables]

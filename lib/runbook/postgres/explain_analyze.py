@@ -1,6 +1,7 @@
 """Execute a statement once, to see how it is carried out: what is estimated by `explain`, measured."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,8 @@ from runbook.postgres.statements import statements
 
 OPTIONS = "ANALYZE, BUFFERS"
 _MOST_SECONDS = 300
+# What may stand before the first word: room, brackets, and comments, as tools write them that say who asks.
+_BEGINNING = re.compile(r"\A(?:[\s(]+|--[^\n]*|/\*.*?\*/)*", re.DOTALL)
 
 
 def observe(asking: Asking, statement: int, values: str, seconds: float) -> dict[str, Any]:
@@ -77,9 +80,8 @@ def draft(facts: Mapping[str, Any], statement: int, values: str, seconds: float)
 
 def _only_reads(text: str) -> bool:
     """Tell whether a statement is a SELECT by its first word; that it does not write is for the transaction to hold."""
-    words = [line.split("--")[0] for line in text.splitlines()]
-    first = " ".join(words).lstrip("( \t").lower()
-    return first.startswith(("select", "with", "table", "values"))
+    first = _BEGINNING.sub("", text).lower()
+    return re.match(r"(select|with|table|values)\b", first) is not None
 
 
 def _values(values: str) -> list[str | None]:

@@ -7,7 +7,7 @@ from runbook.connections import OperatorDatabase, PostgresConnection, read_sql
 from runbook.model import Asking, Change, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.units import counted
 from runbook.postgres.acts import packaged, written
-from runbook.postgres.privileges import require_all_sessions
+from runbook.postgres.privileges import against_signalling, operator_of, require_all_sessions
 
 SQL = read_sql(__package__, "idle_sessions")
 # Idle for less may be a pause between two requests of somebody.
@@ -16,11 +16,12 @@ SHORTEST = 60.0
 
 def observe(asking: Asking, application: str, older: float) -> dict[str, Any]:
     """Return application, and sessions: of each that has been idle for ``older`` seconds or longer, the longest first,
-    pid, backend_start, session_role, client, idle_seconds.
+    pid, backend_start, session_role, client, idle_seconds, session_is_superuser, operator (its role), operator_may (end
+    it; None: not known). ``(role NAME)`` are those that give no application, as `postgres.connections` names them.
     """
-    values = {"application": application, "seconds": max(older, 0.0)}
+    values = {"application": application, "seconds": max(older, 0.0), "operator": operator_of(asking)}
     frame = require_all_sessions(asking.connection(PostgresConnection).rows(SQL, values)).drop(columns="role")
-    frame = frame[frame["pid"].notna()].astype({"pid": int})
+    frame = frame[frame["pid"].notna()].astype({"pid": int, "operator_may": object})
     return {"application": application, "sessions": frame.to_dict("records")}
 
 
@@ -35,6 +36,8 @@ def draft(facts: Mapping[str, Any], application: str, older: float) -> Draft:
     sessions = facts["sessions"]
     if not sessions:
         raise DoesNotApply(f"no session of {application} has been idle for {older:g} s outside of a transaction")
+    if against := against_signalling(sessions):
+        raise NotPlanned(against)
     arguments = {
         "pids": [session["pid"] for session in sessions],
         "backend_starts": [session["backend_start"] for session in sessions],

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
-from psycopg import conninfo, sql
+from psycopg import sql
 
 from runbook.connections import OperatorDatabase, PostgresConnection, read_sql
 from runbook.model import Asking, Change, DoesNotApply, Draft, Finding, NotPlanned, Question, Status, Step
@@ -14,27 +14,35 @@ from runbook.model.plan import Plan
 from runbook.plans.place import all_plans, journal
 from runbook.postgres.acts import composed, plain
 from runbook.postgres.explanations import EXPLAINED_BY
+from runbook.postgres.privileges import operator_of
 
 SQL = read_sql(__package__, "log_slow_statements")
 SQL_14 = read_sql(__package__, "log_slow_statements_14")
 NAME = "postgres.log_slow_statements"
 SETTING = "log_min_duration_statement"
 OFF = -1
+# Where ALTER SYSTEM takes effect: nothing that comes before the configuration's files has set it.
+_CONFIGURED = ("default", "configuration file")
+_OVERRIDES = {
+    "database": "ALTER DATABASE … SET",
+    "user": "ALTER ROLE … SET",
+    "database user": "ALTER ROLE … IN DATABASE … SET",
+    "global": "ALTER ROLE ALL SET",
+}
 _PER_PARAMETER = 150_000
 _MOST_MINUTES = 24 * 60
 
 
 def _asked(asking: Asking) -> pd.DataFrame:
     connection = asking.connection(PostgresConnection)
-    operator_dsn = asking.target.postgres.operator_dsn if asking.target.postgres is not None else None
-    operator = conninfo.conninfo_to_dict(operator_dsn).get("user") if operator_dsn else None
     text = SQL if connection.version_num >= _PER_PARAMETER else SQL_14
-    return connection.rows(text, {"operator": operator})
+    return connection.rows(text, {"operator": operator_of(asking)})
 
 
 def observe(asking: Asking, milliseconds: int, minutes: int) -> dict[str, Any]:
     """Return milliseconds (-1: off), by_alter_system (None: hidden), operator (its role; None: not known), may_set and
-    may_reload (whether it may; None: not known), version_num.
+    may_reload (whether it may; None: not known), version_num, source (what sets it for this session), overrides
+    (the statements that take back what takes its place for a database or a role; None: nothing does), sees_source.
     """
     facts = plain(_asked(asking))
     facts["version_num"] = asking.connection(PostgresConnection).version_num
@@ -49,7 +57,10 @@ def draft(facts: Mapping[str, Any], milliseconds: int, minutes: int) -> Draft:
     off = milliseconds == OFF
     if milliseconds < OFF or not (off or 0 < minutes <= _MOST_MINUTES):
         raise NotPlanned(f"give a duration in ms, and an end within {_MOST_MINUTES} minutes; -1 ms switches it off")
-    if off and facts["by_alter_system"] is False:
+    if facts["source"] not in _CONFIGURED:
+        raise NotPlanned(_overridden(facts))
+    # Where it was set cannot be seen by all roles, but that it was not set at all can.
+    if off and (facts["by_alter_system"] is False or facts["source"] == "default"):
         raise DoesNotApply("it was not switched on by ALTER SYSTEM, so there is nothing to take back")
     if not off and facts["milliseconds"] == milliseconds:
         raise DoesNotApply(f"statements of {milliseconds} ms and more are logged already")
@@ -63,6 +74,8 @@ def draft(facts: Mapping[str, Any], milliseconds: int, minutes: int) -> Draft:
             blast_radius=("from the next statement of each session on, what the configuration file says holds again",),
             inverse=_steps(former),
         )
+    overrides = facts["overrides"]
+    elsewhere = [f"not where a database's or a role's own value stands; {overrides} ends that"] if overrides else []
     return Draft(
         summary=f"log statements of {milliseconds} ms and more for {minutes} min, then switch it back",
         steps=_steps(wanted),
@@ -71,10 +84,23 @@ def draft(facts: Mapping[str, Any], milliseconds: int, minutes: int) -> Draft:
             f"the log grows by a line for each statement of {milliseconds} ms and more: mind its disk",
             f"nothing switches it back by itself: from {minutes} min on the notebook query-performance says that it is "
             "late; -1 ms plans it",
+            *elsewhere,
         ),
         expected={"milliseconds": milliseconds},
         inverse=_steps(former),
     )
+
+
+def _overridden(facts: Mapping[str, Any]) -> str:
+    """Return why ALTER SYSTEM would have no effect on sessions such as the runbook's."""
+    first = f"; first: {facts['overrides']}" if facts["overrides"] else ""
+    told = f"{facts['milliseconds']} ms stands here by {_by(facts['source'])}, which comes before ALTER SYSTEM"
+    return f"{told}: it would take no effect{first}"
+
+
+def _by(source: str) -> str:
+    """Return in words what sets a value that is not the configuration's."""
+    return _OVERRIDES.get(source, f"the server's {source}")
 
 
 def _require_rights(facts: Mapping[str, Any]) -> None:
@@ -114,10 +140,10 @@ def _reload(arguments: Mapping[str, Any]) -> sql.Composed:
 
 def probe(asking: Asking) -> pd.DataFrame:
     """Return one row: milliseconds (from which on statements are logged; -1: none), by_alter_system, sees_source,
-    loaded (UTC, when the configuration was last read), plan (the one that switched it on, or ""), since and until (UTC,
-    as that plan says, else null), now (UTC, the time here).
+    source (what sets it for this session), loaded (UTC, when the configuration was last read), plan (the one that
+    switched it on, or ""), since and until (UTC, as that plan says, else null), now (UTC, the time here).
     """
-    frame = _asked(asking)[["milliseconds", "by_alter_system", "sees_source", "loaded"]]
+    frame = _asked(asking)[["milliseconds", "by_alter_system", "sees_source", "source", "loaded"]]
     now = datetime.now(UTC)
     plan, since = _by_plan(asking.target.name, int(frame["milliseconds"].iloc[0]))
     until = since + timedelta(minutes=float(plan.arguments["minutes"])) if plan is not None and since else None
@@ -137,13 +163,16 @@ def _by_plan(target: str, milliseconds: int) -> tuple[Plan | None, datetime | No
 
 def check(frame: pd.DataFrame) -> list[Finding]:
     """Judge whether the logging of slow statements was left on: WARNING while it is on by ALTER SYSTEM, since that is
-    for a time. What the configuration file says is meant to stay.
+    for a time. What the configuration file says, or a database's or a role's own value, is meant to stay.
     """
     row = frame.iloc[0]
     name, milliseconds = SETTING, int(row["milliseconds"])
     if milliseconds < 0:
         return [Finding(object=name, status=Status.OK, message="slow statements are not logged", value=OFF, unit="ms")]
     told = f"statements of {milliseconds} ms and more are logged"
+    if row["source"] not in _CONFIGURED:
+        message = f"{told} here, by {_by(row['source'])}, whatever the configuration file says"
+        return [Finding(object=name, status=Status.OK, message=message, value=milliseconds, unit="ms")]
     if not row["sees_source"] and not row["plan"]:
         message = f"{told}; whether for a time cannot be seen: GRANT pg_monitor TO the runbook's role"
         return [Finding(object=name, status=Status.UNKNOWN, message=message, value=milliseconds, unit="ms")]

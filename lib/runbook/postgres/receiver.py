@@ -62,7 +62,8 @@ def judge_receiver(
         last = row["replayed_seconds"]
         when = f", the last transaction that it has is {last:.0f} s old" if pd.notna(last) else ""
         unseen = "" if known else "; what the primary wrote since cannot be seen from here"
-        message = f"its receiver is gone: nothing arrives; {lag}{when}{unseen}"
+        why = f"; asked as it would: {row['refused']}" if row.get("refused") else ""
+        message = f"its receiver is gone: nothing arrives; {lag}{when}{unseen}{why}"
         return Finding(
             object=obj,
             status=Status.CRITICAL,

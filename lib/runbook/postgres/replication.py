@@ -14,6 +14,7 @@ from runbook.postgres.privileges import require_all_sessions
 from runbook.postgres.receiver import judge_receiver, receiver_of
 
 SQL = read_sql(__package__, "replication")
+SLOT = read_sql(__package__, "slot_there")
 _NEXT_MISSING = (
     "see whether it runs and what its log says last; its slot holds WAL meanwhile (postgres.replication_slots)"
 )
@@ -21,10 +22,10 @@ _WORDS = (("sent_bytes", "sent"), ("write_bytes", "written"), ("flush_bytes", "f
 
 
 def probe(asking: Asking) -> pd.DataFrame:
-    """Return a row for each standby that is connected, and for each that the profile expects (`standbys`) and is not:
-    side ("downstream"), name, client, state ("absent": not connected), sync_state, sent_bytes, write_bytes,
-    flush_bytes and replay_bytes (behind the server's own position), seconds (behind, None: idle), synchronous (the
-    server's synchronous_standby_names), pid.
+    """Return a row for each standby that is connected, and for each that is expected and is not (by `standbys` of the
+    profile, or as its [standby], once that has a slot here): side ("downstream"), name, client, state ("absent": not
+    connected), sync_state, sent_bytes, write_bytes, flush_bytes and replay_bytes (behind the server's own position),
+    seconds (behind, None: idle), synchronous (the server's synchronous_standby_names), pid.
 
     Where the server is a standby itself, one more row tells of its receiver (see `runbook.postgres.receiver`), with
     side "upstream". Raises `CouldNotFindOut` with the missing grant.
@@ -36,14 +37,22 @@ def probe(asking: Asking) -> pd.DataFrame:
         rows.append({"side": "upstream", "name": "this server", **receiver_of(connection)})
     connected = found[found["pid"].notna()].drop(columns=["role", "in_recovery"])
     rows += [{"side": "downstream", **row} for row in connected.to_dict("records")]
-    expected = asking.target.postgres.standbys if asking.target.postgres else ()
-    missing = [name for name in expected if name not in set(connected["name"])]
+    missing = [name for name in _expected(asking, connection) if name not in set(connected["name"])]
     rows += [{"side": "downstream", "name": name, "client": "", "state": "absent"} for name in missing]
     if not rows:
         rows.append({"side": "none", "name": "", "state": ""})
     frame = pd.DataFrame(rows)
     frame["synchronous"] = found["synchronous"].iloc[0]
     return frame
+
+
+def _expected(asking: Asking, connection: PostgresConnection) -> list[str]:
+    """Return the names of the standbys that are to be there."""
+    names = list(asking.target.postgres.standbys if asking.target.postgres else ())
+    standby = asking.target.standby
+    if standby is not None and standby.name not in names:
+        names += [standby.name] if connection.rows(SLOT, {"slot": standby.slot}).iloc[0, 0] else []
+    return names
 
 
 def check(
@@ -58,7 +67,7 @@ def check(
 
     5 s is the limit that managed services' runbooks and check_postgres' users set for a lag; 16 MiB is one file of WAL,
     1024 MiB the default max_wal_size, beyond which a primary throws away what no slot holds. Bytes, since the usual
-    formula of seconds gives 0 where the receiver has gone. One that the profile expects and that is not connected is
+    formula of seconds gives 0 where the receiver has gone. One that is expected and that is not connected is
     CRITICAL, and so are commits that wait for a synchronous standby when none is there.
     """
     limits = {"warning": warning, "critical": critical, "warning_mib": warning_mib, "critical_mib": critical_mib}

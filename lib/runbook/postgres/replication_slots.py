@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pandas as pd
+from psycopg import sql
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status, at_most
@@ -12,10 +14,8 @@ from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.lag import MIB
 
 SQL = read_sql(__package__, "replication_slots")
-_DROP = (
-    "where nobody will come back for it: SELECT pg_drop_replication_slot('NAME'); it holds WAL until the disk is full"
-)
-_LOST = "its standby must be made anew, and the slot dropped: what it needs is gone"
+_UNUSED = "where nobody will come back for it: it holds WAL until the disk is full"
+_LOST = "its standby must be made anew: what it needs is gone"
 
 
 def probe(asking: Asking) -> pd.DataFrame:
@@ -55,14 +55,14 @@ def _judged(row: Mapping[Any, Any], warning_mib: float, critical_mib: float) -> 
     reason = row["invalidation_reason"] or ("a conflict with recovery" if row["conflicting"] else "")
     if row["wal_status"] == "lost" or reason:
         message = f"is lost ({reason or 'more was written than max_slot_wal_keep_size lets it hold'}): {_who(row)}"
-        return Finding(object=obj, status=Status.CRITICAL, message=message, value="lost", next=_LOST)
+        return Finding(object=obj, status=Status.CRITICAL, message=message, value="lost", next=_drop(row, _LOST))
     since = f" since {row['inactive_since']:%Y-%m-%d %H:%M} UTC" if pd.notna(row["inactive_since"]) else ""
     used = f"in use by pid {row['active_pid']:.0f}" if row["active"] else f"is used by nobody{since}"
     left = f", {as_bytes(row['safe_bytes'])} more until it is lost" if pd.notna(row["safe_bytes"]) else ""
     message = f"{row['kind']}, {used}; {holds}{left}"
     if row["wal_status"] == "unreserved":
         message += "; what it needs goes at the next checkpoint"
-        return Finding(object=obj, status=Status.CRITICAL, message=message, value="unreserved", next=_LOST)
+        return Finding(object=obj, status=Status.CRITICAL, message=message, value="unreserved", next=_drop(row, _LOST))
     if row["synced"] or not (row["holds"] or row["active"]):
         return Finding(object=obj, status=Status.OK, message=message)
     size = at_most(obj, round(held / MIB, 1), warning_mib, critical_mib, unit="MiB", message=message)
@@ -73,10 +73,17 @@ def _judged(row: Mapping[Any, Any], warning_mib: float, critical_mib: float) -> 
             message=message,
             value=size.value,
             unit="MiB",
-            next=_DROP,
+            next=_drop(row, _UNUSED),
             threshold="in use",
         )
+    if not row["active"]:
+        return msgspec.structs.replace(size, next=_drop(row, _UNUSED))
     return size
+
+
+def _drop(row: Mapping[Any, Any], why: str) -> str:
+    """Return the statement that drops a slot, with the reason to as its comment."""
+    return f"{sql.SQL('SELECT pg_drop_replication_slot({})').format(sql.Literal(row['slot'])).as_string()}  -- {why}"
 
 
 def _who(row: Mapping[Any, Any]) -> str:
@@ -90,6 +97,6 @@ replication_slots = Question(
     check=check,
     source=SQL,
     needs=(PostgresConnection,),
-    next=_DROP,
+    next="see what keeps its reader back: its log, its network, a replay that is paused",
     explained_by=EXPLAINED_BY,
 )

@@ -8,6 +8,7 @@ from psycopg import sql
 from runbook.connections import OperatorDatabase, PostgresConnection, read_sql
 from runbook.model import Asking, Change, DoesNotApply, Draft, NotPlanned, Step
 from runbook.postgres.acts import composed, plain
+from runbook.postgres.privileges import operator_of
 
 SQL = read_sql(__package__, "role_limits")
 NO_LIMIT = -1
@@ -15,9 +16,11 @@ NO_LIMIT = -1
 
 def observe(asking: Asking, role: str, connections: int, idle_minutes: int) -> dict[str, Any]:
     """Return database, name, connection_limit (-1: none), is_superuser, idle_session_timeout (as it is written for
-    this role in this database; None: not set), connections (how many the role has now); only name without such a role.
+    this role in this database; None: not set), connections (how many the role has now), operator (its role; None: not
+    known), creates_roles, is_admin (of this role), needs_admin, may_limit and may_set (whether it may); only name
+    without such a role.
     """
-    frame = asking.connection(PostgresConnection).rows(SQL, {"name": role})
+    frame = asking.connection(PostgresConnection).rows(SQL, {"name": role, "operator": operator_of(asking)})
     return plain(frame) if len(frame) else {"name": role, "database": None}
 
 
@@ -36,6 +39,8 @@ def draft(facts: Mapping[str, Any], role: str, connections: int, idle_minutes: i
     steps, inverse = _steps(facts, before, after), _steps(facts, after, before)
     if not steps:
         raise DoesNotApply(f"{role} has these limits already")
+    if against := _against(facts, {step.act for step in steps}):
+        raise NotPlanned(against)
     radius = ["the sessions that it has stay as they are: the limits hold for those that are opened from now on"]
     if connections:
         radius.append(f"the role has {facts['connections']} connections now; beyond {connections} it is refused")
@@ -48,6 +53,21 @@ def draft(facts: Mapping[str, Any], role: str, connections: int, idle_minutes: i
         expected={"connection_limit": after[0], "idle_session_timeout": after[1]},
         inverse=inverse,
     )
+
+
+def _against(facts: Mapping[str, Any], wanted: set[str]) -> str:
+    """Return why the operator may not do it, with what is missing; "" where it may, or it is not known."""
+    may = {"connection_limit": facts["may_limit"], "idle_timeout": facts["may_set"]}
+    if not any(may[act] is False for act in wanted):
+        return ""
+    operator, name = sql.Identifier(facts["operator"]).as_string(), sql.Identifier(facts["name"]).as_string()
+    told = f"role {facts['operator']} may not alter role {facts['name']}"
+    grants = [] if facts["creates_roles"] else [f"ALTER ROLE {operator} CREATEROLE"]
+    if facts["needs_admin"] and not facts["is_admin"]:
+        grants.append(f"GRANT {name} TO {operator} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
+    if facts["is_superuser"] or not grants:
+        return f"{told}: that is for superusers alone"
+    return f"{told}; as a superuser: {'; '.join(grants)}"
 
 
 def _steps(facts: Mapping[str, Any], before: tuple[Any, Any], after: tuple[Any, Any]) -> tuple[Step, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 from runbook.connections import OperatorDatabase, PostgresConnection, read_sql
 from runbook.model import Asking, Change, CouldNotFindOut, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.units import counted
+from runbook.postgres import privileges
 from runbook.postgres.acts import packaged, plain, written
 from runbook.postgres.blocking import PREPARED, probe, trees
 from runbook.postgres.query_text import masked
@@ -19,14 +20,15 @@ def observe(asking: Asking, pid: int) -> dict[str, Any]:
     """Return the facts about a session; pid 0 is the one that keeps the most others waiting.
 
     Of a session that there is: pid, backend_start, session_role, application, database, client, backend_type, state,
-    xact_start, transaction_seconds, state_seconds, query, victims (how many wait for it, directly or not). Otherwise
-    only pid, 0 where nobody keeps anybody waiting.
+    xact_start, transaction_seconds, state_seconds, query, victims (how many wait for it, directly or not),
+    session_is_superuser, operator (its role), operator_may (end it; None: not known). Otherwise only pid, 0 where
+    nobody keeps anybody waiting.
     """
     connection = asking.connection(PostgresConnection)
     roots = trees(probe(asking))
     if not pid:
         pid = roots[0].pid if roots else 0
-    frame = masked(connection.rows(SESSION, {"pid": pid}))
+    frame = masked(connection.rows(SESSION, {"pid": pid, "operator": privileges.operator_of(asking)}))
     if frame.empty:
         return {"pid": pid, "backend_start": None}
     row = plain(frame)
@@ -46,6 +48,8 @@ def _wanted(facts: Mapping[str, Any], pid: int) -> None:
         raise NotPlanned(f"pid {facts['pid']} is the server's own {facts['backend_type']}, not a client's session")
     if str(facts["application"] or "").startswith("runbook "):
         raise NotPlanned(f"pid {facts['pid']} is a session of the runbook itself")
+    if against := privileges.against_signalling([facts]):
+        raise NotPlanned(f"pid {facts['pid']}: {against}")
 
 
 def _who(facts: Mapping[str, Any]) -> str:

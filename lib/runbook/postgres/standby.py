@@ -48,7 +48,13 @@ _Facts = Mapping[str, Any]
 
 
 def draft(facts: _Facts) -> Draft:
-    """Write out how a standby is made; raises `NotPlanned` with what stands against it."""
+    """Write out how a standby is made; raises `NotPlanned` with what stands against it, `DoesNotApply` where it is
+    there and runs: whether it is well is for `postgres.standby_state` to say.
+    """
+    ours = facts["folder"] == "standby" and facts["folder_system"] == facts["system"] and facts["state"] == "running"
+    if ours or facts["answers"]:
+        where = f"in {facts['data']}, which runs" if ours else f"on port {facts['port']}, which answers"
+        raise DoesNotApply(f"there is one already: a standby of this cluster {where}")
     plan, size = facts["plan"], as_bytes(facts["bytes"])
     against = _against(facts)
     if against:
@@ -89,8 +95,11 @@ def draft(facts: _Facts) -> Draft:
     )
 
 
-def draft_removal(facts: _Facts) -> Draft:
-    """Write out how the standby is removed, its slot included; raises `DoesNotApply` where there is nothing of it."""
+def draft_removal(facts: _Facts, wanted: bool) -> Draft:
+    """Write out how the standby is removed, its slot included; raises `DoesNotApply` where there is nothing of it, or
+    it is not ``wanted``: a standby that is well is not to be removed by the next token at hand.
+    """
+    _require_wanted(wanted)
     if facts["folder"] == "empty" and not facts["has_slot"]:
         raise DoesNotApply(f"there is no standby to remove: nothing is in {facts['data']}, and the primary has no slot")
     against = []
@@ -115,6 +124,11 @@ def draft_removal(facts: _Facts) -> Draft:
         expected={"state": "absent", "folder": "empty", "has_slot": False},
         irreversible="a standby whose slot is gone is made anew: plan it with postgres.standby",
     )
+
+
+def _require_wanted(wanted: bool) -> None:
+    if not wanted:
+        raise DoesNotApply("its removal is not asked for")
 
 
 _WRONG_FOLDER = {
@@ -242,6 +256,12 @@ def _observed(asking: Asking) -> dict[str, Any]:
         "stop": [*control, "-m", "fast", "stop"],
     }  # fmt: skip
     return facts
+
+
+def _observed_for_removal(asking: Asking, wanted: bool) -> dict[str, Any]:
+    """Return the same facts; raises `DoesNotApply`, before it looks, where the removal is not ``wanted``."""
+    _require_wanted(wanted)
+    return _observed(asking)
 
 
 def _settings(settings: Standby, at_least: Mapping[str, str]) -> list[str]:
@@ -442,7 +462,7 @@ standby = Change(
 standby_removal = Change(
     name="postgres.standby_removal",
     title="Remove the standby on this machine",
-    observe=_observed,
+    observe=_observed_for_removal,
     draft=draft_removal,
     acts=_ACTS,
     needs=(PostgresConnection, StandbyDatabase),

@@ -16,6 +16,7 @@ from runbook.postgres.programs import Owner
 from runbook.target.profile import Standby
 
 PLAN = read_sql(__package__, "standby_plan")
+IN_RECOVERY = read_sql(__package__, "in_recovery")
 
 
 def observe(asking: Asking) -> dict[str, Any]:
@@ -27,7 +28,8 @@ def observe(asking: Asking) -> dict[str, Any]:
     nowhere).
     Of this machine: data, folder (empty, standby, primary, other, or closed), owner, uid, gid, us (whether we may act
     as the owner), free (bytes), programs (their version, 0: none), state (absent, stopped, running), folder_system,
-    port, port_free, receiver (what the standby's does, "" where it does not answer), operator (whether the profile
+    port, port_free, receiver (what the standby's does, "" where it does not answer), answers (whether a standby of this
+    cluster does), operator (whether the profile
     names one), at (a time for names).
     Raises `CouldNotFindOut` with what is missing.
     """
@@ -51,6 +53,7 @@ def observe(asking: Asking) -> dict[str, Any]:
         **facts,
         **_here(settings, owner),
         "receiver": _receiver(asking),
+        "answers": _answers(asking, facts["system"]),
         "operator": database.operator_dsn is not None,
         "at": f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}",
     }
@@ -152,3 +155,12 @@ def _receiver(asking: Asking) -> str:
     except CouldNotFindOut as error:
         return f"not seen: {error}"
     return str(told["state"]) if told["in_recovery"] else "promoted"
+
+
+def _answers(asking: Asking, system: str) -> bool:
+    """Tell whether a standby of a cluster answers where the profile says: its folder may not be ours to read."""
+    try:
+        standby = asking.connection(StandbyDatabase)
+        return bool(standby.identity["system"] == system and standby.rows(IN_RECOVERY).iloc[0, 0])
+    except CouldNotFindOut:
+        return False

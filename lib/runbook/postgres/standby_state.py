@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from runbook.connections import PostgresConnection, StandbyDatabase, read_sql
-from runbook.model import Asking, DoesNotApply, Finding, Question, Status, Unreachable
+from runbook.connections import PostgresConnection, StandbyDatabase, read_sql, streams_from
+from runbook.model import Asking, CouldNotFindOut, DoesNotApply, Finding, Question, Status, Unreachable
 from runbook.model.units import as_bytes
 from runbook.postgres import receiver
 from runbook.postgres.explanations import EXPLAINED_BY
@@ -16,7 +16,8 @@ def probe(asking: Asking) -> pd.DataFrame:
     """Return one row: name, port, answered (bool), kind and reason (why not), other (the system
     identifier, where another cluster answered), has_slot and slot_active (on the
     primary), held_bytes (what the slot holds); where it answered, also what
-    `runbook.postgres.receiver.receiver_of` tells of it, behind_bytes counted from the primary's position.
+    `runbook.postgres.receiver.receiver_of` tells of it, behind_bytes counted from the primary's position, and refused
+    (where nothing arrives: why the primary lets nobody in who asks as the standby would, by `primary_dsn`; or "").
 
     Raises `DoesNotApply` where the profile names no [standby].
     """
@@ -38,7 +39,25 @@ def probe(asking: Asking) -> pd.DataFrame:
     except Unreachable as error:
         return pd.DataFrame([{**row, "answered": False, "kind": error.kind, "reason": error.reason}])
     other = theirs if theirs != primary.identity["system"] else ""
-    return pd.DataFrame([{**row, "answered": True, "kind": "", "reason": "", "other": other, **told}])
+    gone = told["state"] == "gone" and told["should_stream"]
+    refused = _refused(asking, primary.identity["system"]) if gone else ""
+    return pd.DataFrame(
+        [{**row, "answered": True, "kind": "", "reason": "", "other": other, **told, "refused": refused}]
+    )
+
+
+def _refused(asking: Asking, system: str) -> str:
+    """Return why a standby gets nothing from its primary, as far as asking it the same way tells; "" where it lets in.
+
+    What the runbook itself lacks for that (a password, say) is none of the standby's reasons.
+    """
+    try:
+        other = streams_from(asking.target)
+    except Unreachable as error:
+        return error.reason
+    except CouldNotFindOut:
+        return ""
+    return f"primary_dsn leads to another cluster ({other})" if system.isdigit() and other != system else ""
 
 
 def check(

@@ -18,7 +18,7 @@ from runbook.plans.admission import Refused, admitted, read_only
 from runbook.plans.carrying_out import CarriedOut, Hands, carry_out, moved
 from runbook.plans.freezing import freeze, freeze_inverse
 from runbook.plans.place import all_plans, journal
-from runbook.plans.progress import half_done, how_far, record_of
+from runbook.plans.progress import half_done, how_far, record_of, step_states
 from runbook.plans.token import plan_of, token_of
 from runbook.redaction import Redactor
 from runbook.session.deadline import DeadlinePassed, Pending
@@ -27,6 +27,7 @@ from runbook.session.shown_plan import ShownPlan
 from runbook.target import Target
 
 HALF_DONE = "plans.half_done"
+_AGAIN = "run this notebook again, and read its plan anew"
 _STATUS = {
     PlanState.VERIFIED: Status.OK,
     PlanState.FAILED: Status.CRITICAL,
@@ -116,7 +117,7 @@ class Planner:
                 raise Refused(f"this token is of plan {plan.id}, not of {shown.plans[0].id}; nothing was changed")
             done = carry_out(confirm, change, self._hands(plan, change))
         except Refused as refusal:
-            refused = self._finding(change, "token", Status.CRITICAL, f"refused: {refusal}")
+            refused = self._finding(change, "token", Status.CRITICAL, f"refused: {refusal}", _AGAIN)
             return self._shown(change, shown.plans, [refused], reason=str(refusal), applied=True)
         return self._outcome(change, done)
 
@@ -131,8 +132,8 @@ class Planner:
             message = f"{done.plan.summary}: {done.state}"
             message += f"; it {done.helped.answer}" if done.helped else ""
             message += f"; {done.told[-1]}" if done.told and done.state is not PlanState.VERIFIED else ""
-        after = ""
-        if done.state is PlanState.FAILED and done.plan.inverse:
+        after = "" if status is Status.OK else _AGAIN
+        if done.state is PlanState.FAILED and done.plan.inverse and _was_begun(done.plan):
             after = self._offer_inverse(done.plan, change, plans)
         finding = self._finding(change, done.plan.id, status, message, after)
         return self._shown(change, plans, [finding], reason=done.refused, applied=True)
@@ -222,6 +223,7 @@ class Planner:
         self, change: Change, reason: str, status: Status | None = None, *, applied: bool = False
     ) -> ShownPlan:
         told = f"not planned: {reason}"
+        # Why it was not planned says what to do; to run it again would only say so again.
         found = [self._finding(change, self._target.name, status, told)] if status is not None else []
         return self._shown(change, [], found, reason=reason, applied=applied)
 
@@ -232,7 +234,7 @@ class Planner:
             status=status,
             message=self._redactor.text(message),
             source="runbook plans list",
-            next=after or ("" if status is Status.OK else "run this notebook again, and read its plan anew"),
+            next=after,
         )
 
     def _tell_half_done(self) -> None:
@@ -275,6 +277,11 @@ class Planner:
             redactor=self._redactor,
             token=token_of(fresh[-1].plan) if fresh and on_screen() else "",
         )
+
+
+def _was_begun(plan: Plan) -> bool:
+    """Tell whether any step was done: otherwise there is nothing to undo."""
+    return "done" in step_states(plan, journal(plan))
 
 
 def on_screen() -> bool:

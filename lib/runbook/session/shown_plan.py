@@ -93,7 +93,9 @@ def _plan_html(record: PlanRecord) -> str:
     colour = _COLOUR.get(record.state)
     state = badge(colour) if colour is not None else ""
     steps = "".join(f"<li><code>{html.escape(shown_step(record, n))}</code></li>" for n in range(len(plan.steps)))
-    rest = "".join(f"<li>{html.escape(line.strip())}</li>" for line in plan_lines(record)[1 + len(plan.steps) :])
+    told = [html.escape(printable(line.removeprefix("  "))) for line in plan_lines(record)[1 + len(plan.steps) :]]
+    # What PostgreSQL says of a plan of its own is read by its indentation.
+    rest = "".join(f'<li style="white-space:pre-wrap">{line}</li>' for line in told)
     head = html.escape(f"plan {plan.id}: {plan.summary}: {record.state}")
     if record.state is PlanState.PLANNED:
         head += html.escape(f", expires {time_of(plan.expires)}")

@@ -6,10 +6,18 @@ SELECT session.pid,
        session.datname::text AS database,
        coalesce(host(session.client_addr), 'the local socket') AS client,
        session.backend_type,
+       -- What pg_terminate_backend and pg_cancel_backend ask for. Null where the operator's role is not known here.
+       owner.rolsuper AS session_is_superuser,
+       operator.rolname::text AS operator,
+       operator.rolsuper OR (NOT owner.rolsuper AND (pg_has_role(operator.oid, owner.oid, 'USAGE')
+                                                     OR pg_has_role(operator.oid, 'pg_signal_backend', 'USAGE')))
+           AS operator_may,
        session.state,
        session.xact_start::text AS xact_start,
        extract(epoch FROM clock_timestamp() - session.xact_start)::float8 AS transaction_seconds,
        extract(epoch FROM clock_timestamp() - session.state_change)::float8 AS state_seconds,
        left(session.query, 4001) AS query
 FROM pg_stat_activity AS session
+LEFT JOIN pg_roles AS owner ON owner.oid = session.usesysid
+LEFT JOIN pg_roles AS operator ON operator.rolname = %(operator)s
 WHERE session.pid = %(pid)s
