@@ -71,7 +71,8 @@ def _scanned(row: dict[Any, Any], since: str, threshold: float) -> Finding:
         f"read from end to end by {scans:,} of {scans + int(row['idx_scans']):,} scans since the statistics began "
     )
     message += (
-        f"{since}: {rows / scans:,.0f} of its {float(row['rows']):,.0f} rows each time ({as_bytes(row['bytes'])})"
+        f"{since}: {rows / scans:,.0f} of its {float(row['rows']):,.0f} rows each time ({as_bytes(row['bytes'])}); "
+        "each worker of a parallel scan counts as one"
     )
     share = 100 * int(row["idx_scans"]) / (scans + int(row["idx_scans"]))
     return Finding(

@@ -10,6 +10,14 @@ from runbook.model import CouldNotFindOut
 AFTERWARDS = "give the runbook's role what is missing, or say in the profile why not, and ask again"
 
 
+LATER = "ask again, when few work"
+
+
+def after(reason: str) -> str:
+    """Return what to do about what could not be looked at for this reason: no grant helps against a lock."""
+    return AFTERWARDS if "GRANT" in reason or "BYPASSRLS" in reason or "may not" in reason else LATER
+
+
 def role_of(connection: PostgresConnection) -> str:
     """Return the role that asks, as a GRANT names it."""
     return sql.Identifier(connection.identity["role"].removesuffix(" (superuser)")).as_string()

@@ -11,7 +11,7 @@ from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable, at_most
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.privileges import AFTERWARDS, grants, role_of
+from runbook.postgres.privileges import AFTERWARDS, after, grants, role_of
 from runbook.postgres.records import records
 from runbook.postgres.time_left import TimeLeft
 
@@ -64,7 +64,7 @@ def _last_values(
             reasons |= dict.fromkeys(batch, "there was no time left to read it")
             continue
         try:
-            told = connection.rows(_reading(batch), {"names": list(batch)}, left.seconds)
+            told = connection.rows(_reading(batch), None, left.seconds)
         except Unreachable:
             raise
         except CouldNotFindOut as reason:
@@ -78,11 +78,9 @@ def _last_values(
 
 
 def _reading(batch: dict[str, tuple[str, str]]) -> sql.Composed:
-    one = sql.SQL("SELECT (%(names)s::text[])[{place}] AS name, last_value FROM {sequence}")
-    parts = [
-        one.format(place=sql.Literal(place), sequence=sql.Identifier(*names))
-        for place, names in enumerate(batch.values(), start=1)
-    ]
+    # Without bound values: beside them a % in a name would be taken for one.
+    one = sql.SQL("SELECT {name} AS name, last_value FROM {sequence}")
+    parts = [one.format(name=sql.Literal(name), sequence=sql.Identifier(*names)) for name, names in batch.items()]
     return sql.SQL(" UNION ALL ").join(parts)
 
 
@@ -138,7 +136,7 @@ def check(frame: pd.DataFrame, *, warning: float = 85, critical: float = 95) -> 
         subject = f"column {row['column_name']}" if row["column_name"] else f"sequence {row['sequence_name']}"
         if row["percent"] is None:
             message = f"its value is not known: {row['reason']}"
-            hidden.append(Finding(object=subject, status=Status.UNKNOWN, message=message, next=AFTERWARDS))
+            hidden.append(Finding(object=subject, status=Status.UNKNOWN, message=message, next=after(row["reason"])))
             continue
         by = f", fed by {row['sequence_name']}" if row["sequence_name"] and row["column_name"] else ""
         holds = f"{row['column_type']}{by}" if row["column_type"] else "a sequence of no column"

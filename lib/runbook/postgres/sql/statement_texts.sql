@@ -4,6 +4,8 @@ SELECT DISTINCT ON (statement.dbid, statement.queryid)
        statement.queryid,
        database.datname::text AS database,
        role.rolname::text AS session_role,
+       -- The runbook's own, where another role executes it.
+       coalesce(statement.query, '') ~ '^\s*(-- [A-Z][^\n]*\?|(PREPARE |EXPLAIN \(.*\) EXECUTE |DEALLOCATE )"runbook_statement")' AS own,
        -- Utility statements keep their literals, which can be anyone's data.
        regexp_replace(left(regexp_replace(statement.query, '\s+', ' ', 'g'), 300), '''[^'']*(''|$)', '''…''', 'g') AS query
 FROM pg_stat_statements(true) AS statement
