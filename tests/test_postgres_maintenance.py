@@ -504,6 +504,7 @@ def test_a_locked_table_costs_its_own_row(server: Cluster, asking: Callable[...,
     unknown = {name: [f for f in answer.findings if f.status is UNKNOWN] for name, answer in answers.items()}
     assert [f.object for f in unknown["postgres.sizes"]] == ["table own.locked"]
     assert [f.object for f in unknown["postgres.foreign_keys"]] == ["own.locked: key locked_free_id_fkey"]
+    assert all("role" not in f.next for f in unknown["postgres.foreign_keys"]), "no grant helps against a lock"
     told = {row["table_name"]: row["orphans"] for row in answers["postgres.foreign_keys"].frame.to_dict("records")}
     assert told["own.other"] == 0
     assert not [finding for found in unknown.values() for finding in found if "lock" not in finding.message]
@@ -530,6 +531,21 @@ def test_a_role_with_nothing_but_pg_monitor_is_told_the_grants(
                    "GRANT SELECT ON ALL TABLES IN SCHEMA own TO watcher", database="shop")  # fmt: skip
     again = asking(server, "watcher")
     assert {again.ask(question).verdict for question in (postgres.sequences, postgres.foreign_keys)} == {OK}
+
+
+def test_what_is_critical_stands_before_one_line_for_all_that_a_grant_is_missing_for(
+    server: Cluster, asking: Callable[..., Run], schema: str
+) -> None:
+    server.execute(
+        *(f"CREATE TABLE own.t{n} (id serial)" for n in range(15)), "CREATE TABLE own.full_one (id serial)",
+        f"SELECT setval('own.full_one_id_seq', {NARROW})", "GRANT USAGE ON SCHEMA own TO watcher",
+        "GRANT SELECT ON SEQUENCE own.full_one_id_seq TO watcher", database="shop",
+    )  # fmt: skip
+    full, hidden = asking(server, "watcher").ask(postgres.sequences).findings
+    assert (full.status, full.object) == (CRITICAL, "column own.full_one.id")
+    assert (hidden.status, hidden.object) == (UNKNOWN, "15 sequences and keys")
+    assert hidden.message.endswith(': GRANT SELECT ON ALL SEQUENCES IN SCHEMA own TO "watcher"')
+    assert "give the runbook's role" in hidden.next
 
 
 def test_a_role_with_nothing_judges_nothing_that_it_cannot_see(server: Cluster, asking: Callable[..., Run]) -> None:

@@ -10,7 +10,7 @@ from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.privileges import AFTERWARDS, after, grants, role_of
+from runbook.postgres.privileges import grants, role_of, unknown
 from runbook.postgres.records import records
 from runbook.postgres.time_left import TimeLeft
 
@@ -117,15 +117,15 @@ def check(frame: pd.DataFrame, *, orphans: float = 0) -> list[Finding]:
     PostgreSQL does not look again at what it has validated: rows written with ``session_replication_role = replica``,
     a disabled trigger, or on a damaged index stay as they are, and a restored dump stops at them.
     """
-    found, unseen, bounded = [], [], []
+    found, bounded = [], []
+    unseen: dict[str, str] = {}
     for row in records(frame):
         subject = f"{row['table_name']}: key {row['key_name']}"
         if row["orphans"] is None:
-            message = f"not looked at: {row['reason']}"
             if row["reason"].startswith(_BOUNDS):
                 bounded.append(row)
-                continue
-            unseen.append(Finding(object=subject, status=Status.UNKNOWN, message=message, next=after(row["reason"])))
+            else:
+                unseen[subject] = row["reason"]
         elif row["orphans"] > orphans:
             more = "at least " if row["orphans"] >= MOST_COUNTED else ""
             count = counted(int(row["orphans"]), "row refers", "rows refer")
@@ -140,10 +140,7 @@ def check(frame: pd.DataFrame, *, orphans: float = 0) -> list[Finding]:
                     source=row["statement"],
                 )
             )
-    told = unseen[:MOST_TOLD]
-    if len(unseen) > MOST_TOLD:
-        message = f"{counted(len(unseen) - MOST_TOLD, 'more key was', 'more keys were')} not looked at"
-        told.append(Finding(object="further keys", status=Status.UNKNOWN, message=message, next=AFTERWARDS))
+    told = unknown(unseen, "keys", "not looked at")[:MOST_TOLD]
     told += _left_out(bounded)
     if found or unseen:
         return found[:MOST_TOLD] + told
@@ -159,13 +156,11 @@ def _left_out(bounded: list[dict[str, Any]]) -> list[Finding]:
         return []
     largest = max(bounded, key=lambda row: row["bytes"])
     message = (
-        f"{counted(len(bounded), 'key was', 'keys were')} left out, whose tables take up to {as_bytes(largest['bytes'])} "
-        f"({largest['table_name']}: key {largest['key_name']}): {largest['reason']}"
+        f"{counted(len(bounded), 'key was', 'keys were')} left out, whose tables take up to "
+        f"{as_bytes(largest['bytes'])} ({largest['table_name']}: key {largest['key_name']}): {largest['reason']}"
     )
     by_hand = "run the statement of each by hand, when few work (it is its source, and in the run's data)"
-    return [
-        Finding(object="large keys", status=Status.OK, message=message, next=by_hand, source=largest["statement"])
-    ]
+    return [Finding(object="large keys", status=Status.OK, message=message, next=by_hand, source=largest["statement"])]
 
 
 foreign_keys = Question(

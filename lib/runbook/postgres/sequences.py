@@ -8,10 +8,10 @@ import pandas as pd
 from psycopg import sql
 
 from runbook.connections import PostgresConnection, read_sql
-from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable, at_most
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, Unreachable, at_most
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.privileges import AFTERWARDS, after, grants, role_of
+from runbook.postgres.privileges import grants, role_of, unknown
 from runbook.postgres.records import records
 from runbook.postgres.time_left import TimeLeft
 
@@ -131,12 +131,12 @@ def check(frame: pd.DataFrame, *, warning: float = 85, critical: float = 95) -> 
     The limits are those of check_postgres (``sequence``); but it is the *column* that runs out: a bigint sequence is at
     0.00000002% when the integer column that it feeds is full, and so may a column be that refers to it.
     """
-    judged, hidden = [], []
+    judged: list[Finding] = []
+    hidden: dict[str, str] = {}
     for row in records(frame):
         subject = f"column {row['column_name']}" if row["column_name"] else f"sequence {row['sequence_name']}"
         if row["percent"] is None:
-            message = f"its value is not known: {row['reason']}"
-            hidden.append(Finding(object=subject, status=Status.UNKNOWN, message=message, next=after(row["reason"])))
+            hidden[subject] = row["reason"]
             continue
         by = f", fed by {row['sequence_name']}" if row["sequence_name"] and row["column_name"] else ""
         holds = f"{row['column_type']}{by}" if row["column_type"] else "a sequence of no column"
@@ -144,10 +144,7 @@ def check(frame: pd.DataFrame, *, warning: float = 85, critical: float = 95) -> 
         message += f"; {row['narrower']}, which refers to it, holds no more" if row["narrower"] else ""
         judged.append(at_most(subject, round(row["percent"], 2), warning, critical, unit="%", message=message))
     bad = [finding for finding in judged if finding.bad][:MOST_TOLD]
-    told = hidden[:MOST_TOLD]
-    if len(hidden) > MOST_TOLD:
-        message = f"{len(hidden) - MOST_TOLD} more are not known; `GRANT SELECT ON ALL SEQUENCES IN SCHEMA …` tells all"
-        told.append(Finding(object="further sequences", status=Status.UNKNOWN, message=message, next=AFTERWARDS))
+    told = unknown(hidden, "sequences and keys", "how full it is, is not known")[:MOST_TOLD]
     if bad or told:
         return bad + told
     message = f"{counted(len(judged), 'sequence and integer key', 'sequences and integer keys')}: "

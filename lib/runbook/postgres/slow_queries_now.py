@@ -140,9 +140,7 @@ def _not_named(more: int, waiting: int) -> list[Finding]:
     if waiting:
         message = f"{counted(waiting, 'statement waits', 'statements wait')} for locks of other sessions"
         after = "see postgres.blocking (database-issues): who holds them is to be ended, not who waits"
-        findings.append(
-            Finding(object="lock waits", status=Status.WARNING, message=message, value=waiting, next=after)
-        )
+        findings.append(Finding(object="lock waits", status=Status.WARNING, message=message, value=waiting, next=after))
     return findings
 
 
