@@ -384,6 +384,17 @@ def test_secrets_in_the_texts_of_statements_are_not_shown(server: Cluster, opene
         assert "hunter2" not in shown and "hunter3" not in shown
 
 
+@pytest.mark.parametrize("notebook", ["query-performance", "database-maintenance", "read-replica"])
+def test_an_outage_is_critical_in_each_notebook_about_the_database(
+    notebook: str, archive: Path, profile: Callable[..., str], run_json: Callable[..., Any]
+) -> None:
+    dsn = "host=127.0.0.1 port=9 user=app dbname=shop"
+    name = profile(f'[postgres]\ndsn = "{dsn}"\napplication_dsn = "{dsn}"\n', name="gone")
+    code, document = run_json(notebook, "--target", name)
+    critical = [finding for finding in document.runs[0].findings if finding.status is Status.CRITICAL]
+    assert code == 2 and [finding.check for finding in critical] == ["postgres.reachable"]
+
+
 # --- what is needed to ask
 
 
@@ -678,6 +689,44 @@ def test_a_table_that_is_mostly_read_from_end_to_end_is_named(
     found = told(run, postgres.missing_indexes, rows=200)
     assert found.status is WARNING and "300 of its 300 rows each time" in found.message
     assert told(run, postgres.missing_indexes).status is OK
+
+
+def test_a_parallel_scan_hides_no_table_behind_the_share_of_each_worker(
+    server: Cluster, own: Callable[..., None], opened: Callable[..., Run]
+) -> None:
+    own(
+        "CREATE TABLE shared_out (v int)",
+        "INSERT INTO shared_out SELECT generate_series(1, 300)",
+        "ANALYZE shared_out",
+        "DO $$ BEGIN FOR n IN 1..150 LOOP PERFORM FROM own.shared_out WHERE v = n LIMIT 1; END LOOP; END $$",
+    )
+    server.execute("ALTER ROLE runbook SET max_parallel_workers_per_gather = 7",
+                   "ALTER ROLE runbook SET min_parallel_table_scan_size = 0")  # fmt: skip
+    answer = opened().ask(postgres.missing_indexes, rows=200)
+    server.execute("ALTER ROLE runbook RESET ALL")
+    frame = answer.frame
+    assert frame is not None and frame["workers"].tolist() == [7]
+    # As 8 processes leave it: each has read its eighth, and counts as a scan.
+    frame["seq_scans"], frame["seq_rows"] = 1200, 150 * 300 / 2
+    found = only(postgres.missing_indexes.check(frame))
+    assert found.object == "table own.shared_out" and "each worker of a parallel scan counts as one" in found.message
+    assert only(postgres.missing_indexes.check(frame.assign(workers=0))).status is OK
+
+
+def test_a_foreign_key_of_a_partitioned_table_that_was_never_analyzed_counts_its_parts(
+    own: Callable[..., None], opened: Callable[..., Run]
+) -> None:
+    own(
+        "CREATE TABLE key (id int PRIMARY KEY)",
+        "INSERT INTO key VALUES (1)",
+        "CREATE TABLE whole (k int, l int REFERENCES key) PARTITION BY LIST (k)",
+        "CREATE TABLE half PARTITION OF whole FOR VALUES IN (1) PARTITION BY LIST (l)",
+        "CREATE TABLE quarter PARTITION OF half FOR VALUES IN (1)",
+        "INSERT INTO whole SELECT 1, 1 FROM generate_series(1, 300)",
+        "ANALYZE quarter",
+    )
+    found = objects(opened(), postgres.missing_indexes, rows=200)
+    assert "reads all 300 rows" in found["foreign key whole_l_fkey of own.whole"].message
 
 
 def test_hostile_names_are_told_as_they_are_without_being_obeyed(

@@ -20,6 +20,8 @@ MOST_TOLD = 10
 # Whether there is one row or thousands, what to do is the same.
 MOST_COUNTED = 1000
 _MIB = 1 << 20
+# As many as the statement returns.
+_MOST_KEYS = 20_000
 # What is left out by the question's own bounds is told; it is no sign of anything that is wrong.
 _TOO_LARGE = "its tables take"
 _NO_TIME = "there was no time left for it"
@@ -146,6 +148,7 @@ def check(frame: pd.DataFrame, *, orphans: float = 0) -> list[Finding]:
         return found[:MOST_TOLD] + told
     looked = counted(len(frame) - len(bounded), "validated key")
     message = f"no row of any of {looked} refers to a row that is not there"
+    message += "; there are more, of larger tables, that were not looked at" if len(frame) >= _MOST_KEYS else ""
     well = Finding(object="foreign keys", status=Status.OK, message=message, value=0, threshold=orphans, unit="rows")
     return [well, *told]
 

@@ -28,8 +28,8 @@ def probe(
     asking: Asking, *, now: pd.DataFrame | None = None, notebook: str = "query-performance", earlier: int = 10
 ) -> pd.DataFrame:
     """Return a row for each of the statements that `slow_queries` keeps, and an earlier run has seen as well: queryid,
-    database, role, query (shortened, without literals; of the 50 that became slowest), mean_ms and calls, former_ms (the median
-    of what its mean was in those runs), runs (in how many).
+    database, role, query (shortened, without literals; of the 50 that became slowest), mean_ms and calls,
+    former_ms (the median of what its mean was in those runs), runs (in how many).
 
     mean_ms is that between the two samples of ``now``, the frame of `slow_queries_now`, where the statement was called
     often enough in it; else that since the last of those runs.

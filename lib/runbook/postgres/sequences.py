@@ -18,9 +18,13 @@ from runbook.postgres.time_left import TimeLeft
 SQL = read_sql(__package__, "sequences")
 KEYS = read_sql(__package__, "integer_keys")
 DEADLINE = 12.0
+_CUT = "; there are more, of smaller tables, that were not looked at"
 MOST_TOLD = 10
 # Each statement reads so many sequences: as many locks as a session holds without the server's table of locks.
 BATCH = 14
+# As many as the two statements return; what there is beyond them is told.
+_MOST_SEQUENCES = 20_000
+_MOST_KEYS = 2000
 COLUMNS = ["column_name", "column_type", "sequence_name", "narrower", "value", "limit", "percent", "reason"]
 
 
@@ -37,9 +41,12 @@ def probe(asking: Asking) -> pd.DataFrame:
     fed = records(connection.rows(SQL))
     values, reasons = _last_values(connection, fed, left)
     rows = [_of_sequence(row, values, reasons) for row in fed]
-    rows += [_of_key(connection, row, left) for row in records(connection.rows(KEYS))]
+    keys = records(connection.rows(KEYS))
+    rows += [_of_key(connection, row, left) for row in keys]
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    return frame.sort_values(["percent", "column_name"], ascending=[False, True], ignore_index=True)
+    frame = frame.sort_values(["percent", "column_name"], ascending=[False, True], ignore_index=True)
+    frame.attrs["cut"] = len(fed) >= _MOST_SEQUENCES or len(keys) >= _MOST_KEYS
+    return frame
 
 
 def _last_values(
@@ -149,6 +156,7 @@ def check(frame: pd.DataFrame, *, warning: float = 85, critical: float = 95) -> 
         return bad + told
     message = f"{counted(len(judged), 'sequence and integer key', 'sequences and integer keys')}: "
     message += f"none has used more than {warning:g}% of what its column holds"
+    message += _CUT if frame.attrs.get("cut") else ""
     fullest = max((float(finding.value or 0) for finding in judged), default=0.0)
     return [at_most("integer keys", fullest, warning, critical, unit="%", message=message)]
 

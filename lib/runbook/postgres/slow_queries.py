@@ -28,8 +28,9 @@ def probe(asking: Asking, *, by: str = "total") -> pd.DataFrame:
     Columns: queryid, calls, total_ms, mean_ms, stddev_ms (the largest, where several roles execute it), share (% of the
     time of all statements), rows, blocks_read, read_ms (0 where track_io_timing is off), temp_blocks (read and
     written), database, role, query (shortened, without literals; of the 50 first and the 50 first slow ones), since
-    (UTC, when the counters began). The frame's attrs hold ``by``, ``minutes`` (for how long they have counted), ``forgotten`` (how often statements had to make
-    room), ``whole`` (they began with the server itself), ``database`` (this one), ``block_size`` (bytes).
+    (UTC, when the counters began). The frame's attrs hold ``by``, ``minutes`` (for how long they have counted),
+    ``forgotten`` (how often statements had to make room), ``whole`` (they began with the server itself), ``database``
+    (this one), ``block_size`` (bytes).
     """
     if by not in BY:
         raise UsageError(f"slow queries are ranked by one of {', '.join(BY)}, not by {by!r}")

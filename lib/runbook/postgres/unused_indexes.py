@@ -32,8 +32,8 @@ def check(frame: pd.DataFrame, *, days: float = 7) -> list[Finding]:
     """Judge each index that was never used: WARNING, since each write pays for it.
 
     The size from which on it is worth it is pghero's and the managed services' (10 MiB). In less than ``days``, which
-    is one week with its reports, it cannot be told yet: OK, with the reason, since nothing breaks for it. One on the columns of a foreign key is of use whenever a
-    row that it refers to is deleted, and stays.
+    is one week with its reports, it cannot be told yet: OK, with the reason, since nothing breaks for it. One on the
+    columns of a foreign key is of use whenever a row that it refers to is deleted, and stays.
     """
     attrs, least = frame.attrs, frame.attrs["mebibytes"]
     unused = frame[frame["supports"].isna()]
