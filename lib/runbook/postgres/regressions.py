@@ -52,7 +52,8 @@ def probe(
 
 
 def _with_texts_of_the_slower(asking: Asking, frame: pd.DataFrame) -> pd.DataFrame:
-    slower = (frame["mean_ms"].astype(float) / frame["former_ms"].clip(lower=0.001)).nlargest(_SHOWN).index
+    times = frame["mean_ms"].astype(float) / frame["former_ms"].astype(float).clip(lower=0.001)
+    slower = times.nlargest(_SHOWN).index
     missing = frame.loc[slower][frame.loc[slower, "query"].eq(NOT_READ)]
     if missing.empty:
         return frame
