@@ -342,6 +342,18 @@ def test_an_integer_key_at_its_end_is_found_where_its_bigint_sequence_looks_empt
     assert found["column own.given.id"].status is WARNING and found["sequence own.falling"].status is CRITICAL
 
 
+@pytest.mark.parametrize("name", ["50%_off", "%(names)s", "%s"])
+def test_a_percent_sign_in_a_name_hides_no_sequence(
+    name: str, server: Cluster, asking: Callable[..., Run], schema: str
+) -> None:
+    server.execute(f'CREATE TABLE own."{name}" (id serial)', "CREATE TABLE own.plain (id serial)",
+                   f"""SELECT setval('own."{name}_id_seq"', {NARROW})""", database="shop")  # fmt: skip
+    answer = asking(server).ask(postgres.sequences)
+    found = by_object(answer)
+    assert set(found) == {f'column own."{name}".id'} and only(answer).status is CRITICAL
+    assert by_object(asking(server).ask(postgres.foreign_keys))["foreign keys"].status is OK
+
+
 def test_a_row_that_refers_to_none_is_found_under_a_validated_key(
     server: Cluster, asking: Callable[..., Run], schema: str
 ) -> None:
@@ -376,8 +388,9 @@ def test_a_row_that_refers_to_none_is_found_under_a_validated_key(
         assert session.execute(orphan.source.encode()).fetchone() == (1,), "the source can be run by anyone"
     server.execute("VACUUM own.items", database="shop")
     small = run.ask(postgres.foreign_keys, most_mib=0.001)
-    assert {finding.status for finding in small.findings} <= {UNKNOWN, CRITICAL}
-    assert any("more than the 0.001 MiB" in finding.message for finding in small.findings)
+    large = by_object(small)["large keys"]
+    assert large.status is OK and "more than the 0.001 MiB" in large.message and "by hand" in large.next
+    assert UNKNOWN not in {finding.status for finding in small.findings}
 
 
 def test_row_security_hides_no_parents_from_the_comparison(
@@ -508,6 +521,7 @@ def test_a_locked_table_costs_its_own_row(server: Cluster, asking: Callable[...,
     unknown = {name: [f for f in answer.findings if f.status is UNKNOWN] for name, answer in answers.items()}
     assert [f.object for f in unknown["postgres.sizes"]] == ["table own.locked"]
     assert [f.object for f in unknown["postgres.foreign_keys"]] == ["own.locked: key locked_free_id_fkey"]
+    assert all("role" not in f.next for f in unknown["postgres.foreign_keys"]), "no grant helps against a lock"
     told = {row["table_name"]: row["orphans"] for row in answers["postgres.foreign_keys"].frame.to_dict("records")}
     assert told["own.other"] == 0
     assert not [finding for found in unknown.values() for finding in found if "lock" not in finding.message]
@@ -534,6 +548,21 @@ def test_a_role_with_nothing_but_pg_monitor_is_told_the_grants(
                    "GRANT SELECT ON ALL TABLES IN SCHEMA own TO watcher", database="shop")  # fmt: skip
     again = asking(server, "watcher")
     assert {again.ask(question).verdict for question in (postgres.sequences, postgres.foreign_keys)} == {OK}
+
+
+def test_what_is_critical_stands_before_one_line_for_all_that_a_grant_is_missing_for(
+    server: Cluster, asking: Callable[..., Run], schema: str
+) -> None:
+    server.execute(
+        *(f"CREATE TABLE own.t{n} (id serial)" for n in range(15)), "CREATE TABLE own.full_one (id serial)",
+        f"SELECT setval('own.full_one_id_seq', {NARROW})", "GRANT USAGE ON SCHEMA own TO watcher",
+        "GRANT SELECT ON SEQUENCE own.full_one_id_seq TO watcher", database="shop",
+    )  # fmt: skip
+    full, hidden = asking(server, "watcher").ask(postgres.sequences).findings
+    assert (full.status, full.object) == (CRITICAL, "column own.full_one.id")
+    assert (hidden.status, hidden.object) == (UNKNOWN, "15 sequences and keys")
+    assert hidden.message.endswith(': GRANT SELECT ON ALL SEQUENCES IN SCHEMA own TO "watcher"')
+    assert "give the runbook's role" in hidden.next
 
 
 def test_a_role_with_nothing_judges_nothing_that_it_cannot_see(server: Cluster, asking: Callable[..., Run]) -> None:

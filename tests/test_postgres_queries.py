@@ -198,6 +198,99 @@ def test_totals_hide_what_is_slow_now(server: Cluster, opened: Callable[..., Run
         assert postgres.Statements(answer.frame)._repr_mimebundle_()["image/png"].startswith(b"\x89PNG")
 
 
+def test_the_runbook_never_names_its_own_statements(server: Cluster, opened: Callable[..., Run]) -> None:
+    server.execute("SELECT pg_stat_statements_reset()")
+    with server.connect(user="app") as session:
+        session.execute(LOOKUP, (1,), prepare=False)
+        # As it is where the runbook has no role of its own.
+        for _ in range(5):
+            session.execute("-- Is this one of the runbook?\nSELECT pg_sleep(0.01)")
+    server.execute("SELECT pg_sleep(0.01) AS of_its_role", user="runbook")
+    for role in ("runbook", "app"):
+        server.execute("GRANT pg_monitor TO app")
+        run = opened(role=role)
+        with load(server, "-- Is this one of the runbook?\nSELECT pg_sleep(0.01), %s", (1,)):
+            now = run.ask(postgres.slow_queries_now, seconds=0.5, mean_ms=0, calls=0, running_seconds=0)
+        since = run.ask(postgres.slow_queries, mean_ms=0, calls=0)
+        plan = run.ask(postgres.explain)
+        assert "nothing to compare with yet" in (compared := told(run, postgres.regressions)).message or (
+            "there is no archive" in compared.message
+        )
+        server.execute("REVOKE pg_monitor FROM app")
+        texts = [*now.frame["query"], *since.frame["query"], plan.frame.attrs["query"]]
+        assert any("FROM events" in text for text in texts)
+        assert not [text for text in texts if "one of the runbook" in text or "runbook_statement" in text], role
+        assert role == "app" or not [text for text in texts if "of_its_role" in text]
+
+
+def test_a_statement_that_was_quick_and_rare_is_judged_and_compared_beyond_the_fifty_costliest(
+    server: Cluster, opened: Callable[..., Run], archive: Path, profile: Callable[..., str],
+    run_json: Callable[..., Any],
+) -> None:  # fmt: skip
+    server.execute("SELECT pg_stat_statements_reset()")
+    with server.connect(user="app") as session:
+        for _ in range(10):
+            session.execute("SELECT 1 AS formerly_quick", prepare=False)
+        for number in range(60):
+            session.execute(f"SELECT pg_sleep(0.01){', 1' * number}".encode())
+    name = profile(_profile(server), name="compared")
+    run_json("query-performance", "--target", name, "-p", "seconds=0.2")
+    frame = opened().ask(postgres.slow_queries).frame
+    assert frame is not None and len(frame) > 60
+    number = queryid(server, "SELECT $1 AS formerly_quick")
+    place = frame.index[frame["queryid"] == number][0]
+    assert place >= 50 and frame["query"][place] == "(its text was not read)"
+    # The same text is slow now: as if the function behind it had changed.
+    run = open_run("test", target=name, needs=["postgres"])
+    now = pd.DataFrame({"queryid": [number], "database": ["postgres"], "calls": [50], "total_ms": [500.0]})
+    found = objects(run, postgres.regressions, now=now)
+    run.close()
+    assert "AS formerly_quick" in found[f"statement {number}"].message
+    # Of all that is slow, the 50 costliest hide nothing.
+    with server.connect(user="app") as session:
+        for costly in range(60):
+            session.execute(("SELECT pg_sleep(0.08)" + ", 'x'" * costly).encode())
+        for _ in range(100):
+            session.execute("SELECT pg_sleep(0.0201), 1.5 AS often", prepare=False)
+    for by in ("io", "temp"):
+        assert "AS often" in told(opened(), postgres.slow_queries, by=by).message, by
+
+
+def test_statements_that_wait_for_a_lock_are_told_as_one_and_those_beyond_ten_are_counted(
+    server: Cluster, opened: Callable[..., Run]
+) -> None:
+    sessions = [server.connect(user="app") for _ in range(14)]
+    threads = []
+    with server.connect() as holder:
+        holder.execute("BEGIN")
+        holder.execute("LOCK events IN ACCESS EXCLUSIVE MODE")
+
+        def work(session: Any, statement: str) -> None:
+            with suppress(psycopg.errors.QueryCanceled):
+                session.execute(statement)
+
+        for place, session in enumerate(sessions):
+            statement = "SELECT pg_sleep(60)" if place < 12 else "SELECT count(*) FROM events"
+            threads.append(threading.Thread(target=work, args=(session, statement)))
+            threads[-1].start()
+        busy = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state = 'active'"
+        wait_for(lambda: server.execute(busy) == [(14,)])
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        wait_for(lambda: server.execute(waits) == [(2,)])
+        found = objects(opened(), postgres.slow_queries_now, seconds=0.1, running_seconds=0)
+        for session in sessions:
+            session.cancel_safe()
+        holder.execute("ROLLBACK")
+    for thread, session in zip(threads, sessions, strict=True):
+        thread.join()
+        session.close()
+    named = [finding for name, finding in found.items() if name.startswith("pid ")]
+    assert len(named) == 10 and all("pg_sleep" in finding.message for finding in named)
+    assert found["other running statements"].message == "2 more statements have been running for as long"
+    locks = found["lock waits"]
+    assert locks.message == "2 statements wait for locks of other sessions" and "postgres.blocking" in locks.next
+
+
 @pytest.mark.parametrize("by", ["total", "mean", "variance", "io", "temp"])
 def test_statements_are_ranked_by_each_measure(by: str, opened: Callable[..., Run]) -> None:
     answer = opened().ask(postgres.slow_queries, by=by, calls=10**9)
@@ -294,6 +387,17 @@ def test_secrets_in_the_texts_of_statements_are_not_shown(server: Cluster, opene
         assert "hunter2" not in shown and "hunter3" not in shown
 
 
+@pytest.mark.parametrize("notebook", ["query-performance", "database-maintenance", "read-replica"])
+def test_an_outage_is_critical_in_each_notebook_about_the_database(
+    notebook: str, archive: Path, profile: Callable[..., str], run_json: Callable[..., Any]
+) -> None:
+    dsn = "host=127.0.0.1 port=9 user=app dbname=shop"
+    name = profile(f'[postgres]\ndsn = "{dsn}"\napplication_dsn = "{dsn}"\n', name="gone")
+    code, document = run_json(notebook, "--target", name)
+    critical = [finding for finding in document.runs[0].findings if finding.status is Status.CRITICAL]
+    assert code == 2 and [finding.check for finding in critical] == ["postgres.reachable"]
+
+
 # --- what is needed to ask
 
 
@@ -314,6 +418,7 @@ def test_every_question_answers_on_each_version_and_statements_are_skipped_with_
 
 def test_the_columns_of_each_version_of_the_extension_are_read(each_postgres: Cluster) -> None:
     with each_postgres.connect() as session:
+        asked = {"by": "io", "apart": True}
         for name in ("blk_read_time", "shared_blk_read_time"):
             session.execute("BEGIN")
             session.execute(
@@ -323,11 +428,11 @@ def test_the_columns_of_each_version_of_the_extension_are_read(each_postgres: Cl
                 f"{name} float8) LANGUAGE sql AS 'SELECT 1::oid, 1::oid, 5::int8, ''SELECT'', 2::int8, 3.0::float8, "
                 "0.0::float8, 1::int8, 1::int8, 1::int8, 1::int8, 1::int8, 7.5::float8'"
             )
-            cursor = session.execute(read_sql("runbook.postgres", "slow_queries").encode(), {"by": "io"})
+            cursor = session.execute(read_sql("runbook.postgres", "slow_queries").encode(), asked)
             assert cursor.description is not None
             row = dict(zip([column.name for column in cursor.description], cursor.fetchone() or (), strict=True))
             assert row["read_ms"] == 7.5 and row["mean_ms"] == 1.5
-            session.execute(read_sql("runbook.postgres", "statements_sample").encode())
+            session.execute(read_sql("runbook.postgres", "statements_sample").encode(), asked)
             session.execute("ROLLBACK")
 
 
@@ -492,7 +597,7 @@ def test_of_unused_indexes_only_those_are_named_that_are_of_no_other_use(
     )
     run = opened()
     young = told(run, postgres.unused_indexes, mebibytes=0.1)
-    assert young.status is UNKNOWN and "their statistics began only" in young.message
+    assert young.status is OK and "their statistics began only" in young.message
     (found,) = unused(run).values()
     assert found.status is WARNING and found.object == "index own.child_v" and "on own.child" in found.message
     assert "every replica" in found.next
@@ -587,6 +692,44 @@ def test_a_table_that_is_mostly_read_from_end_to_end_is_named(
     found = told(run, postgres.missing_indexes, rows=200)
     assert found.status is WARNING and "300 of its 300 rows each time" in found.message
     assert told(run, postgres.missing_indexes).status is OK
+
+
+def test_a_parallel_scan_hides_no_table_behind_the_share_of_each_worker(
+    server: Cluster, own: Callable[..., None], opened: Callable[..., Run]
+) -> None:
+    own(
+        "CREATE TABLE shared_out (v int)",
+        "INSERT INTO shared_out SELECT generate_series(1, 300)",
+        "ANALYZE shared_out",
+        "DO $$ BEGIN FOR n IN 1..150 LOOP PERFORM FROM own.shared_out WHERE v = n LIMIT 1; END LOOP; END $$",
+    )
+    server.execute("ALTER ROLE runbook SET max_parallel_workers_per_gather = 7",
+                   "ALTER ROLE runbook SET min_parallel_table_scan_size = 0")  # fmt: skip
+    answer = opened().ask(postgres.missing_indexes, rows=200)
+    server.execute("ALTER ROLE runbook RESET ALL")
+    frame = answer.frame
+    assert frame is not None and frame["workers"].tolist() == [7]
+    # As 8 processes leave it: each has read its eighth, and counts as a scan.
+    frame["seq_scans"], frame["seq_rows"] = 1200, 150 * 300 / 2
+    found = only(postgres.missing_indexes.check(frame))
+    assert found.object == "table own.shared_out" and "each worker of a parallel scan counts as one" in found.message
+    assert only(postgres.missing_indexes.check(frame.assign(workers=0))).status is OK
+
+
+def test_a_foreign_key_of_a_partitioned_table_that_was_never_analyzed_counts_its_parts(
+    own: Callable[..., None], opened: Callable[..., Run]
+) -> None:
+    own(
+        "CREATE TABLE key (id int PRIMARY KEY)",
+        "INSERT INTO key VALUES (1)",
+        "CREATE TABLE whole (k int, l int REFERENCES key) PARTITION BY LIST (k)",
+        "CREATE TABLE half PARTITION OF whole FOR VALUES IN (1) PARTITION BY LIST (l)",
+        "CREATE TABLE quarter PARTITION OF half FOR VALUES IN (1)",
+        "INSERT INTO whole SELECT 1, 1 FROM generate_series(1, 300)",
+        "ANALYZE quarter",
+    )
+    found = objects(opened(), postgres.missing_indexes, rows=200)
+    assert "reads all 300 rows" in found["foreign key whole_l_fkey of own.whole"].message
 
 
 def test_hostile_names_are_told_as_they_are_without_being_obeyed(

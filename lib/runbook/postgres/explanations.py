@@ -1,3 +1,3 @@
 """What keeps PostgreSQL from answering anything else."""
 
-EXPLAINED_BY = {"postgres.reachable": "PostgreSQL does not answer at all"}
+EXPLAINED_BY = {"postgres.reachable": "the application's database cannot be used: see postgres.reachable"}

@@ -10,7 +10,7 @@ from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.privileges import AFTERWARDS, grants, role_of
+from runbook.postgres.privileges import grants, role_of, unknown
 from runbook.postgres.records import records
 from runbook.postgres.time_left import TimeLeft
 
@@ -20,6 +20,12 @@ MOST_TOLD = 10
 # Whether there is one row or thousands, what to do is the same.
 MOST_COUNTED = 1000
 _MIB = 1 << 20
+# As many as the statement returns.
+_MOST_KEYS = 20_000
+# What is left out by the question's own bounds is told; it is no sign of anything that is wrong.
+_TOO_LARGE = "its tables take"
+_NO_TIME = "there was no time left for it"
+_BOUNDS = (_TOO_LARGE, _NO_TIME, "the query took longer than")
 
 
 def probe(asking: Asking, most_mib: float = 256.0) -> pd.DataFrame:
@@ -61,9 +67,9 @@ def _why_not(key: Mapping[str, Any], most_mib: float, left: TimeLeft, role: str)
     if key["locked"]:
         return "another session locks one of its tables; it was not waited for"
     if key["bytes"] > most_mib * _MIB:
-        return f"its tables take {as_bytes(key['bytes'])}, more than the {most_mib:g} MiB that are read for one key"
+        return f"{_TOO_LARGE} {as_bytes(key['bytes'])}, more than the {most_mib:g} MiB that are read for one key"
     if left.seconds < 0.1:
-        return "there was no time left for it"
+        return _NO_TIME
     return ""
 
 
@@ -113,12 +119,15 @@ def check(frame: pd.DataFrame, *, orphans: float = 0) -> list[Finding]:
     PostgreSQL does not look again at what it has validated: rows written with ``session_replication_role = replica``,
     a disabled trigger, or on a damaged index stay as they are, and a restored dump stops at them.
     """
-    found, unseen = [], []
+    found, bounded = [], []
+    unseen: dict[str, str] = {}
     for row in records(frame):
         subject = f"{row['table_name']}: key {row['key_name']}"
         if row["orphans"] is None:
-            message = f"not looked at: {row['reason']}"
-            unseen.append(Finding(object=subject, status=Status.UNKNOWN, message=message, next=AFTERWARDS))
+            if row["reason"].startswith(_BOUNDS):
+                bounded.append(row)
+            else:
+                unseen[subject] = row["reason"]
         elif row["orphans"] > orphans:
             more = "at least " if row["orphans"] >= MOST_COUNTED else ""
             count = counted(int(row["orphans"]), "row refers", "rows refer")
@@ -133,14 +142,28 @@ def check(frame: pd.DataFrame, *, orphans: float = 0) -> list[Finding]:
                     source=row["statement"],
                 )
             )
-    told = unseen[:MOST_TOLD]
-    if len(unseen) > MOST_TOLD:
-        message = f"{counted(len(unseen) - MOST_TOLD, 'more key was', 'more keys were')} not looked at"
-        told.append(Finding(object="further keys", status=Status.UNKNOWN, message=message, next=AFTERWARDS))
-    if found or told:
+    told = unknown(unseen, "keys", "not looked at")[:MOST_TOLD]
+    told += _left_out(bounded)
+    if found or unseen:
         return found[:MOST_TOLD] + told
-    message = f"no row of any of {counted(len(frame), 'validated key')} refers to a row that is not there"
-    return [Finding(object="foreign keys", status=Status.OK, message=message, value=0, threshold=orphans, unit="rows")]
+    looked = counted(len(frame) - len(bounded), "validated key")
+    message = f"no row of any of {looked} refers to a row that is not there"
+    message += "; there are more, of larger tables, that were not looked at" if len(frame) >= _MOST_KEYS else ""
+    well = Finding(object="foreign keys", status=Status.OK, message=message, value=0, threshold=orphans, unit="rows")
+    return [well, *told]
+
+
+def _left_out(bounded: list[dict[str, Any]]) -> list[Finding]:
+    """Return what is told of the keys that this question is too short for: how many, how large, and how to look."""
+    if not bounded:
+        return []
+    largest = max(bounded, key=lambda row: row["bytes"])
+    message = (
+        f"{counted(len(bounded), 'key was', 'keys were')} left out, whose tables take up to "
+        f"{as_bytes(largest['bytes'])} ({largest['table_name']}: key {largest['key_name']}): {largest['reason']}"
+    )
+    by_hand = "run the statement of each by hand, when few work (it is its source, and in the run's data)"
+    return [Finding(object="large keys", status=Status.OK, message=message, next=by_hand, source=largest["statement"])]
 
 
 foreign_keys = Question(

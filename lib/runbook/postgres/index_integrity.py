@@ -15,8 +15,11 @@ from runbook.postgres.time_left import TimeLeft
 SQL = read_sql(__package__, "btree_indexes")
 DEADLINE = 20.0
 MOST_TOLD = 10
+# As many as the statement returns.
+_MOST_INDEXES = 20_000
 DAMAGED = (errors.IndexCorrupted, errors.DataCorrupted)
 COLUMNS = ["index_name", "table_name", "bytes", "result", "reason"]
+_BOUNDS = ("there was no time left", "the query took longer than")
 _CALL = "SELECT {function}(%(index)s::oid::regclass, true) IS NULL AS looked"
 
 
@@ -75,6 +78,8 @@ def check(frame: pd.DataFrame, *, damaged: float = 0) -> list[Finding]:
     """
     bad = frame[frame["result"] == "damaged"]
     unseen = frame[frame["result"] == "not looked at"]
+    out_of_time = unseen["reason"].str.startswith(_BOUNDS)
+    bounded, unseen = unseen[out_of_time], unseen[~out_of_time]
     findings = []
     if len(bad) > damaged:
         findings = [
@@ -95,9 +100,23 @@ def check(frame: pd.DataFrame, *, damaged: float = 0) -> list[Finding]:
         )
         after = "pg_amcheck --heapallindexed, when few work"
         findings.append(Finding(object="further indexes", status=Status.UNKNOWN, message=message, next=after))
+    if len(bounded):
+        largest = bounded.iloc[bounded["bytes"].argmax()]
+        message = (
+            f"{counted(len(bounded), 'index was', 'indexes were')} left out for want of time, the largest "
+            f"{largest['index_name']} ({as_bytes(largest['bytes'])} with its table)"
+        )
+        after = "pg_amcheck --heapallindexed, when few work"
+        left_out = Finding(object="large indexes", status=Status.OK, message=message, next=after)
+        if not findings:
+            looked = len(frame) - len(bounded)
+            message = f"{counted(looked, 'B-tree index agrees', 'B-tree indexes agree')} with what is in the tables"
+            return [Finding(object="indexes", status=Status.OK, message=message), left_out]
+        return [*findings, left_out]
     if findings:
         return findings
     message = f"{counted(len(frame), 'B-tree index agrees', 'B-tree indexes agree')} with what is in the tables"
+    message += "; there are more, larger ones, that were not looked at" if len(frame) >= _MOST_INDEXES else ""
     return [Finding(object="indexes", status=Status.OK, message=message)]
 
 

@@ -21,7 +21,8 @@ def probe(asking: Asking, *, rows: int = 10_000) -> pd.DataFrame:
     known).
 
     Of a foreign key: name, columns, refers_to. Of a table, since the statistics began: seq_scans, seq_rows (read by
-    them), idx_scans, bytes (as of the last vacuum). The frame's attrs hold what `counted_since` returns, and ``rows``.
+    them, each worker of a parallel one counted as one), idx_scans, bytes (as of the last vacuum), workers (that a scan
+    of it may have). The frame's attrs hold what `counted_since` returns, and ``rows``.
 
     pg_stats, where it is often looked for, has statistics of columns, and tells neither.
     """
@@ -29,7 +30,7 @@ def probe(asking: Asking, *, rows: int = 10_000) -> pd.DataFrame:
     keys = connection.rows(KEYS).assign(kind="foreign key")
     scans = connection.rows(SCANS, {"rows": rows}).assign(kind="sequential scans")
     columns = ["kind", "schema", "table", "rows", "name", "columns", "refers_to"]
-    columns += ["seq_scans", "seq_rows", "idx_scans", "bytes"]
+    columns += ["seq_scans", "seq_rows", "idx_scans", "bytes", "workers"]
     parts = [part.reindex(columns=columns).astype(object) for part in (keys, scans)]
     frame = pd.concat(parts, ignore_index=True).infer_objects()
     frame.attrs.update(counted_since(connection), rows=rows)
@@ -51,6 +52,8 @@ def check(frame: pd.DataFrame, *, scans: float = 100, index_share: float = 95, p
     total = (tables["seq_scans"] + tables["idx_scans"]).astype(float)
     by_index = 100 * tables["idx_scans"].astype(float) / total
     read = 100 * tables["seq_rows"].astype(float) / tables["seq_scans"].astype(float) / tables["rows"].astype(float)
+    # With workers, each of which counts as a scan, one has read only its share.
+    read *= 1 + tables["workers"].astype(float)
     tables = tables[(by_index < index_share) & (tables["seq_scans"] >= scans) & (read >= part_read)]
     findings = [_scanned(row, since, index_share) for row in tables.head(MOST).to_dict("records")]
     findings += [_key(row) for row in keys.head(MOST).to_dict("records")]
@@ -71,7 +74,8 @@ def _scanned(row: dict[Any, Any], since: str, threshold: float) -> Finding:
         f"read from end to end by {scans:,} of {scans + int(row['idx_scans']):,} scans since the statistics began "
     )
     message += (
-        f"{since}: {rows / scans:,.0f} of its {float(row['rows']):,.0f} rows each time ({as_bytes(row['bytes'])})"
+        f"{since}: {rows / scans:,.0f} of its {float(row['rows']):,.0f} rows each time ({as_bytes(row['bytes'])}); "
+        "each worker of a parallel scan counts as one"
     )
     share = 100 * int(row["idx_scans"]) / (scans + int(row["idx_scans"]))
     return Finding(

@@ -1,6 +1,7 @@
 """Has a statement become slower since the earlier runs of the notebook?"""
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -12,21 +13,23 @@ from runbook.model import Asking, Finding, Question, Status
 from runbook.model.layout import DATA_FOLDER, run_folder
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.slow_queries import SQL
+from runbook.postgres.slow_queries import NOT_READ, SQL
 from runbook.postgres.slow_queries import probe as probe_slow
-from runbook.postgres.statements import shortened, subject
+from runbook.postgres.statements import TEXTS, shortened, statements, subject
 
 FILE = "*-postgres.slow_queries.parquet"
 _NEEDED = ["queryid", "database", "calls", "total_ms", "mean_ms", "since"]
 MOST = 10
 ENOUGH = 5
+_SHOWN = 50
 
 
 def probe(
     asking: Asking, *, now: pd.DataFrame | None = None, notebook: str = "query-performance", earlier: int = 10
 ) -> pd.DataFrame:
-    """Return a row for each of the costliest statements that an earlier run has seen as well: queryid, database, role,
-    query, mean_ms and calls, former_ms (the median of what its mean was in those runs), runs (in how many).
+    """Return a row for each of the statements that `slow_queries` keeps, and an earlier run has seen as well: queryid,
+    database, role, query (shortened, without literals; of the 50 that became slowest), mean_ms and calls,
+    former_ms (the median of what its mean was in those runs), runs (in how many).
 
     mean_ms is that between the two samples of ``now``, the frame of `slow_queries_now`, where the statement was called
     often enough in it; else that since the last of those runs.
@@ -38,10 +41,27 @@ def probe(
     total = probe_slow(asking)
     archive = archive_folder()
     former = _former(archive, notebook, asking.target.name, earlier)
-    rows = [_compared(row, former, now) for row in total.to_dict("records")]
+    before = [{(row["queryid"], row["database"]): row for row in frame.to_dict("records")} for frame in former]
+    present = {} if now is None else dict(list(now.groupby(["queryid", "database"])))
+    rows = [_compared(row, before, present) for row in total.to_dict("records")]
     columns = ["queryid", "database", "role", "query", "mean_ms", "calls", "former_ms", "runs"]
     frame = pd.DataFrame([row for row in rows if row is not None], columns=columns)
+    frame = _with_texts_of_the_slower(asking, frame)
     frame.attrs = {"runs": len(former), "archive": archive.is_dir(), "database": total.attrs["database"]}
+    return frame
+
+
+def _with_texts_of_the_slower(asking: Asking, frame: pd.DataFrame) -> pd.DataFrame:
+    times = frame["mean_ms"].astype(float) / frame["former_ms"].astype(float).clip(lower=0.001)
+    slower = times.nlargest(_SHOWN).index
+    missing = frame.loc[slower][frame.loc[slower, "query"].eq(NOT_READ)]
+    if missing.empty:
+        return frame
+    with statements(asking.connection(PostgresConnection)) as (rows, _):
+        texts = rows(TEXTS, {"queryids": [int(queryid) for queryid in missing["queryid"]]})
+    told = {(int(row["queryid"]), row["database"]): row["query"] for row in texts.to_dict("records")}
+    keys = zip(missing["queryid"], missing["database"], strict=True)
+    frame.loc[missing.index, "query"] = [told.get(key) or NOT_READ for key in keys]
     return frame
 
 
@@ -72,20 +92,19 @@ def _read(file: Path) -> pd.DataFrame | None:
         return None
 
 
-def _compared(row: dict[Any, Any], former: list[pd.DataFrame], now: pd.DataFrame | None) -> dict[Any, Any] | None:
+def _compared(
+    row: dict[Any, Any], former: list[dict[Any, dict[Any, Any]]], now: dict[Any, pd.DataFrame]
+) -> dict[Any, Any] | None:
     """Return a statement with what it was before, or None where no run has seen it."""
-    seen = [
-        match.iloc[0]
-        for frame in former
-        if len(match := frame[(frame["queryid"] == row["queryid"]) & (frame["database"] == row["database"])])
-    ]
+    key = (row["queryid"], row["database"])
+    seen = [frame[key] for frame in former if key in frame]
     if not seen:
         return None
     last, calls, total = seen[0], int(row["calls"]), float(row["total_ms"])
     if last["since"] == row["since"] and last["calls"] <= calls:
         # The same counters: what they have counted since that run tells how it is now, not on the average of all time.
         calls, total = calls - int(last["calls"]), total - float(last["total_ms"])
-    same = now[now["queryid"].eq(row["queryid"]) & now["database"].eq(row["database"])] if now is not None else None
+    same = now.get(key)
     if same is not None and same["calls"].sum() >= ENOUGH:
         # Since the last run it may have been quick for long; what counts is how it is now.
         calls, total = int(same["calls"].sum()), float(same["total_ms"].sum())
@@ -93,7 +112,7 @@ def _compared(row: dict[Any, Any], former: list[pd.DataFrame], now: pd.DataFrame
         **{name: row[name] for name in ("queryid", "database", "role", "query")},
         "mean_ms": total / calls if calls else float("nan"),
         "calls": calls,
-        "former_ms": float(pd.Series([one["mean_ms"] for one in seen]).median()),
+        "former_ms": median(float(one["mean_ms"]) for one in seen),
         "runs": len(seen),
     }
 
@@ -118,6 +137,9 @@ def check(frame: pd.DataFrame, *, times: float = 2, mean_ms: float = 5, calls: f
         )
         for row in slower.sort_values("mean_ms", ascending=False).head(MOST).to_dict("records")
     ]
+    if len(slower) > MOST:
+        message = f"{len(slower) - MOST} more are {times:g} times as slow as they were"
+        findings.append(Finding(object="other statements", status=Status.WARNING, message=message))
     if findings:
         return findings
     earlier = frame.attrs["runs"]

@@ -8,19 +8,23 @@ import pandas as pd
 from psycopg import sql
 
 from runbook.connections import PostgresConnection, read_sql
-from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable, at_most
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, Unreachable, at_most
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.privileges import AFTERWARDS, grants, role_of
+from runbook.postgres.privileges import grants, role_of, unknown
 from runbook.postgres.records import records
 from runbook.postgres.time_left import TimeLeft
 
 SQL = read_sql(__package__, "sequences")
 KEYS = read_sql(__package__, "integer_keys")
 DEADLINE = 12.0
+_CUT = "; there are more, of smaller tables, that were not looked at"
 MOST_TOLD = 10
 # Each statement reads so many sequences: as many locks as a session holds without the server's table of locks.
 BATCH = 14
+# As many as the two statements return; what there is beyond them is told.
+_MOST_SEQUENCES = 20_000
+_MOST_KEYS = 2000
 COLUMNS = ["column_name", "column_type", "sequence_name", "narrower", "value", "limit", "percent", "reason"]
 
 
@@ -37,9 +41,12 @@ def probe(asking: Asking) -> pd.DataFrame:
     fed = records(connection.rows(SQL))
     values, reasons = _last_values(connection, fed, left)
     rows = [_of_sequence(row, values, reasons) for row in fed]
-    rows += [_of_key(connection, row, left) for row in records(connection.rows(KEYS))]
+    keys = records(connection.rows(KEYS))
+    rows += [_of_key(connection, row, left) for row in keys]
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    return frame.sort_values(["percent", "column_name"], ascending=[False, True], ignore_index=True)
+    frame = frame.sort_values(["percent", "column_name"], ascending=[False, True], ignore_index=True)
+    frame.attrs["cut"] = len(fed) >= _MOST_SEQUENCES or len(keys) >= _MOST_KEYS
+    return frame
 
 
 def _last_values(
@@ -64,7 +71,7 @@ def _last_values(
             reasons |= dict.fromkeys(batch, "there was no time left to read it")
             continue
         try:
-            told = connection.rows(_reading(batch), {"names": list(batch)}, left.seconds)
+            told = connection.rows(_reading(batch), None, left.seconds)
         except Unreachable:
             raise
         except CouldNotFindOut as reason:
@@ -78,11 +85,9 @@ def _last_values(
 
 
 def _reading(batch: dict[str, tuple[str, str]]) -> sql.Composed:
-    one = sql.SQL("SELECT (%(names)s::text[])[{place}] AS name, last_value FROM {sequence}")
-    parts = [
-        one.format(place=sql.Literal(place), sequence=sql.Identifier(*names))
-        for place, names in enumerate(batch.values(), start=1)
-    ]
+    # Without bound values: beside them a % in a name would be taken for one.
+    one = sql.SQL("SELECT {name} AS name, last_value FROM {sequence}")
+    parts = [one.format(name=sql.Literal(name), sequence=sql.Identifier(*names)) for name, names in batch.items()]
     return sql.SQL(" UNION ALL ").join(parts)
 
 
@@ -133,12 +138,12 @@ def check(frame: pd.DataFrame, *, warning: float = 85, critical: float = 95) -> 
     The limits are those of check_postgres (``sequence``); but it is the *column* that runs out: a bigint sequence is at
     0.00000002% when the integer column that it feeds is full, and so may a column be that refers to it.
     """
-    judged, hidden = [], []
+    judged: list[Finding] = []
+    hidden: dict[str, str] = {}
     for row in records(frame):
         subject = f"column {row['column_name']}" if row["column_name"] else f"sequence {row['sequence_name']}"
         if row["percent"] is None:
-            message = f"its value is not known: {row['reason']}"
-            hidden.append(Finding(object=subject, status=Status.UNKNOWN, message=message, next=AFTERWARDS))
+            hidden[subject] = row["reason"]
             continue
         by = f", fed by {row['sequence_name']}" if row["sequence_name"] and row["column_name"] else ""
         holds = f"{row['column_type']}{by}" if row["column_type"] else "a sequence of no column"
@@ -146,14 +151,12 @@ def check(frame: pd.DataFrame, *, warning: float = 85, critical: float = 95) -> 
         message += f"; {row['narrower']}, which refers to it, holds no more" if row["narrower"] else ""
         judged.append(at_most(subject, round(row["percent"], 2), warning, critical, unit="%", message=message))
     bad = [finding for finding in judged if finding.bad][:MOST_TOLD]
-    told = hidden[:MOST_TOLD]
-    if len(hidden) > MOST_TOLD:
-        message = f"{len(hidden) - MOST_TOLD} more are not known; `GRANT SELECT ON ALL SEQUENCES IN SCHEMA …` tells all"
-        told.append(Finding(object="further sequences", status=Status.UNKNOWN, message=message, next=AFTERWARDS))
+    told = unknown(hidden, "sequences and keys", "how full it is, is not known")[:MOST_TOLD]
     if bad or told:
         return bad + told
     message = f"{counted(len(judged), 'sequence and integer key', 'sequences and integer keys')}: "
     message += f"none has used more than {warning:g}% of what its column holds"
+    message += _CUT if frame.attrs.get("cut") else ""
     fullest = max((float(finding.value or 0) for finding in judged), default=0.0)
     return [at_most("integer keys", fullest, warning, critical, unit="%", message=message)]
 

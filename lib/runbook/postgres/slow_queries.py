@@ -5,31 +5,38 @@ from typing import Any
 import pandas as pd
 
 from runbook.connections import PostgresConnection, read_sql
+from runbook.connections.postgres import Rows
 from runbook.model import Asking, Finding, Question, Status, UsageError
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.statements import shortened, statements, subject, with_texts
+from runbook.postgres.statements import apart, shortened, statements, subject, with_texts
 
 SQL = read_sql(__package__, "slow_queries")
 BY = ("total", "mean", "variance", "io", "temp")
 MOST = 10
+# Of so many the texts are read: the first by what they are ranked by, and the first that are slow.
+_SHOWN = 50
+NOT_READ = "(its text was not read)"
 
 
 def probe(asking: Asking, *, by: str = "total") -> pd.DataFrame:
-    """Return the 50 statements that cost most, by ``by``, which is one of `BY`: total or mean time, its standard
-    deviation, blocks read from outside of the buffers, blocks of temporary files.
+    """Return the statements by what they cost, by ``by``, which is one of `BY`: total or mean time, its standard
+    deviation, blocks read from outside of the buffers, blocks of temporary files. Those are the 50 first ones, all of
+    20 ms on average and 100 calls, and the 1000 of the most total time, which a later run compares with; none of the
+    runbook itself.
 
     Columns: queryid, calls, total_ms, mean_ms, stddev_ms (the largest, where several roles execute it), share (% of the
     time of all statements), rows, blocks_read, read_ms (0 where track_io_timing is off), temp_blocks (read and
-    written), database, role, query (shortened, without literals), since (UTC, when the counters began). The frame's
-    attrs hold ``by``, ``minutes`` (for how long they have counted), ``forgotten`` (how often statements had to make
-    room), ``whole`` (they began with the server itself), ``database`` (this one), ``block_size`` (bytes).
+    written), database, role, query (shortened, without literals; of the 50 first and the 50 first slow ones), since
+    (UTC, when the counters began). The frame's attrs hold ``by``, ``minutes`` (for how long they have counted),
+    ``forgotten`` (how often statements had to make room), ``whole`` (they began with the server itself), ``database``
+    (this one), ``block_size`` (bytes).
     """
     if by not in BY:
         raise UsageError(f"slow queries are ranked by one of {', '.join(BY)}, not by {by!r}")
     connection = asking.connection(PostgresConnection)
     with statements(connection) as (rows, recorded):
-        frame = with_texts(rows, rows(SQL, {"by": by}))
+        frame = _with_some_texts(rows, rows(SQL, {"by": by, "apart": apart(asking)}))
     frame["since"] = recorded.since
     frame.attrs = {
         "by": by,
@@ -40,6 +47,14 @@ def probe(asking: Asking, *, by: str = "total") -> pd.DataFrame:
         "block_size": recorded.block_size,
     }
     return frame
+
+
+def _with_some_texts(rows: Rows, frame: pd.DataFrame) -> pd.DataFrame:
+    slow = frame[(frame["mean_ms"] >= 20) & (frame["calls"] >= 100)].head(_SHOWN)
+    some = frame.loc[sorted({*frame.index[:_SHOWN], *slow.index})]
+    texts = with_texts(rows, some[["dbid", "queryid"]])[["queryid", "database", "query"]]
+    frame = frame.drop(columns="dbid").rename(columns={"session_role": "role"})
+    return frame.merge(texts, on=["queryid", "database"], how="left").fillna({"query": NOT_READ})
 
 
 def _of_the_same_age(connection: PostgresConnection, since: pd.Timestamp) -> bool:

@@ -10,7 +10,7 @@ from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Us
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.query_text import masked
-from runbook.postgres.statements import Recorded, shortened, statements, subject, with_texts
+from runbook.postgres.statements import Recorded, apart, shortened, statements, subject, with_texts
 
 SAMPLE = read_sql(__package__, "statements_sample")
 RUNNING = read_sql(__package__, "running_statements")
@@ -27,22 +27,26 @@ def probe(asking: Asking, *, seconds: float = 3.0, running_seconds: float = 60.0
     of all statements in the interval), busy (% of the interval: 100 is one session that does nothing else), running (s,
     of a statement that has not ended after ``running_seconds``, which no statistics hold yet; else null), pid (of that
     one), database, role, query (shortened, without literals). The frame's attrs hold ``seconds`` (as they really were),
-    ``forgotten`` (how often statements had to make room meanwhile), ``database`` (this one), ``block_size`` (bytes).
+    ``forgotten`` (how often statements had to make room meanwhile), ``database`` (this one), ``block_size`` (bytes),
+    ``running`` (how many have not ended after ``running_seconds``) and ``waiting`` (how many more of them wait for a
+    lock, which are not among the rows). The runbook's own statements are not among them.
     Raises `CouldNotFindOut` where the counters were reset in between.
     """
     if not 0.1 <= seconds <= 60:
         raise UsageError(f"two samples are taken 0.1 to 60 s apart, not {seconds:g} s")
     connection = asking.connection(PostgresConnection)
+    own = {"apart": apart(asking)}
     with statements(connection) as (rows, before):
-        first = rows(SAMPLE)
+        first = rows(SAMPLE, own)
     time.sleep(seconds)
     with statements(connection) as (rows, after):
-        last = rows(SAMPLE)
+        last = rows(SAMPLE, own)
         _same_counters(before, after)
         span = float((after.now - before.now).total_seconds())
-        frame = _between(first, last, span).head(SHOWN_ROWS)
-        frame = with_texts(rows, frame)
-        running = masked(rows(RUNNING, {"seconds": running_seconds})).rename(columns={"session_role": "role"})
+        frame = with_texts(rows, _between(first, last, span)).head(SHOWN_ROWS)
+        running = masked(rows(RUNNING, {"seconds": running_seconds, **own})).rename(columns={"session_role": "role"})
+    waiting, found = (int(running[name].max()) if len(running) else 0 for name in ("waiting", "found"))
+    running = running[~running["waits_for_lock"].astype(bool)].reset_index(drop=True)
     frame["running"], frame["pid"] = None, None
     if len(running):
         still = pd.DataFrame({**_nothing(len(running)), "running": running["seconds"]})
@@ -50,7 +54,7 @@ def probe(asking: Asking, *, seconds: float = 3.0, running_seconds: float = 60.0
             still[column] = running[column]
         frame = pd.concat([still.astype(object), frame.astype(object)], ignore_index=True).infer_objects()
     frame.attrs = {"seconds": span, "forgotten": after.forgotten - before.forgotten, "database": after.database}
-    frame.attrs["block_size"] = after.block_size
+    frame.attrs |= {"block_size": after.block_size, "waiting": waiting, "running": found - waiting}
     return frame
 
 
@@ -99,10 +103,11 @@ def check(frame: pd.DataFrame, *, mean_ms: float = 20, calls: float = 100, busy:
             message=f"its statement has been running for {row['running']:.0f} s: {shortened(row['query'])}",
             value=float(row["running"]),
             unit="s",
-            next="see what it waits for (postgres.blocking); a plan of database-issues cancels it",
+            next="see with its owner what it is for; a plan of database-issues cancels it",
         )
         for row in running.head(MOST).to_dict("records")
     ]
+    findings += _not_named(attrs["running"] - min(MOST, len(running)), attrs["waiting"])
     findings += [
         Finding(
             object=subject(row, attrs["database"]),
@@ -125,6 +130,19 @@ def check(frame: pd.DataFrame, *, mean_ms: float = 20, calls: float = 100, busy:
     message = f"none of {mean_ms:g} ms on average takes much of {attrs['seconds']:.0f} s"
     nothing = Finding(object="statements", status=Status.OK, message=message, value=0, unit="statements")
     return findings if any(finding.bad for finding in findings) else [*findings, nothing]
+
+
+def _not_named(more: int, waiting: int) -> list[Finding]:
+    """Return what is told of the statements that run for long and are not named: they are too many, or victims."""
+    findings = []
+    if more > 0:
+        message = f"{counted(more, 'more statement has', 'more statements have')} been running for as long"
+        findings.append(Finding(object="other running statements", status=Status.WARNING, message=message))
+    if waiting:
+        message = f"{counted(waiting, 'statement waits', 'statements wait')} for locks of other sessions"
+        after = "see postgres.blocking (database-issues): who holds them is to be ended, not who waits"
+        findings.append(Finding(object="lock waits", status=Status.WARNING, message=message, value=waiting, next=after))
+    return findings
 
 
 def _told(row: dict[Any, Any], seconds: float, block: int) -> str:

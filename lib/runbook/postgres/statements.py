@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from psycopg.conninfo import conninfo_to_dict
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.connections.postgres import Rows
-from runbook.model import CouldNotFindOut, DoesNotApply
+from runbook.model import Asking, CouldNotFindOut, DoesNotApply
 from runbook.postgres.query_text import masked
 
 RECORDED = read_sql(__package__, "statements_recorded")
@@ -64,6 +65,15 @@ def statements(connection: PostgresConnection) -> Iterator[tuple[Rows, Recorded]
         yield rows, told
 
 
+def apart(asking: Asking) -> bool:
+    """Tell whether the runbook has a role of its own, whose statements are none of the application's."""
+    settings = asking.target.postgres
+    if settings is None or settings.application_dsn is None:
+        return False
+    user, other = (conninfo_to_dict(dsn).get("user") for dsn in (settings.dsn, settings.application_dsn))
+    return user is not None and other is not None and user != other
+
+
 _HOW = (
     "this server does not record statements: set shared_preload_libraries = 'pg_stat_statements', restart it, and "
     "CREATE EXTENSION pg_stat_statements in this database"
@@ -96,7 +106,8 @@ def _require(found: "pd.Series[Any]") -> None:
 
 
 def with_texts(rows: Rows, frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame of statements with database, role and query (shortened, without literals) of each.
+    """Return a frame of statements with database, role and query (shortened, without literals) of each, but for those
+    of the runbook itself.
 
     Where the server has lost a text, query says so.
     """
@@ -105,7 +116,9 @@ def with_texts(rows: Rows, frame: pd.DataFrame) -> pd.DataFrame:
     texts = texts.astype({"dbid": "int64", "queryid": "int64"}) if len(texts) else texts
     if not len(texts) or not len(frame):
         return frame.assign(database="", role="", query="").drop(columns="dbid")
+    frame = frame.drop(columns=[name for name in ("database", "role") if name in frame])
     joined = frame.merge(texts, on=["dbid", "queryid"], how="left")
+    joined = joined[joined["own"].ne(True)].drop(columns="own").reset_index(drop=True)
     missing = joined["query"].isna()
     joined.loc[missing, "query"] = "(its text is not kept any more)"
     return joined.fillna({"database": "", "role": ""}).drop(columns="dbid")

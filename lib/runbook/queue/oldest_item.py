@@ -87,7 +87,7 @@ oldest_item = Question(
     needs=(PostgresConnection,),
     next="see who annotates (annotation_events) and whether items are stuck in review",
     explained_by={
-        "postgres.reachable": "PostgreSQL does not answer at all",
+        "postgres.reachable": "the application's database cannot be used: see postgres.reachable",
         "redis.reachable": "the table is empty and the service, which may hold items too, lost Redis and answers 500",
         "api.liveness": "the table is empty and the service, which may hold items too, does not answer",
     },

@@ -12,8 +12,12 @@ SELECT key.conname::text AS key_name,
        child.relkind::text AS child_kind, parent.relkind::text AS parent_kind, key.confmatchtype::text AS match,
        columns.child_columns, columns.parent_columns, columns.operators, columns.operator_schemas,
        (child.relpages + parent.relpages
-        + coalesce((SELECT sum(part.relpages) FROM pg_inherits JOIN pg_class AS part ON part.oid = inhrelid
-                    WHERE inhparent IN (child.oid, parent.oid)), 0))::bigint
+        + coalesce((WITH RECURSIVE below AS (
+                        SELECT inhrelid FROM pg_inherits WHERE inhparent IN (child.oid, parent.oid)
+                        UNION ALL
+                        SELECT deeper.inhrelid
+                        FROM pg_inherits AS deeper JOIN below ON deeper.inhparent = below.inhrelid)
+                    SELECT sum(part.relpages) FROM below JOIN pg_class AS part ON part.oid = below.inhrelid), 0))::bigint
            * current_setting('block_size')::bigint AS bytes,
        columns.readable AND has_schema_privilege(child_schema.oid, 'USAGE')
            AND has_schema_privilege(parent_schema.oid, 'USAGE') AS readable,

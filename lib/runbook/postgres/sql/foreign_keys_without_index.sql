@@ -8,6 +8,15 @@ SELECT schema.nspname::text AS schema,
        parent.relname::text AS refers_to,
        -- As of the last vacuum or analyze; where there was none yet, as counted since.
        CASE WHEN relation.reltuples > 0 THEN relation.reltuples::float8
+            -- Of a partitioned table that was never analyzed, its parts tell.
+            WHEN relation.relkind = 'p' THEN
+                 (WITH RECURSIVE below AS (
+                      SELECT inhrelid FROM pg_inherits WHERE inhparent = relation.oid
+                      UNION ALL
+                      SELECT deeper.inhrelid FROM pg_inherits AS deeper JOIN below ON deeper.inhparent = below.inhrelid)
+                  SELECT coalesce(sum(CASE WHEN part.reltuples > 0 THEN part.reltuples
+                                           ELSE pg_stat_get_live_tuples(part.oid) END), 0)::float8
+                  FROM below JOIN pg_class AS part ON part.oid = below.inhrelid AND part.relkind <> 'p')
             ELSE pg_stat_get_live_tuples(relation.oid)::float8 END AS rows
 FROM pg_constraint AS constraints
 JOIN pg_class AS relation ON relation.oid = constraints.conrelid

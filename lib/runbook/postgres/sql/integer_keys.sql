@@ -26,4 +26,4 @@ WHERE key.indisprimary AND key.indisvalid AND attribute.atttypid IN ('int2'::reg
                   JOIN pg_sequence AS counter ON counter.seqrelid = used.refobjid
                   WHERE def.adrelid = relation.oid AND def.adnum = attribute.attnum)
 ORDER BY relation.relpages DESC, column_name
-LIMIT 200
+LIMIT 2000

@@ -5,9 +5,13 @@ SELECT schema.nspname::text AS schema,
        stats.seq_scans,
        stats.seq_rows,
        stats.idx_scans,
-       relation.relpages * current_setting('block_size')::int8 AS bytes
+       relation.relpages * current_setting('block_size')::int8 AS bytes,
+       -- Each worker of a parallel scan is counted as a scan of its own.
+       CASE WHEN relation.relpages >= pages.parallel THEN current_setting('max_parallel_workers_per_gather')::int
+            ELSE 0 END AS workers
 FROM pg_class AS relation
 JOIN pg_namespace AS schema ON schema.oid = relation.relnamespace
+CROSS JOIN (SELECT setting::int8 AS parallel FROM pg_settings WHERE name = 'min_parallel_table_scan_size') AS pages
 CROSS JOIN LATERAL (
     -- As of the last vacuum or analyze; where there was none yet, as counted since.
     SELECT CASE WHEN relation.reltuples > 0 THEN relation.reltuples::float8

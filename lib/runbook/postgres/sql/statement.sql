@@ -9,6 +9,8 @@ WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND (queryid = %(queryid)s::int8
        OR %(queryid)s::int8 = 0
           AND userid = (SELECT oid FROM pg_roles WHERE rolname = %(role)s)
+          -- Not what the runbook itself asks.
+          AND query !~ '^\s*(-- [A-Z][^\n]*\?|(PREPARE |EXPLAIN \(.*\) EXECUTE |DEALLOCATE )"runbook_statement")'
           -- What can have a plan; a comment may stand before it.
           AND query ~* '^(\s|\(|--[^\n]*\n|/\*.*?\*/)*(select|with|insert|update|delete|merge|values|table)\M')
 ORDER BY total_exec_time DESC

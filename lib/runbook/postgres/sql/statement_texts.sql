@@ -4,6 +4,8 @@ SELECT DISTINCT ON (statement.dbid, statement.queryid)
        statement.queryid,
        database.datname::text AS database,
        role.rolname::text AS session_role,
+       -- The runbook's own, where another role executes it.
+       coalesce(statement.query, '') ~ '^\s*(-- [A-Z][^\n]*\?|(PREPARE |EXPLAIN \(.*\) EXECUTE |DEALLOCATE )"runbook_statement")' AS own,
        left(statement.query, 4001) AS query
 FROM pg_stat_statements(true) AS statement
 LEFT JOIN pg_database AS database ON database.oid = statement.dbid

@@ -8,4 +8,5 @@ SELECT dbid::int8 AS dbid,
        sum(temp_blks_read + temp_blks_written)::int8 AS temp_blocks
 FROM pg_stat_statements(false)
 WHERE queryid IS NOT NULL
+  AND NOT (%(apart)s::bool AND userid = (SELECT oid FROM pg_roles WHERE rolname = current_user))
 GROUP BY dbid, queryid
