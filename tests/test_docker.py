@@ -168,11 +168,11 @@ def test_one_that_fails_its_health_check_is_told_with_what_that_said(there: Engi
 
 
 def test_memory_and_processors_are_judged_by_the_containers_own_limits(there: Engine, ask: Ask) -> None:
-    start(there, "busy", "while :; do :; done", mem_limit="64m", nano_cpus=500_000_000)
+    start(there, "busy", "while :; do :; done", mem_limit="64m", nano_cpus=200_000_000)
     found = ask(resources, {"api": "busy"})
     memory, processors = found["api (busy) memory"], found["api (busy) processors"]
     assert memory.status is OK and 0 < memory.value < 20 and "of 64.0 MiB" in memory.message
-    assert processors.status is CRITICAL and processors.value > 90 and "of 0.5 processors" in processors.message
+    assert processors.status is CRITICAL and processors.value > 90 and "of 0.2 processors" in processors.message
 
 
 def test_of_containers_that_do_not_run_nothing_is_used(there: Engine, ask: Ask) -> None:
@@ -240,9 +240,21 @@ def test_an_engine_that_is_off_is_the_cause_that_explains_the_rest(
 
 def test_an_engine_that_was_restarted_is_not_taken_for_a_quiet_day() -> None:
     frame = pd.DataFrame([], columns=["time", "container", "event", "exit_code", "image"])
-    frame.attrs = {"hours": 24.0, "forgotten": {"api": "2026-11-25 02:54:40"}}
+    frame.attrs = {"hours": 24.0, "forgotten": {"api": "2026-11-25 02:54:40"}, "since": None}
     (told,) = events.check(frame)
     assert told.status is UNKNOWN and "remembers nothing of it, although" in told.message
+
+
+def test_health_checks_that_fill_the_engines_memory_are_not_taken_for_its_restart(there: Engine, ask: Ask) -> None:
+    quiet = start(there, "quiet", "sleep 300")
+    check = docker.types.Healthcheck(test=["CMD", "sh", "-c", ":"], interval=10**9, retries=1)
+    start(there, "checked", "sleep 300", healthcheck=check)
+    for number in range(60):  # of five events each
+        there.client.containers.create("shrimp/api", ["sh"], name=f"passing-{number}").remove()
+        quiet.exec_run(["sh", "-c", ":"])
+    told = ask(events, {"api": "quiet"})["quiet"]
+    assert told.status is OK and "nothing happened to it since" in told.message
+    assert "it keeps 256 events, and health checks fill them" in told.message
 
 
 @pytest.mark.parametrize(

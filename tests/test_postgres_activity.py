@@ -18,7 +18,9 @@ from runbook.model.plan import PlanState
 from runbook.plans.token import token_of
 from runbook.postgres import BlockingTree, Connections, idle_sessions
 from runbook.session import Run
+from runbook_sandbox import servers
 
+NEWER = [folder for folder in servers.all_postgres() if servers.version(folder) >= (16,)]
 OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
 
 
@@ -211,7 +213,7 @@ def test_of_a_chain_the_root_is_named_and_not_its_victims(server: Cluster, opene
     assert told.message.startswith("keeps 3 sessions waiting, 3 deep, for up to ")
     assert (
         "has been idle in transaction for" in told.message
-        and "UPDATE things SET v = v + 1 WHERE id = 1" in told.message
+        and "UPDATE things SET v = v + … WHERE id = …" in told.message
     )
     assert "hunter2" not in told.message, "literals can be anyone's"
     told_lines = BlockingTree(answer.frame).text().splitlines()
@@ -299,6 +301,24 @@ def test_the_root_is_ended_by_its_plan_and_all_behind_it_go_on(server: Cluster, 
         assert done.state is PlanState.VERIFIED, done.told
         with pytest.raises(psycopg.OperationalError):
             first.execute("SELECT 1")
+
+
+def test_another_root_that_is_as_bad_as_before_does_not_speak_against_the_plan(
+    server: Cluster, opened: Callable[..., Run]
+) -> None:
+    run = opened()
+    verify = [postgres.blocking.given(warning=0.0, critical=0.001)]
+    with (
+        root(server, row=1) as first,
+        waiting(server, "web-1", "UPDATE things SET v = 7 WHERE id = 1"),
+        root(server, row=20, application="report") as other,
+        waiting(server, "web-2", "UPDATE things SET v = 7 WHERE id = 20"),
+    ):
+        shown = planned(run, postgres.terminate, verify, pid=first.info.backend_pid)
+        done = run.apply(shown, token_of(shown.plans[0].plan)).plans[0]
+        assert done.state is PlanState.VERIFIED and done.helped.answer == "helped", done.told
+        assert any(line.startswith("still not well: ") and "(report)" in line for line in done.told)
+        assert other.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_statement_is_cancelled_and_its_session_goes_on(server: Cluster, opened: Callable[..., Run]) -> None:
@@ -429,6 +449,21 @@ def test_the_last_slot_that_is_reserved_is_enough_and_without_any_that_is_said(
         assert told.status is UNKNOWN and "has no connection slot left for role runbook" in told.message
         told = only(opened(role="postgres").ask(postgres.connections).findings)
         assert told.status is CRITICAL and told.object == "batch-import", "as a superuser, by a slot that is reserved"
+
+
+@pytest.mark.skipif(not NEWER, reason="roles with reserved slots are there from PostgreSQL 16 on")
+def test_a_role_with_reserved_slots_answers_when_all_others_are_taken(profile: Callable[..., str]) -> None:
+    with cluster(NEWER[0], max_connections=12, reserved_connections=3) as newer:
+        newer.execute(
+            "CREATE ROLE app LOGIN", "CREATE ROLE runbook LOGIN IN ROLE pg_monitor, pg_use_reserved_connections"
+        )
+        with sessions(newer, 6, "batch-import"):
+            text = f'[postgres]\ndsn = "{newer.dsn("runbook")}"\napplication_dsn = "{newer.dsn("app")}"\n'
+            run = open_run("t", target=profile(text), needs=["postgres", "application database"])
+            assert only(run.ask(postgres.reachable).findings).status is CRITICAL
+            told = only(run.ask(postgres.connections).findings)
+            assert told.status is CRITICAL and told.message.startswith("holds 6 of 6 usable slots")
+            run.close()
 
 
 # --- the notebooks

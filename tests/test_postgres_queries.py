@@ -17,9 +17,11 @@ from running import wait_for
 from runbook import open_run, postgres
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Finding, Status, UsageError
+from runbook.model.layout import run_folder
 from runbook.model.plan import PlanState
 from runbook.plans.token import token_of
 from runbook.postgres import explain_analyze
+from runbook.postgres.log_slow_statements import SQL_14
 from runbook.postgres.log_slow_statements import check as check_logging
 from runbook.session import Run
 
@@ -160,19 +162,23 @@ def test_a_query_made_slow_by_a_dropped_index_is_named_with_its_statement_and_it
     name = profile(_profile(server) + limits, name="shop")
     asked = ("query-performance", "--target", name, "-p", "seconds=1.0")
     with load(server):
-        code, document = run_json(*asked)
-    assert code == 0, [finding for finding in document.runs[0].findings if finding.bad]
+        _, document = run_json(*asked)
+    lookups = [finding for finding in document.runs[0].findings if finding.bad and "owner = $1" in finding.message]
+    assert not lookups
+    # Of a run whose data is damaged nothing is known, and the others are compared all the same.
+    damaged = run_json(*asked)[1].runs[0].run_id
+    (file,) = run_folder(archive, damaged).glob("data/*postgres.slow_queries.parquet")
+    file.write_bytes(b"PAR1 no more")
     with without_index(server), load(server):
         code, document = run_json(*asked)
     assert code == 1
-    found = {finding.check: finding for finding in document.runs[0].findings if finding.bad}
-    assert set(found) >= {"postgres.slow_queries_now", "postgres.explain", "postgres.regressions"}
     statement = f"statement {queryid(server, 'SELECT id FROM events WHERE owner%')}"
+    # On a busy machine a statement of the runbook itself can be told as well.
+    found = {finding.check: finding for finding in document.runs[0].findings if finding.object.startswith(statement)}
     assert "SELECT id FROM events WHERE owner = $1" in found["postgres.slow_queries_now"].message
-    assert found["postgres.slow_queries_now"].object == found["postgres.regressions"].object == statement
     assert "in 1 run" in found["postgres.regressions"].message
     plan = found["postgres.explain"]
-    assert plan.object == f"{statement} on public.events"
+    assert plan.object == f"{statement} on public.events" and all(finding.bad for finding in found.values())
     assert "reads all of public.events (60,000 rows" in plan.message and "(events.owner = $1)" in plan.message
 
 
@@ -185,8 +191,8 @@ def test_totals_hide_what_is_slow_now(server: Cluster, opened: Callable[..., Run
     with without_index(server), load(server):
         now = run.ask(postgres.slow_queries_now, seconds=0.5, mean_ms=1, calls=20)
         since = run.ask(postgres.slow_queries, mean_ms=1, calls=20)
-    assert (only(now.findings).status is WARNING and postgres.slowest(now, since) == only(now.findings).value) or True
-    assert f"statement {postgres.slowest(now, since)}" == only(now.findings).object
+    (lookup,) = [finding for finding in now.findings if "FROM events WHERE owner" in finding.message]
+    assert lookup.status is WARNING and lookup.object == f"statement {postgres.slowest(now, since)}"
     assert [finding.status for finding in since.findings] == [OK]
     for answer in (now, since):
         assert postgres.Statements(answer.frame)._repr_mimebundle_()["image/png"].startswith(b"\x89PNG")
@@ -246,7 +252,7 @@ def test_one_that_was_forgotten_in_between_counts_from_then_on(server: Cluster, 
 def test_a_statement_that_has_not_ended_is_in_no_statistics_and_told_all_the_same(
     server: Cluster, opened: Callable[..., Run]
 ) -> None:
-    with load(server, "SELECT pg_sleep(0.7), %s", ("a secret of somebody",)):
+    with load(server, "SELECT pg_sleep(3), %s", ("a secret of somebody",)):
         found = objects(opened(), postgres.slow_queries_now, seconds=0.5, running_seconds=0.1)
     running = [finding for name, finding in found.items() if name.startswith("pid ")]
     assert running and running[0].status is WARNING and "has been running for" in running[0].message
@@ -297,6 +303,9 @@ def test_every_question_answers_on_each_version_and_statements_are_skipped_with_
     run = open_run("query-performance", target=profile(each_postgres.profile()), needs=["postgres"])
     for question in (*INDEXES, postgres.slow_statement_logging):
         assert told(run, question).status is OK, question.name
+    # On a server older than 15 this one is asked.
+    frame = run._dependencies.connection(PostgresConnection).rows(SQL_14, {"operator": "postgres"})
+    assert frame["may_set"].tolist() == [True] and frame["milliseconds"].tolist() == [-1]
     for question in STATEMENTS:
         found = told(run, question)
         assert found.status is SKIPPED and "shared_preload_libraries = 'pg_stat_statements'" in found.message

@@ -552,6 +552,19 @@ def test_a_slot_that_nobody_uses_is_told_with_the_wal_that_it_holds(slots: Clust
     assert more.status is CRITICAL
 
 
+def test_an_unused_slot_is_told_by_each_version_and_since_when_by_those_that_know(
+    each_postgres: Cluster, ask: Callable[..., Any]
+) -> None:
+    each_postgres.execute("SELECT pg_create_physical_replication_slot('test_unused', true)")
+    try:
+        found = named(ask(postgres.replication_slots, each_postgres), "slot test_unused")
+    finally:
+        each_postgres.execute("SELECT pg_drop_replication_slot('test_unused')")
+    assert found.status is WARNING
+    knows = version(each_postgres.binaries)[0] >= 17
+    assert ("used by nobody since 20" in found.message) is knows
+
+
 def test_a_slot_that_lost_its_wal_is_critical(slots: Cluster, ask: Callable[..., Any]) -> None:
     slots.execute("SELECT pg_create_physical_replication_slot('test_lost', true)")
     slots.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'", "SELECT pg_reload_conf()")

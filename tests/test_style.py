@@ -205,6 +205,8 @@ def test_numbers_in_prose_are_the_thresholds(notebook: Notebook) -> None:
         "postgres.explain": ("no table of {:.0f} rows", lambda t: t["rows"]),
         "postgres.missing_indexes": ("in less than {:g}% of their scans", lambda t: t["index_share"]),
         "postgres.unused_indexes": ("in less than {:g} days", lambda t: t["days"]),
+        "communication.incident": ("within {:g} minutes for a P1", lambda t: t["p1"]),
+        "communication.updates": ("every {:g} minutes for a P1", lambda t: t["p1"]),
         "docker.resources": ("at most {:g}% of each one's own limit", lambda t: t["warning"]),
     }
     asked = [f"{package}.{name}" for package, name in re.findall(r"run\.ask\((\w+)\.(\w+)", code)]

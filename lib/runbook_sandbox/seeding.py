@@ -46,7 +46,6 @@ def seed(connect: Callable[[str], "psycopg.Connection[tuple[Any, ...]]"], passwo
         connection.execute("GRANT pg_signal_backend, shrimp_user, pg_monitor TO operator")
         if connection.info.server_version >= PER_PARAMETER:
             connection.execute("GRANT SET, ALTER SYSTEM ON PARAMETER log_min_duration_statement TO operator")
-            connection.execute("GRANT EXECUTE ON FUNCTION pg_reload_conf() TO operator")
         connection.execute(sql.SQL("CREATE DATABASE {} OWNER shrimp_user").format(sql.Identifier(DATABASE)))
     with connect(DATABASE) as connection:
         if connection.execute(STATISTICS_LOADED).fetchone() == (True,):
@@ -56,6 +55,9 @@ def seed(connect: Callable[[str], "psycopg.Connection[tuple[Any, ...]]"], passwo
                 connection.execute(sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(extension)))
                 for grant in grants:
                     connection.execute(grant)
+        if connection.info.server_version >= PER_PARAMETER:
+            # Rights on functions are those of one database: it is given where the operator works.
+            connection.execute("GRANT EXECUTE ON FUNCTION pg_reload_conf() TO operator")
         connection.execute("SET ROLE shrimp_user")
         connection.execute(resources.files(__package__).joinpath("seed.sql").read_bytes())
         connection.execute("GRANT SELECT ON triage_items TO runbook")

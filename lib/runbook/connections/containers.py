@@ -5,12 +5,15 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from runbook.connections.connection import Connection
 from runbook.model import ChangeFailed, CouldNotFindOut, Unreachable
 from runbook.target import Target
+
+# How many events the engine keeps, of all containers, networks and images together.
+_REMEMBERED = 256
 
 
 class ContainersConnection(Connection):
@@ -76,6 +79,15 @@ class ContainersConnection(Connection):
         span = {name: f"{moment.timestamp():.9f}" for name, moment in (("since", since), ("until", until))}
         with _answering():
             return list(self._client.api.events(**span, filters=wanted, decode=True))
+
+    def remembered_since(self, until: datetime) -> datetime | None:
+        """Return since when the engine remembers what happened, where its memory of 256 events is full; else None.
+
+        Everything counts there, of all containers; health checks make three events each time.
+        """
+        with _answering():
+            told = list(self._client.api.events(since="0", until=f"{until.timestamp():.9f}", decode=True))
+        return datetime.fromtimestamp(told[0]["timeNano"] / 1e9, UTC) if len(told) >= _REMEMBERED else None
 
     def containers_of(self, project: str, service: str) -> list[dict[str, Any]]:
         """Return what the engine knows of the containers of one service of a Compose project, also those that ended."""

@@ -35,7 +35,10 @@ def probe(asking: Asking, *, hours: float = 24.0) -> pd.DataFrame:
             moment = datetime.fromtimestamp(event["timeNano"] / 1e9, UTC)
             rows.append((moment, actor.get("name", ""), action, actor.get("exitCode", ""), actor.get("image", "")))
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    frame.attrs = {"hours": hours, "forgotten": _forgotten(connection, set(frame["container"]), until, hours)}
+    forgotten = _forgotten(connection, set(frame["container"]), until, hours)
+    frame.attrs = {"hours": hours, "forgotten": forgotten, "since": None}
+    if forgotten:
+        frame.attrs["since"] = connection.remembered_since(until)
     return frame
 
 
@@ -73,19 +76,26 @@ def check(frame: pd.DataFrame, *, deaths: float = 3) -> list[Finding]:
             moment = happened.loc[happened["event"] == "oom", "time"].max()
             message = f"killed for want of memory, last at {moment:%Y-%m-%d %H:%M:%S} UTC; {message}"
         findings.append(Finding(object=str(name), status=status, message=message, value=len(happened), unit="events"))
-    findings += [
-        Finding(
-            object=name,
-            status=Status.UNKNOWN,
-            message=f"the engine remembers nothing of it, although it started or ended at {moment} UTC: it was "
-            "restarted itself, and forgets what was before",
-        )
-        for name, moment in frame.attrs["forgotten"].items()
-    ]
+    findings += [_of_forgotten(name, moment, frame.attrs["since"]) for name, moment in frame.attrs["forgotten"].items()]
     if not findings:
         told = f"nothing happened to the containers in {counted(int(frame.attrs['hours']), 'hour')}"
         findings.append(Finding(object="containers", status=Status.OK, message=told, value=0, unit="events"))
     return findings
+
+
+def _of_forgotten(name: str, moment: str, since: datetime | None) -> Finding:
+    """Return what is told of a container that was started or ended without the engine's remembering it."""
+    if since is not None and moment <= f"{since:%Y-%m-%d %H:%M:%S}":
+        message = (
+            f"started or ended last at {moment} UTC; nothing happened to it since {since:%Y-%m-%d %H:%M:%S} UTC, and "
+            "no further back does the engine remember: it keeps 256 events, and health checks fill them"
+        )
+        return Finding(object=name, status=Status.OK, message=message, value=0, unit="events")
+    message = (
+        f"the engine remembers nothing of it, although it started or ended at {moment} UTC: it was restarted itself, "
+        "and forgets what was before"
+    )
+    return Finding(object=name, status=Status.UNKNOWN, message=message)
 
 
 events = Question(

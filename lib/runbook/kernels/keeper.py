@@ -120,11 +120,21 @@ def _to_end(parent: Any) -> list[Any]:
     import psutil
 
     found = []
-    for child in parent.children():
-        with suppress(psutil.Error):
-            if MARK not in child.environ():
+    with suppress(psutil.Error):
+        for child in parent.children():
+            if not _stays(child):
                 found += [child, *_to_end(child)]
     return found
+
+
+def _stays(process: Any) -> bool:
+    import psutil
+
+    try:
+        return MARK in process.environ()
+    except psutil.Error:
+        # One that is ending has no environment any more: it is waited for until it is gone.
+        return False
 
 
 def _control_process(option: int, value: int) -> None:

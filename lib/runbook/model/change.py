@@ -58,7 +58,9 @@ class Change:
     ``watched`` names the facts that must still be the same when the plan is carried out, ``restored`` those that its
     inverse brings back. ``acts_on`` names connections that its acts need beyond ``needs``: opened only then, but
     without their being in the profile nothing is planned. ``repairs`` says that it is of use only while something is
-    wrong. ``patience`` is how many seconds its effect may take to be seen.
+    wrong; ``partial``, that it mends one thing of several that its post-checks may find: what was just as bad before
+    does not speak against it. ``patience`` is how many seconds its effect may take to be seen. What is not
+    ``of_target``, such as a message about it, silences none of its alerts and waits for no other change of it.
     """
 
     name: str
@@ -73,3 +75,5 @@ class Change:
     patience: float = 40.0
     deadline: float = 10.0
     acts_on: tuple[type, ...] = ()
+    partial: bool = False
+    of_target: bool = True

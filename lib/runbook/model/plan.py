@@ -47,7 +47,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     ``identity`` is the target as it was found, ``observed`` what must still hold when it is carried out, ``expected``
     what must hold afterwards. ``restored`` is what its inverse brings back. ``undoes`` names the plan whose inverse
-    this is, "" for any other.
+    this is, "" for any other. ``partial`` as for `runbook.model.change.Change`.
     """
 
     schema: int = 1
@@ -71,6 +71,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     restored: dict[str, Any]
     checks: list[PostCheck]
     patience: float
+    partial: bool = False
     undoes: str = ""
 
 

@@ -14,7 +14,7 @@ from runbook.model.plan import Entry, Helped, Plan, PlanState
 from runbook.model.question import Asking
 from runbook.plans import lock, silence
 from runbook.plans.admission import Refused, admitted
-from runbook.plans.helped import compare, not_well
+from runbook.plans.helped import bettered, compare, not_well, worsened
 from runbook.plans.place import before_of, journal, keep_before, load, note, stamp, whoami
 from runbook.plans.progress import how_far, step_states
 from runbook.target import Target
@@ -65,7 +65,7 @@ def carry_out(token: str, change: Change, hands: Hands) -> CarriedOut:
     if plan.change != change.name:
         raise Refused(f"this token is of plan {plan.id}, which is a {plan.change}, not a {change.name}")
     try:
-        with lock.lock(plan.target, plan.id) as left:
+        with lock.lock(plan.target if change.of_target else f"{plan.target}-{change.name}", plan.id) as left:
             # Under the lock once more: another one may have carried it out meanwhile.
             admitted(token, hands.notebook, hands.target)
             return _Work(plan, change, hands).carry_out(left)
@@ -109,7 +109,7 @@ class _Work:
             self._verify()
         else:
             self._done.after = self._hands.look()
-            self._done.helped = compare(self._done.before, self._done.after)
+            self._done.helped = self._compared()
             self._end(failed)
         return self._done
 
@@ -161,7 +161,7 @@ class _Work:
                 ) from error
             result, told = self._do(step.act, step.arguments)
             self._note("outcome", step=number, result=result, told=told)
-            self._done.told.append(f"step {number} ({step.shown}): {result}{': ' + told if told else ''}")
+            self._done.told.append(f"step {number} ({_brief(step.shown)}): {result}{': ' + told if told else ''}")
             if result != "done":
                 return PlanState.FAILED if result == "failed" else PlanState.UNKNOWN
         return None
@@ -186,11 +186,13 @@ class _Work:
             self._done.after = self._hands.look()
             differs = self._not_as_expected()
             # What an inverse brings back may have been bad: it is verified when everything is as it was.
-            left = [] if self._plan.undoes else not_well(self._done.after)
+            left = [] if self._plan.undoes else self._left()
             if not (differs or left) or time.monotonic() > end:
                 break
             time.sleep(LOOK_SECONDS)
-        self._done.helped = compare(self._done.before, self._done.after)
+        self._done.helped = self._compared()
+        if self._plan.partial and self._done.helped.left:
+            self._done.told += [f"still not well: {line}" for line in self._done.helped.left]
         self._done.told += [f"not as expected: {difference}" for difference in differs]
         if differs or any(finding.status is not Status.UNKNOWN for finding in left):
             self._end(PlanState.FAILED)
@@ -198,6 +200,21 @@ class _Work:
             self._end(PlanState.APPLIED)
         else:
             self._end(PlanState.VERIFIED)
+
+    def _left(self) -> list[Finding]:
+        """Return what speaks against the change: all that is not well, of a partial one what was better before.
+
+        Where it was to mend something, and of what was wrong nothing is better, all of that.
+        """
+        if not self._plan.partial:
+            return not_well(self._done.after)
+        worse = worsened(self._done.before, self._done.after)
+        if not self._change.repairs or bettered(self._done.before, self._done.after):
+            return worse
+        return worse or (not_well(self._done.after) if not_well(self._done.before) else [])
+
+    def _compared(self) -> Helped:
+        return compare(self._done.before, self._done.after, partial=self._plan.partial)
 
     def _not_as_expected(self) -> list[str]:
         if not self._plan.expected:
@@ -230,6 +247,11 @@ def _entry(hands: Hands, event: Any, **facts: Any) -> Entry:
         run_id=hands.run_id,
         **facts,
     )
+
+
+def _brief(shown: str) -> str:
+    """Return a step as it is named in a sentence; the journal holds the whole of it."""
+    return shown if len(shown) <= 200 else f"{shown[:60]}…"
 
 
 def _shown(value: Any) -> str:

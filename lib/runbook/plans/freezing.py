@@ -30,7 +30,7 @@ def freeze(
 ) -> Plan:
     """Store a draft as a plan and return it; raises `RunFailed` where it cannot be stored.
 
-    Where the target has an Alertmanager, its alerts are silenced as the first step.
+    Where the target has an Alertmanager, its alerts are silenced as the first step of a change of it.
     """
     now = datetime.now(UTC)
     plan = Plan(
@@ -47,13 +47,14 @@ def freeze(
         arguments=dict(arguments),
         observed={name: observed.get(name) for name in change.watched},
         expected=dict(draft.expected),
-        steps=[*silencing(target, draft.summary), *draft.steps],
+        steps=[*(silencing(target, draft.summary) if change.of_target else []), *draft.steps],
         blast_radius=list(draft.blast_radius),
         inverse=list(draft.inverse),
         irreversible=draft.irreversible,
         restored={name: observed.get(name) for name in change.restored},
         checks=list(checks),
         patience=change.patience,
+        partial=change.partial,
     )
     keep(plan)
     return plan

@@ -6,11 +6,12 @@ from runbook.model import Finding, Status
 from runbook.model.plan import Helped
 
 
-def compare(before: Sequence[Finding], after: Sequence[Finding]) -> Helped:
+def compare(before: Sequence[Finding], after: Sequence[Finding], *, partial: bool = False) -> Helped:
     """Return whether a change helped.
 
     One that is not well any more makes it worse, whatever else it mended; what could not be asked afterwards, and is
-    not known to be wrong otherwise, leaves the question open.
+    not known to be wrong otherwise, leaves the question open. A ``partial`` change has helped where one thing got
+    better and nothing worse.
     """
     was = {finding.key: finding.status for finding in before}
     changed = [
@@ -19,29 +20,48 @@ def compare(before: Sequence[Finding], after: Sequence[Finding]) -> Helped:
         if was.get(finding.key) != finding.status
     ]
     left = not_well(after)
-    # Asked under another name before, it may have been bad all the same.
-    bad_checks = {finding.check for finding in not_well(before)}
-    worse = [
-        finding
-        for finding in left
-        if finding.status is not Status.UNKNOWN
-        and (
-            finding.status.severity < was[finding.key].severity and was[finding.key] is not Status.UNKNOWN
-            if finding.key in was
-            else finding.check not in bad_checks
-        )
-    ]
-    if not after or (left and all(finding.status is Status.UNKNOWN for finding in left)):
+    worse = [finding for finding in worsened(before, after) if finding.status is not Status.UNKNOWN]
+    open_ones = worsened(before, after) if partial else left
+    if not after or (open_ones and all(finding.status is Status.UNKNOWN for finding in open_ones)):
         answer = "could not be found out"
     elif worse:
         answer = "made it worse"
-    elif left:
+    elif partial and not bettered(before, after):
+        answer = "made no difference"
+    elif left and not partial:
         answer = "did not help"
     elif not_well(before):
         answer = "helped"
     else:
         answer = "made no difference"
     return Helped(answer=answer, changed=changed, left=[_line(finding) for finding in left])
+
+
+def worsened(before: Sequence[Finding], after: Sequence[Finding]) -> list[Finding]:
+    """Return the findings that are not well, and were better before, or were not there."""
+    was = {finding.key: finding.status for finding in before}
+    # Asked under another name before, it may have been bad all the same.
+    bad_checks = {finding.check for finding in not_well(before)}
+    return [
+        finding
+        for finding in not_well(after)
+        if (
+            was[finding.key] not in (Status.UNKNOWN, finding.status)
+            and (finding.status is Status.UNKNOWN or finding.status.severity < was[finding.key].severity)
+            if finding.key in was
+            else finding.check not in bad_checks
+        )
+    ]
+
+
+def bettered(before: Sequence[Finding], after: Sequence[Finding]) -> list[Finding]:
+    """Return the findings of before that were not well, and are better, or not there any more, afterwards."""
+    now = {finding.key: finding.status for finding in after}
+    return [
+        finding
+        for finding in not_well(before)
+        if finding.key not in now or now[finding.key].severity > finding.status.severity
+    ]
 
 
 def not_well(findings: Iterable[Finding]) -> list[Finding]:

@@ -1,6 +1,5 @@
 """How would PostgreSQL carry out a statement?"""
 
-import re
 from typing import Any
 
 import pandas as pd
@@ -10,6 +9,7 @@ from runbook.model import Answer, Asking, CouldNotFindOut, Finding, Question, St
 from runbook.model.units import as_bytes
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.prepared import STATEMENT, execute, nodes, prepared
+from runbook.postgres.query_text import masked
 from runbook.postgres.statements import shortened, statements
 
 RELATIONS = read_sql(__package__, "planned_relations")
@@ -17,7 +17,6 @@ COLUMNS = ["depth", "node", "schema", "relation", "filter", "rows", "cost", "tab
 _SCANS = ("Seq Scan", "Index Scan", "Bitmap Heap Scan")
 # An index that narrows little down costs about as much as reading the whole table: this part of it counts as much.
 _A_LOT = 0.25
-_LITERAL = re.compile(r"'[^']*'")
 
 
 def probe(asking: Asking, *, statement: int = 0) -> pd.DataFrame:
@@ -35,7 +34,7 @@ def probe(asking: Asking, *, statement: int = 0) -> pd.DataFrame:
     application = asking.connection(ApplicationDatabase)
     role = application.identity["role"].removesuffix(" (superuser)")
     with statements(asking.connection(PostgresConnection)) as (rows, _):
-        found = rows(STATEMENT, {"queryid": statement, "role": role})
+        found = masked(rows(STATEMENT, {"queryid": statement, "role": role}), "shown")
     if found.empty:
         if statement:
             raise CouldNotFindOut(f"no statement {statement} is recorded in this database")
@@ -67,7 +66,7 @@ def _planned(application: PostgresConnection, text: str | None) -> pd.DataFrame:
         tables = frame.loc[frame["relation"] != "", ["schema", "relation"]].drop_duplicates()
         wanted = {"schemas": list(tables["schema"]), "relations": list(tables["relation"])}
         sizes = rows(RELATIONS, wanted)
-    frame["filter"] = [_LITERAL.sub("'…'", told) for told in frame["filter"]]
+    frame = masked(frame, "filter")
     return frame.merge(sizes, on=["schema", "relation"], how="left")[COLUMNS]
 
 

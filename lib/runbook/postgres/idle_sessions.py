@@ -66,6 +66,7 @@ terminate_idle = Change(
     needs=(PostgresConnection,),
     acts_on=(OperatorDatabase,),
     # Not the sessions: they come and go, and the statement ends only those that were looked at and are idle still.
+    partial=True,
     watched=("application",),
     repairs=True,
     patience=15.0,

@@ -83,7 +83,7 @@ def check(frame: pd.DataFrame, *, damaged: float = 0) -> list[Finding]:
                 status=Status.CRITICAL,
                 message=f"is damaged: {row['reason']} (table {row['table_name']})",
                 value="damaged",
-                source=f"SELECT bt_index_check('{row['index_name']}'::regclass, true)",
+                source=f"SELECT bt_index_check({sql.Literal(row['index_name']).as_string()}::regclass, true)",
             )
             for row in records(bad.head(MOST_TOLD))
         ]

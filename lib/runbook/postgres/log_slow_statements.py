@@ -12,7 +12,7 @@ from runbook.connections import OperatorDatabase, PostgresConnection, read_sql
 from runbook.model import Asking, Change, DoesNotApply, Draft, Finding, NotPlanned, Question, Status, Step
 from runbook.model.plan import Plan
 from runbook.plans.place import all_plans, journal
-from runbook.postgres.acts import composed, packaged, plain, written
+from runbook.postgres.acts import composed, plain
 from runbook.postgres.explanations import EXPLAINED_BY
 
 SQL = read_sql(__package__, "log_slow_statements")
@@ -88,7 +88,7 @@ def _require_rights(facts: Mapping[str, Any]) -> None:
             raise NotPlanned(f"role {operator} may not: before 15 only a superuser may ALTER SYSTEM")
         grants.append(f"GRANT ALTER SYSTEM ON PARAMETER {SETTING} TO {name}")
     if facts["may_reload"] is False:
-        grants.append(f"GRANT EXECUTE ON FUNCTION pg_reload_conf() TO {name}")
+        grants.append(f"in this database, GRANT EXECUTE ON FUNCTION pg_reload_conf() TO {name}")
     if grants:
         raise NotPlanned(f"role {operator} may not; as a superuser: {'; '.join(grants)}")
 
@@ -97,7 +97,7 @@ def _steps(milliseconds: int | None) -> tuple[Step, ...]:
     arguments = {"milliseconds": milliseconds}
     return (
         Step(act="set", shown=_alter_system(arguments).as_string(), arguments=arguments),
-        Step(act="reload", shown=written("reload_configuration", {}), arguments={}),
+        Step(act="reload", shown=_reload({}).as_string(), arguments={}),
     )
 
 
@@ -106,6 +106,10 @@ def _alter_system(arguments: Mapping[str, Any]) -> sql.Composed:
     if arguments["milliseconds"] is None:
         return sql.SQL("ALTER SYSTEM RESET {}").format(name)
     return sql.SQL("ALTER SYSTEM SET {} = {}").format(name, sql.Literal(int(arguments["milliseconds"])))
+
+
+def _reload(arguments: Mapping[str, Any]) -> sql.Composed:
+    return sql.Composed([sql.SQL("SELECT pg_reload_conf() AS reloaded")])
 
 
 def probe(asking: Asking) -> pd.DataFrame:
@@ -163,12 +167,11 @@ log_slow_statements = Change(
     draft=draft,
     acts={
         "set": composed(_alter_system),
-        "reload": packaged(
-            "reload_configuration", none="the server did not say whether it read it", happened="configuration_loaded"
-        ),
+        "reload": composed(_reload, happened="configuration_loaded"),
     },
     needs=(PostgresConnection,),
     acts_on=(OperatorDatabase,),
+    partial=True,
     watched=("milliseconds", "by_alter_system"),
     restored=("milliseconds",),
     patience=5.0,

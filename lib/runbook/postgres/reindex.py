@@ -144,6 +144,7 @@ reindex = Change(
     draft=draft,
     acts={"reindex": Act(_rebuild, _is_rebuilt)},
     needs=(PostgresConnection, OperatorDatabase),
+    partial=True,
     watched=(*WATCHED, "valid"),
     patience=10.0,
 )

@@ -84,6 +84,7 @@ role_limits = Change(
     acts={"connection_limit": composed(_connection_limit), "idle_timeout": composed(_idle_timeout)},
     needs=(PostgresConnection,),
     acts_on=(OperatorDatabase,),
+    partial=True,
     watched=("database", "name", "connection_limit", "idle_session_timeout"),
     restored=("connection_limit", "idle_session_timeout"),
     patience=5.0,

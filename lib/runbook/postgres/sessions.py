@@ -8,6 +8,7 @@ from runbook.model import Asking, Change, CouldNotFindOut, DoesNotApply, Draft, 
 from runbook.model.units import counted
 from runbook.postgres.acts import packaged, plain, written
 from runbook.postgres.blocking import PREPARED, probe, trees
+from runbook.postgres.query_text import masked
 
 SESSION = read_sql(__package__, "session")
 # The server's own processes: ending one of them is none of a runbook's business.
@@ -25,7 +26,7 @@ def observe(asking: Asking, pid: int) -> dict[str, Any]:
     roots = trees(probe(asking))
     if not pid:
         pid = roots[0].pid if roots else 0
-    frame = connection.rows(SESSION, {"pid": pid})
+    frame = masked(connection.rows(SESSION, {"pid": pid}))
     if frame.empty:
         return {"pid": pid, "backend_start": None}
     row = plain(frame)
@@ -103,6 +104,7 @@ terminate = Change(
     acts={"terminate": packaged("terminate", none=_GONE, happened="session_is_gone")},
     needs=(PostgresConnection,),
     acts_on=(OperatorDatabase,),
+    partial=True,
     watched=_WATCHED,
     repairs=True,
     patience=15.0,
@@ -116,6 +118,7 @@ cancel = Change(
     acts={"cancel": packaged("cancel", none=_GONE, happened="transaction_is_over")},
     needs=(PostgresConnection,),
     acts_on=(OperatorDatabase,),
+    partial=True,
     watched=_WATCHED,
     repairs=True,
     patience=15.0,

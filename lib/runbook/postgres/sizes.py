@@ -127,5 +127,6 @@ sizes = Question(
     check=check,
     source=SQL,
     needs=(PostgresConnection,),
+    next="see who locks it and for how long (pg_locks, pg_stat_activity), and ask again",
     explained_by=EXPLAINED_BY,
 )

@@ -9,6 +9,7 @@ from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, UsageError
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
+from runbook.postgres.query_text import masked
 from runbook.postgres.statements import Recorded, shortened, statements, subject, with_texts
 
 SAMPLE = read_sql(__package__, "statements_sample")
@@ -41,7 +42,7 @@ def probe(asking: Asking, *, seconds: float = 3.0, running_seconds: float = 60.0
         span = float((after.now - before.now).total_seconds())
         frame = _between(first, last, span).head(SHOWN_ROWS)
         frame = with_texts(rows, frame)
-        running = rows(RUNNING, {"seconds": running_seconds}).rename(columns={"session_role": "role"})
+        running = masked(rows(RUNNING, {"seconds": running_seconds})).rename(columns={"session_role": "role"})
     frame["running"], frame["pid"] = None, None
     if len(running):
         still = pd.DataFrame({**_nothing(len(running)), "running": running["seconds"]})
@@ -93,7 +94,7 @@ def check(frame: pd.DataFrame, *, mean_ms: float = 20, calls: float = 100, busy:
     slow = ended[(ended["mean_ms"] >= mean_ms) & ((ended["calls"] >= calls) | (ended["busy"] >= busy))]
     findings = [
         Finding(
-            object=f"pid {row['pid']}",
+            object=f"pid {row['pid']:.0f}",
             status=Status.WARNING,
             message=f"its statement has been running for {row['running']:.0f} s: {shortened(row['query'])}",
             value=float(row["running"]),

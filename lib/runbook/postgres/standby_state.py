@@ -20,10 +20,9 @@ def probe(asking: Asking) -> pd.DataFrame:
 
     Raises `DoesNotApply` where the profile names no [standby].
     """
-    settings = asking.target.standby
+    primary, settings = asking.connection(PostgresConnection), asking.target.standby
     if settings is None:
         raise DoesNotApply(f"the profile of {asking.target.name} names no [standby] on this machine")
-    primary = asking.connection(PostgresConnection)
     position = primary.rows(POSITION, {"slot": settings.slot}).iloc[0]
     row = {
         "name": settings.name,

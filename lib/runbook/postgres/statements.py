@@ -10,6 +10,7 @@ import pandas as pd
 from runbook.connections import PostgresConnection, read_sql
 from runbook.connections.postgres import Rows
 from runbook.model import CouldNotFindOut, DoesNotApply
+from runbook.postgres.query_text import masked
 
 RECORDED = read_sql(__package__, "statements_recorded")
 SINCE = read_sql(__package__, "statements_since")
@@ -100,7 +101,7 @@ def with_texts(rows: Rows, frame: pd.DataFrame) -> pd.DataFrame:
     Where the server has lost a text, query says so.
     """
     queryids = [int(queryid) for queryid in frame["queryid"]]
-    texts = rows(TEXTS, {"queryids": queryids}).rename(columns={"session_role": "role"})
+    texts = masked(rows(TEXTS, {"queryids": queryids})).rename(columns={"session_role": "role"})
     texts = texts.astype({"dbid": "int64", "queryid": "int64"}) if len(texts) else texts
     if not len(texts) or not len(frame):
         return frame.assign(database="", role="", query="").drop(columns="dbid")

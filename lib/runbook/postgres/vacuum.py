@@ -80,6 +80,7 @@ vacuum = Change(
     draft=draft_vacuum,
     acts={"vacuum": composed(_vacuuming, happened="vacuumed_since")},
     needs=(PostgresConnection, OperatorDatabase),
+    partial=True,
     watched=(*WATCHED, "vacuums"),
     patience=PATIENCE,
 )
@@ -91,6 +92,7 @@ analyze = Change(
     draft=draft_analyze,
     acts={"analyze": composed(_analyzing, happened="analyzed_since")},
     needs=(PostgresConnection, OperatorDatabase),
+    partial=True,
     watched=(*WATCHED, "analyzes"),
     patience=PATIENCE,
 )

@@ -10,6 +10,7 @@ from runbook.model import Asking, Finding, Question, at_most
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.privileges import require_all_sessions
+from runbook.postgres.query_text import masked
 from runbook.postgres.records import records
 
 SQL = read_sql(__package__, "xmin_horizon")
@@ -24,7 +25,7 @@ def probe(asking: Asking) -> pd.DataFrame:
 
     Raises `CouldNotFindOut` for a role without pg_monitor.
     """
-    frame = require_all_sessions(asking.connection(PostgresConnection).rows(SQL))
+    frame = require_all_sessions(masked(asking.connection(PostgresConnection).rows(SQL)))
     return frame[frame["transactions"].notna()].reset_index(drop=True)
 
 

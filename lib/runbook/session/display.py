@@ -11,6 +11,7 @@ import msgspec
 from runbook.model import Answer, Finding, Findings, Question, Status
 from runbook.model.protocol import FINDINGS_MIME, Message, encode
 from runbook.model.text import printable
+from runbook.model.units import counted
 from runbook.redaction import Redactor
 from runbook.session.plots import COLOURS
 from runbook.target import Target
@@ -97,8 +98,12 @@ class Summary:
         bad = [finding for finding in ordered if finding.bad and finding.counts and not finding.explained_by]
         if not bad:
             return []
-        then = f"; {bad[0].next}" if bad[0].next else ""
-        return [f"begin here: {bad[0].check} {bad[0].object}: {bad[0].message}{then}"]
+        # What is known to be wrong is a better lead than what could not be asked.
+        first = next((finding for finding in bad if finding.status is not Status.UNKNOWN), bad[0])
+        then = f"; {first.next}" if first.next else ""
+        unasked = sum(finding.status is Status.UNKNOWN for finding in bad if finding is not first)
+        more = f" ({counted(unasked, 'thing')} could not be found out)" if unasked else ""
+        return [f"begin here: {first.check} {first.object}: {first.message}{then}{more}"]
 
     def _calls(self) -> list[str]:
         if self.verdict is Status.OK:

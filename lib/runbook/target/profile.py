@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -260,6 +261,46 @@ class Logs(_Strict):
     records_429: bool = False
 
 
+class Communication(_Strict):
+    """What messages about incidents say of this target: the component, and where its status and evidence are seen.
+
+    ``evidence_url`` is where the archive is served: under it are its folders ``runs`` and ``incidents``.
+    """
+
+    component: Annotated[str, Field(min_length=1, max_length=200)] = "Shrimp Annotation API"
+    status_page: HttpUrl | None = None
+    evidence_url: HttpUrl | None = None
+
+
+class Webhook(_Strict):
+    """Where a confirmed plan posts messages about incidents; ``url`` is a secret, since whoever knows it can post.
+
+    ``kind`` "slack" posts what Slack, Mattermost and those like them take, "json" the message and its facts by name.
+    ``timeout`` bounds each attempt in seconds.
+    """
+
+    url: SecretReference
+    kind: Literal["slack", "json"] = "slack"
+    timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
+    ca_file: Path | None = None
+
+
+def _secret_parts(url: str) -> list[str]:
+    """Return what of a webhook's address is secret, whole and in the pieces that may be told alone; not its host."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return [url]
+    if not parts.netloc:
+        return [url]
+    pieces = re.split(r"[/?&=]", url.partition(parts.netloc)[2])
+    telling = [piece for piece in pieces if len(piece) >= 16 or (len(piece) >= 6 and re.search(r"\d", piece))]
+    if not telling:
+        telling = [url.partition(parts.netloc)[2]]
+    whole = url[url.index(telling[0]) :] if telling[0] else ""
+    return [whole, *telling, parts.password or ""]
+
+
 class Deadlines(_Strict):
     """Bounds in seconds: for opening a connection, for one question (None: the question's own), for a whole run."""
 
@@ -319,6 +360,8 @@ class Target(_Strict):
     containers: Containers | None = None
     compose: Compose | None = None
     alertmanager: Alertmanager | None = None
+    communication: Communication = Communication()
+    webhook: Webhook | None = None
     logs: Logs | None = None
     deadlines: Deadlines = Deadlines()
     thresholds: dict[str, dict[str, Threshold]] = {}
@@ -350,4 +393,7 @@ class Target(_Strict):
                 values.append(resolve(reference))
             except CouldNotFindOut:
                 continue
+        if self.webhook is not None:
+            with suppress(CouldNotFindOut):
+                values += _secret_parts(resolve(self.webhook.url))
         return sorted({value for value in values if value})

@@ -38,7 +38,7 @@ SELECT own.role,
        extract(epoch FROM clock_timestamp() - wanted.waitstart)::float8 AS waits,
        wanted.mode,
        coalesce(wanted.relation, wanted.locktype) AS lock,
-       regexp_replace(left(session.query, 200), '''[^'']*(''|$)', '''…''', 'g') AS query
+       left(session.query, 4001) AS query
 FROM own
 LEFT JOIN shown ON true
 LEFT JOIN pg_stat_activity AS session ON session.pid = shown.pid

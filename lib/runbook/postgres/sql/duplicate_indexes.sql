@@ -1,5 +1,10 @@
 -- Which indexes could be dropped, since another one of their table does all that they do?
-WITH own AS (
+WITH alike AS (
+    -- All that comes later is for the few that begin with the same column as another one of their table.
+    SELECT indexrelid AS oid
+    FROM (SELECT indexrelid, count(*) OVER (PARTITION BY indrelid, indkey[0]) AS count FROM pg_index WHERE indisvalid) AS one
+    WHERE count > 1
+), own AS (
     SELECT index.oid,
            indrelid,
            index.relname::text AS name,
@@ -19,11 +24,12 @@ WITH own AS (
            regexp_replace(coalesce(indexprs::text, ''), ':location -?\d+', '', 'g') AS expressions,
            regexp_replace(coalesce(indpred::text, ''), ':location -?\d+', '', 'g') AS predicate,
            index.relpersistence
-    FROM pg_index
+    FROM alike
+    JOIN pg_index ON indexrelid = alike.oid
     JOIN pg_class AS index ON index.oid = indexrelid
     JOIN pg_namespace AS schema ON schema.oid = index.relnamespace
     -- A part of a partitioned index is the duplicate of another one where the whole is.
-    WHERE indisvalid AND NOT index.relispartition
+    WHERE NOT index.relispartition
       AND schema.nspname !~ '^(pg_catalog|information_schema|pg_toast.*|pg_temp_.*)$'
 ), pairs AS (
     SELECT one.*,

@@ -6,7 +6,7 @@ SELECT session.pid,
        session.query_id AS queryid,
        extract(epoch FROM clock_timestamp() - session.query_start)::float8 AS seconds,
        session.wait_event_type AS waits_for,
-       regexp_replace(left(session.query, 200), '''[^'']*(''|$)', '''…''', 'g') AS query
+       left(session.query, 4001) AS query
 FROM pg_stat_activity AS session
 WHERE session.backend_type = 'client backend'
   AND session.state = 'active'

@@ -10,6 +10,6 @@ SELECT session.pid,
        session.xact_start::text AS xact_start,
        extract(epoch FROM clock_timestamp() - session.xact_start)::float8 AS transaction_seconds,
        extract(epoch FROM clock_timestamp() - session.state_change)::float8 AS state_seconds,
-       regexp_replace(left(session.query, 200), '''[^'']*(''|$)', '''…''', 'g') AS query
+       left(session.query, 4001) AS query
 FROM pg_stat_activity AS session
 WHERE session.pid = %(pid)s

@@ -3,7 +3,7 @@ SELECT queryid,
        query,
        calls,
        mean_exec_time::float8 AS mean_ms,
-       regexp_replace(left(regexp_replace(query, '\s+', ' ', 'g'), 300), '''[^'']*(''|$)', '''…''', 'g') AS shown
+       left(query, 4001) AS shown
 FROM pg_stat_statements(true)
 WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND (queryid = %(queryid)s::int8

@@ -4,8 +4,7 @@ SELECT DISTINCT ON (statement.dbid, statement.queryid)
        statement.queryid,
        database.datname::text AS database,
        role.rolname::text AS session_role,
-       -- Utility statements keep their literals, which can be anyone's data.
-       regexp_replace(left(regexp_replace(statement.query, '\s+', ' ', 'g'), 300), '''[^'']*(''|$)', '''…''', 'g') AS query
+       left(statement.query, 4001) AS query
 FROM pg_stat_statements(true) AS statement
 LEFT JOIN pg_database AS database ON database.oid = statement.dbid
 LEFT JOIN pg_roles AS role ON role.oid = statement.userid

@@ -1,11 +1,13 @@
 -- Which large indexes has no query used since the statistics began? (No relation is opened: sizes are those of the last vacuum.)
 WITH scans AS (
     -- Parts of a partitioned index are judged together: one can only be dropped with the others.
-    SELECT coalesce(pg_partition_root(own.indexrelid)::oid, own.indexrelid) AS head,
+    SELECT CASE WHEN part.relispartition THEN pg_partition_root(own.indexrelid)::oid ELSE own.indexrelid END AS head,
            sum(coalesce(pg_stat_get_numscans(own.indexrelid), 0)) AS scans,
            sum(part.relpages::int8) AS pages
     FROM pg_index AS own
     JOIN pg_class AS part ON part.oid = own.indexrelid
+    WHERE part.relispartition OR part.relkind = 'I'
+       OR part.relpages::int8 * current_setting('block_size')::int8 >= %(bytes)s
     GROUP BY 1
 )
 SELECT schema.nspname::text AS schema,

@@ -6,8 +6,7 @@ WITH holder AS (
            session.usename::text AS session_role, session.datname::text AS database, session.state,
            greatest(age(session.backend_xmin), age(session.backend_xid)) AS transactions,
            session.xact_start AS since, session.backend_start,
-           -- Without its literals: they can be anyone's data.
-           regexp_replace(left(session.query, 200), '''[^'']*(''|$)', '''…''', 'g') AS query
+           left(session.query, 4001) AS query
     FROM pg_stat_activity AS session
     -- What a standby's sender holds is told by its own view; a vacuum holds no other one back.
     WHERE session.backend_type NOT IN ('walsender', 'parallel worker')

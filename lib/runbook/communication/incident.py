@@ -1,0 +1,108 @@
+"""What is known about the incident, and what is still to be said in a message about it?"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from runbook.communication.facts import gather, known, said_of, story
+from runbook.communication.moments import read
+from runbook.communication.severities import SEVERITIES, answer_due, in_words
+from runbook.model import Asking, Finding, Question, Status
+
+_SAY = "say it: -p {}=…"
+
+
+def probe(asking: Asking, incident: str = "", said: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Return a row for each fact that is known: fact, value, source; see `runbook.communication.facts.gather`.
+
+    ``incident`` is an id, the end of one, or "open"; ``said`` is what the operator knows, which goes before it.
+    """
+    return gather(asking, story(incident), said_of(said or {}))
+
+
+def check(frame: pd.DataFrame, *, p0: float = 5, p1: float = 30, p2: float = 120) -> list[Finding]:
+    """Judge whether a message could be written, and whether somebody answered in time (minutes from its start).
+
+    What a notification must carry: severity, impact, start, who works on it, and in its end the cause and what resolved
+    it. The response times are the runbook's: 30 minutes for a P1, 2 hours for a P2, the next business day for a P3; its
+    "Immediate" for a P0 is taken as 5 minutes. What is not known is a WARNING: the message says so too.
+    """
+    facts = known(frame)
+    if not facts:
+        return [Finding(object="incident", status=Status.OK, message="no incident is named: there is nothing to tell")]
+    wanted = {"impact": "whom it hurts, and how", "owner": "who works on it"}
+    if "ended" in facts:
+        wanted |= {"resolution": "what resolved it", "root_cause": "what caused it"}
+    findings = [_severity(facts.get("severity", ""))]
+    if "issue" not in facts:
+        wanted["issue"] = "what is wrong"
+    findings += _times(facts, {"p0": p0, "p1": p1, "p2": p2})
+    for name, what in wanted.items():
+        if name in facts:
+            findings.append(Finding(object=_words(name), status=Status.OK, message=f"it is said {what}"))
+        else:
+            message = f"it is not known {what}: the message says so"
+            findings.append(_unsaid(name, message))
+    return findings
+
+
+def _severity(name: str) -> Finding:
+    severity = SEVERITIES.get(name)
+    if severity is not None:
+        message = f"{name} - {severity.word} (Response: {severity.response})"
+        return Finding(object="severity", status=Status.OK, message=message, value=name)
+    said = f"{name} is none of {', '.join(SEVERITIES)}" if name else "it is not known how severe it is"
+    return _unsaid("severity", said)
+
+
+def _times(facts: Mapping[str, Any], minutes: Mapping[str, float]) -> list[Finding]:
+    began, now = read(facts.get("started", ""), "started"), read(facts["asked"], "asked")
+    ended = read(facts.get("ended", ""), "ended")
+    assert now is not None
+    if began is None:
+        return [_unsaid("started", "it is not known since when: the message says so, and no duration")]
+    if began > now + timedelta(minutes=1) or (ended is not None and ended < began):
+        wrong = "it has not begun yet" if began > now else "it ended before it began"
+        return [_unsaid("started", f"{wrong}, as it is said: one of the times is wrong")]
+    lasted = in_words(((ended or now) - began).total_seconds() / 60)
+    told = f"it lasted {lasted}" if ended else f"it has lasted {lasted} so far"
+    return [Finding(object="started", status=Status.OK, message=told), *_answered(facts, began, minutes)]
+
+
+def _answered(facts: Mapping[str, Any], began: datetime, minutes: Mapping[str, float]) -> list[Finding]:
+    severity = facts.get("severity", "")
+    due, answered = answer_due(severity, began, minutes), read(facts.get("answered", ""), "answered")
+    if due is None or answered is None:
+        return []
+    took = max(0.0, (answered - began).total_seconds() / 60)
+    words = f"the incident was opened {in_words(took)} after it began"
+    return [
+        Finding(
+            object="response",
+            status=Status.WARNING if answered > due else Status.OK,
+            message=f"{words}; for a {severity} the runbook's response is: {SEVERITIES[severity].response}",
+            value=round(took),
+            threshold=minutes.get(severity.lower()),
+            unit="minutes",
+        )
+    ]
+
+
+def _unsaid(name: str, message: str) -> Finding:
+    return Finding(object=_words(name), status=Status.WARNING, message=message, next=_SAY.format(name))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+incident = Question(
+    name="communication.incident",
+    title="What is known about the incident?",
+    probe=probe,
+    check=check,
+    source="runbook incident show INCIDENT",
+    deadline=20.0,
+)
