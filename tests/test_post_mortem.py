@@ -360,7 +360,8 @@ def test_a_record_that_was_tampered_with_is_shown_as_broken_and_counts_for_nothi
     harm(folder)
     page = shown(page_of(incident))
     assert "Not all of this can be trusted" in page and folder.name in page
-    assert "✖ broken" in page or "✖ not sealed" in page
+    assert ("✖ broken" in page or "✖ not sealed" in page) and "✔ OK api-down it is fine" not in page
+    assert "not to be believed: " in page or not (folder / "run.json").exists()
     measures = {measure.name: measure for measure in impact(told(incident))}
     assert measures["worst error share"].value == 0 and "api.liveness: service" not in measures
 

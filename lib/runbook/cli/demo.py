@@ -40,6 +40,7 @@ def run() -> int:
         os.environ["RUNBOOK_TARGETS"] = os.pathsep.join(filter(None, [str(targets), os.environ.get("RUNBOOK_TARGETS")]))
         sys.stdout.write(f"up after {time.monotonic() - began:.1f} s\n")
         notebooks = [notebook for notebook in all_notebooks() if notebook.metadata.changes == "none"]
+        notebooks = [notebook for notebook in notebooks if not notebook.metadata.about_incident]  # there is none here
         tasks = [Task(notebook, load_target(name), {}) for notebook in notebooks]
         report = Report(quiet=False, runs=len(tasks))
         with stopping() as stop, template(DEFAULT, len(tasks)) as forking:

@@ -55,5 +55,8 @@ def changes(story: Story) -> list[Made]:
                 Made(plan, cited, begun, f"it is {plan.state}: whether it helped was not asked", Status.UNKNOWN)
             )
         else:
-            made.append(Made(plan, cited, begun, f"it {plan.helped.answer}", JUDGED[plan.helped.answer]))
+            status = JUDGED[plan.helped.answer]
+            if status is Status.OK and plan.helped.answer != "helped" and plan.helped.left:
+                status = Status.WARNING  # it was bad before, and as bad afterwards
+            made.append(Made(plan, cited, begun, f"it {plan.helped.answer}", status))
     return made

@@ -15,7 +15,7 @@ ALERTS = ("api.active_alerts", "prometheus.", "alerts.")
 class Event:
     """One thing that happened: when (corrected), what kind, who or what did it where, and the record that tells it.
 
-    ``kind``: opened, closed, note, report, run, alert, plan, change. ``status`` is a run's or an alert's, or what
+    ``kind``: opened, closed, note, run, alert, plan, change. ``status`` is a run's or an alert's, or what
     became of a plan. ``moved`` is by how many seconds its time was corrected.
     """
 
@@ -77,6 +77,7 @@ def carried_out(cited: Cited) -> bool:
 def _noted(story: Story, cited: Cited) -> Iterator[Event]:
     entry = cited.entry
     assert entry is not None
+    doubt = f"not to be believed: {cited.why}. It says:\n" if cited.standing != "sealed" else ""
     # What a person says of the time is taken as it is: who writes "14:05" looked at some other clock.
     at = story.time_of(entry.at, cited.host if entry.at[:19] == entry.written[:19] else "")
     changed = [
@@ -84,7 +85,7 @@ def _noted(story: Story, cited: Cited) -> Iterator[Event]:
         f"owner {entry.owner}" if entry.owner else "",
         f"it began at {entry.began[:19].replace('T', ' ')} UTC" if entry.began else "",
     ]
-    says = "\n".join([entry.title or entry.text, *filter(None, ["; ".join(filter(None, changed))])]).strip()
+    says = doubt + "\n".join([entry.title or entry.text, *filter(None, ["; ".join(filter(None, changed))])]).strip()
     target = ", ".join(entry.targets)
     yield Event(at, entry.kind, says, cited, who=entry.author, target=target, moved=_moved(at, entry.at))
 
@@ -99,10 +100,13 @@ def _run(story: Story, cited: Cited) -> Iterator[Event]:
     says = record.error or (f"{bad[0].object}: {bad[0].message}" if bad else "nothing that counts")
     says += f" (and {len(bad) - 1} more)" if len(bad) > 1 and not record.error else ""
     says = f"after its change: {says}" if carried_out(cited) else says
+    status = record.status
+    if cited.standing != "sealed":
+        says, status = f"not to be believed: {cited.why}. It says {status}: {says}", ""
     who = record.operator + (", by hand" if record.mode == "interactive" else "")
     told_at = record.ended if carried_out(cited) else record.started
     moved = _moved(at, told_at) if told_at and cited.standing == "sealed" else 0.0
-    told = {"who": who, "target": record.target, "status": record.status, "moved": moved, "name": record.notebook}
+    told = {"who": who, "target": record.target, "status": status, "moved": moved, "name": record.notebook}
     yield Event(at, "run", says, cited, **told)  # type: ignore[arg-type]
 
 

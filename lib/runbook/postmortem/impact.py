@@ -104,7 +104,9 @@ def _silent(course: Course) -> Point | None:
     """Return when the service was first found not to answer at all; None where it always did."""
     if course.check != "api.liveness":
         return None
-    return next((p for p in course.points if p.status is Status.CRITICAL and p.finding.value is None), None)
+    # A number would be the status of an answer, or how long it took.
+    silent = (p for p in course.points if p.status is Status.CRITICAL and not isinstance(p.finding.value, int | float))
+    return next(silent, None)
 
 
 def _logged(story: Story) -> Iterator[Measure]:

@@ -75,7 +75,7 @@ def check_cited(frame: pd.DataFrame) -> list[Finding]:
 
 def probe_timeline(asking: Asking, *, story: Story | None = None) -> pd.DataFrame:
     """Return a row for each event, in the order of the corrected time: at (UTC), moved (by how many seconds that is
-    from what was written), kind (opened, note, run, alert, plan, change, report, closed), status, target, who, says,
+    from what was written), kind (opened, note, run, alert, plan, change, closed), status, target, who, says,
     record, standing.
     """
     story = _of(story)
