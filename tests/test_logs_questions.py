@@ -91,8 +91,15 @@ def guessed(most: int, users: int = 0, by: str = "client") -> pd.DataFrame:
 
 
 def server(count: int, level: str, message: str = "m") -> pd.DataFrame:
-    row = {"level": level, "message": message, "count": count, "first": "", "last": "x", "example": ""}
-    return framed([row] if count else [], servers.COLUMNS, lines=9, problems=[])
+    row = {
+        "level": level,
+        "message": message,
+        "count": count,
+        "first": "",
+        "last": "2026-11-24 12:00:00",
+        "example": "",
+    }
+    return framed([row] if count else [], servers.COLUMNS, lines=9, problems=[], until="2026-11-24 12:05:00")
 
 
 def now(errors: int) -> pd.DataFrame:
@@ -280,6 +287,12 @@ def test_a_grave_line_of_postgresql_is_critical_whatever_its_level() -> None:
     grave = "could not read block # in file"
     assert judge(logs.postgres_log, server(1, "ERROR", grave))[grave].status is CRITICAL
     assert judge(logs.postgres_log, server(1, "PANIC"))["m"].status is CRITICAL
+    over = server(1, "FATAL", grave)
+    over.attrs["until"] = "2026-11-24 12:11:00"
+    told = judge(logs.postgres_log, over)[grave]
+    assert told.status is WARNING and told.message.endswith("; not since then"), "what is over is not where to begin"
+    ended = server(500, "FATAL", "terminating connection due to administrator command")
+    assert judge(logs.postgres_log, ended)["FATAL"].status is OK, "somebody wanted it"
     assert judge(logs.postgres_log, server(5000, "ERROR"))["FATAL"].status is OK
 
 

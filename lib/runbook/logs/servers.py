@@ -27,6 +27,17 @@ GRAVE = re.compile(
     r"|terminated by signal|crash of another server process|wraparound|invalid memory alloc",
     re.IGNORECASE,
 )
+# What to do about what is grave, by its words.
+_AFTERWARDS = (
+    ("connection slots", "see who holds the connections: connection-exhaustion"),
+    ("too many clients", "see who holds the connections: connection-exhaustion"),
+    ("no space left", "make room on the disk first; a slot that nobody uses may hold it"),
+    ("invalid page", "preserve the files before anything else: pages are damaged"),
+    ("could not read block", "preserve the files before anything else: pages are damaged"),
+    ("out of memory", "see which statements take it, and what else the machine runs"),
+    ("wraparound", "see what keeps vacuum back: database-maintenance"),
+    ("terminated by signal", "who killed it: the machine for want of memory, or somebody"),
+)
 _REDIS = re.compile(rb"\d+:[XCSM] (\d\d \w{3} \d{4} \d\d:\d\d:\d\d)\.\d{3} ([.*#-]) (.*)")
 # Redis has no word for it: # is a warning, * a notice, - and . are talk.
 _REDIS_LEVELS = {b"#": "WARNING", b"*": "NOTICE", b"-": "VERBOSE", b".": "DEBUG"}
@@ -104,7 +115,7 @@ def _probe(asking: Asking, part: str, parse: Parse, asked: Window | None) -> pd.
         raise CouldNotFindOut(f"nothing is logged since the window began, or no file is named {places}")
     rows = [(level, message, *counted) for (level, message), counted in found.items()]
     frame = pd.DataFrame(rows, columns=COLUMNS).sort_values("count", ascending=False, ignore_index=True)
-    frame.attrs = {"lines": lines, "problems": problems}
+    frame.attrs = {"lines": lines, "problems": problems, "until": f"{about.until:%Y-%m-%d %H:%M:%S}"}
     return frame
 
 
@@ -135,8 +146,11 @@ def probe_redis(asking: Asking, *, window: Window | None = None) -> pd.DataFrame
     return _probe(asking, "redis", parse_redis, window)
 
 
-def check_postgres(frame: pd.DataFrame, *, warning: float = 20, critical: float = 200) -> list[Finding]:
-    """Judge any PANIC and what is grave as CRITICAL, FATAL by their number; ERROR is told.
+def check_postgres(
+    frame: pd.DataFrame, *, warning: float = 20, critical: float = 200, minutes: float = 10
+) -> list[Finding]:
+    """Judge any PANIC as CRITICAL, and what is grave while it lasts: until ``minutes`` before the window's end; what is
+    over by then is a WARNING. FATAL are judged by their number; ERROR is told.
 
     A PANIC ends every connection. FATAL ends one: a wrong password, an unknown database, an administrator; some are
     there every day. An ERROR is mostly a statement that the application itself got wrong.
@@ -146,15 +160,23 @@ def check_postgres(frame: pd.DataFrame, *, warning: float = 20, critical: float 
     findings = _problems(frame)
     panics = frame[(frame["level"] == "PANIC") | frame["message"].str.contains(GRAVE)]
     for row in panics.to_dict("records"):
-        message = f"{row['count']:,} × {row['level']}, last {row['last']} UTC"
-        findings.append(Finding(object=row["message"][:150], status=Status.CRITICAL, message=message))
-    fatal = frame[frame["level"] == "FATAL"]
+        lasts = row["level"] == "PANIC" or _minutes_between(row["last"], frame.attrs["until"]) <= minutes
+        message = f"{row['count']:,} × {row['level']}, last {row['last']} UTC" + ("" if lasts else "; not since then")
+        status = Status.CRITICAL if lasts else Status.WARNING
+        after = next((then for words, then in _AFTERWARDS if words in row["message"].lower()), "")
+        findings.append(Finding(object=row["message"][:150], status=status, message=message, next=after))
+    # Who was told to end by an administrator, or by a plan, is no failure.
+    fatal = frame[(frame["level"] == "FATAL") & ~frame["message"].str.contains("due to administrator command")]
     # The frame is in order of number: where nothing is fatal, the most frequent of all is told.
     often = fatal if len(fatal) else frame
     most = f"; most often: {often.iloc[0]['message'][:120]}" if len(often) else ""
     message = f"{told}{most}"
     findings.append(at_most("FATAL", float(fatal["count"].sum()), warning, critical, unit="entries", message=message))
     return findings
+
+
+def _minutes_between(first: str, last: str) -> float:
+    return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds() / 60
 
 
 def check_redis(frame: pd.DataFrame, *, warning: float = 20, critical: float = 200) -> list[Finding]:
