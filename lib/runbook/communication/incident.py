@@ -104,5 +104,6 @@ incident = Question(
     probe=probe,
     check=check,
     source="runbook incident show INCIDENT",
+    next="runbook incident note ID says what is missing; owner and severity are given when it is opened",
     deadline=20.0,
 )

@@ -94,5 +94,6 @@ updates = Question(
     probe=probe,
     check=check,
     source="runbook plans list",
+    next="send the message that is due: the plan of incident-communication posts it, or copy its text",
     deadline=20.0,
 )

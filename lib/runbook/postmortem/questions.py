@@ -189,6 +189,7 @@ timeline = Question(
     probe=probe_timeline,
     check=check_timeline,
     source="the incident's notes, runs and plans, by the clock that most runs compared theirs with",
+    next="runbook incident show ID lists what belongs to it; attach what is missing with evidence add --incident",
     deadline=60.0,
 )
 impact = Question(
@@ -197,6 +198,7 @@ impact = Question(
     probe=probe_impact,
     check=check_impact,
     source="the data of the incident's sealed runs",
+    next="say under Impact what no run has measured",
     deadline=60.0,
 )
 helped = Question(
