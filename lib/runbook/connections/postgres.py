@@ -56,7 +56,7 @@ def read_sql(package: str, name: str) -> str:
 
 
 class PostgresConnection(Connection):
-    """The database with the runbook's own role."""
+    """The database with the runbook's own role; ``sees_all`` tells whether it may see what all others do."""
 
     name = "postgres"
 
@@ -105,6 +105,7 @@ class PostgresConnection(Connection):
         row = self.rows(read_sql(__package__, "identity")).iloc[0]
         self.clock = ClockReading.between(row["clock"].to_pydatetime(), before, now())
         self.version_num = int(row["version_num"])
+        self.sees_all = bool(row["sees_all"])
         self.identity = {
             "what": f"PostgreSQL {row['version']}" + _mode(row["in_recovery"], row["read_only"]),
             "where": self.place,

@@ -9,7 +9,7 @@ from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.privileges import require_all_sessions
+from runbook.postgres.privileges import seeing_all
 from runbook.postgres.records import records
 from runbook.postgres.xmin_horizon import SQL as HORIZON
 from runbook.postgres.xmin_horizon import holds_tables, told
@@ -23,11 +23,11 @@ def probe(asking: Asking) -> pd.DataFrame:
     analyze), off_here, last_vacuum, last_analyze (by hand or by autovacuum), progress (of a vacuum at work).
 
     Each row has as well: told_at, autovacuum (on for the server), workers, max_workers, switched_off (how many tables
-    it is off for), holder, holder_since, holder_transactions (what holds vacuum back in this database; None: nothing),
-    role. Where no table has any, one row has no table. Raises `CouldNotFindOut` for a role without pg_monitor.
+    it is off for), holder, holder_since, holder_transactions (what holds vacuum back in this database; None:
+    nothing). Where no table has any, one row has no table. Raises `CouldNotFindOut` for a role without pg_monitor.
     """
-    connection = asking.connection(PostgresConnection)
-    frame = require_all_sessions(connection.rows(SQL))
+    connection = seeing_all(asking)
+    frame = connection.rows(SQL)
     holders = connection.rows(HORIZON)
     holders = holders[holds_tables(holders)]
     worst = records(holders.head(1))[0] if len(holders) else None

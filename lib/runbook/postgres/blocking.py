@@ -10,7 +10,7 @@ from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status, at_most
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.privileges import require_all_sessions
+from runbook.postgres.privileges import seeing_all
 from runbook.postgres.query_text import masked
 
 SQL = read_sql(__package__, "blocking")
@@ -33,9 +33,7 @@ def probe(asking: Asking) -> pd.DataFrame:
     transaction), blocked_by (pids; none: a root), role, application, database, state, backend_type, backend_start,
     transaction_seconds, state_seconds, waits (s), mode and lock (what it waits for), query (shortened, no literals).
     """
-    frame = require_all_sessions(masked(asking.connection(PostgresConnection).rows(SQL))).drop(columns="role")
-    frame = frame.rename(columns={"session_role": "role"})
-    return frame[frame["pid"].notna()].astype({"pid": "int64"}).reset_index(drop=True)
+    return masked(seeing_all(asking).rows(SQL)).rename(columns={"session_role": "role"}).astype({"pid": "int64"})
 
 
 def trees(frame: pd.DataFrame) -> list[Tree]:

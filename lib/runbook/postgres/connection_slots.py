@@ -5,14 +5,14 @@ import pandas as pd
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, at_most
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.privileges import require_all_sessions
+from runbook.postgres.privileges import seeing_all
 
 SQL = read_sql(__package__, "connection_slots")
 
 
 def probe(asking: Asking) -> pd.DataFrame:
-    """Return one row: role, used, usable, max_connections, reserved; the last three in connections."""
-    return require_all_sessions(asking.connection(PostgresConnection).rows(SQL))
+    """Return one row: used, usable, max_connections, reserved; the last three in connections."""
+    return seeing_all(asking).rows(SQL)
 
 
 def check(frame: pd.DataFrame, *, warning: float = 80, critical: float = 90) -> list[Finding]:

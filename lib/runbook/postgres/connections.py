@@ -10,7 +10,7 @@ from runbook.model import Asking, Finding, Question, Status, UsageError, at_most
 from runbook.model.units import counted
 from runbook.postgres.connection_slots import SQL as SLOTS
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.privileges import require_all_sessions
+from runbook.postgres.privileges import seeing_all
 
 SQL = read_sql(__package__, "connections")
 COLUMNS = ["database", "role", "application", "client", "state", "connections", "longest", "median", "oldest"]
@@ -23,15 +23,14 @@ def probe(asking: Asking) -> pd.DataFrame:
 
     The frame's attrs hold ``usable``: how many connections ordinary roles may have.
     """
-    connection = asking.connection(PostgresConnection)
+    connection = seeing_all(asking)
     frame = _taken(connection)
     frame.attrs = {"usable": _usable(connection)}
     return frame
 
 
 def _taken(connection: PostgresConnection) -> pd.DataFrame:
-    frame = require_all_sessions(connection.rows(SQL)).drop(columns="role")
-    return frame.rename(columns={"session_role": "role"})[COLUMNS]
+    return connection.rows(SQL).rename(columns={"session_role": "role"})[COLUMNS]
 
 
 def _usable(connection: PostgresConnection) -> int:
@@ -104,7 +103,7 @@ def probe_growth(asking: Asking, *, samples: int = 4, every: float = 1.0) -> pd.
     """
     if not 2 <= samples <= MOST_SAMPLES or not 0 < every <= 10:
         raise UsageError(f"growth takes 2 to {MOST_SAMPLES} samples, 0 to 10 s apart, not {samples} every {every:g} s")
-    connection = asking.connection(PostgresConnection)
+    connection = seeing_all(asking)
     usable, began, rows = _usable(connection), time.monotonic(), []
     for number in range(samples):
         time.sleep(max(0.0, began + number * every - time.monotonic()))

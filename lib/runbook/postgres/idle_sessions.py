@@ -7,7 +7,7 @@ from runbook.connections import OperatorDatabase, PostgresConnection, read_sql
 from runbook.model import Asking, Change, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.units import counted
 from runbook.postgres.acts import packaged, written
-from runbook.postgres.privileges import against_signalling, operator_of, require_all_sessions
+from runbook.postgres.privileges import against_signalling, operator_of, seeing_all
 
 SQL = read_sql(__package__, "idle_sessions")
 # Idle for less may be a pause between two requests of somebody.
@@ -20,8 +20,7 @@ def observe(asking: Asking, application: str, older: float) -> dict[str, Any]:
     it; None: not known). ``(role NAME)`` are those that give no application, as `postgres.connections` names them.
     """
     values = {"application": application, "seconds": max(older, 0.0), "operator": operator_of(asking)}
-    frame = require_all_sessions(asking.connection(PostgresConnection).rows(SQL, values)).drop(columns="role")
-    frame = frame[frame["pid"].notna()].astype({"pid": int, "operator_may": object})
+    frame = seeing_all(asking).rows(SQL, values).astype({"pid": int, "operator_may": object})
     return {"application": application, "sessions": frame.to_dict("records")}
 
 

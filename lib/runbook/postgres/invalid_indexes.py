@@ -8,7 +8,7 @@ from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.privileges import require_all_sessions
+from runbook.postgres.privileges import seeing_all
 
 SQL = read_sql(__package__, "invalid_indexes")
 MOST = 10
@@ -19,8 +19,7 @@ def probe(asking: Asking) -> pd.DataFrame:
     it), is_partitioned (parts of it are missing), bytes, in_progress (an index of its table is being built, or it is
     being dropped).
     """
-    frame = require_all_sessions(asking.connection(PostgresConnection).rows(SQL)).drop(columns="role")
-    return frame[frame["index"].notna()].reset_index(drop=True)
+    return seeing_all(asking).rows(SQL)
 
 
 def check(frame: pd.DataFrame) -> list[Finding]:

@@ -5,7 +5,7 @@ import pandas as pd
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status, at_most
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.privileges import require_all_sessions
+from runbook.postgres.privileges import seeing_all
 from runbook.postgres.query_text import masked
 
 SQL = read_sql(__package__, "longest_transaction")
@@ -13,9 +13,7 @@ SQL = read_sql(__package__, "longest_transaction")
 
 def probe(asking: Asking) -> pd.DataFrame:
     """Return the oldest transactions, at most 20: pid, application, state, seconds, query (shortened), role, since."""
-    frame = masked(asking.connection(PostgresConnection).rows(SQL))
-    own = require_all_sessions(frame)
-    return own[own["pid"].notna()].drop(columns="role").reset_index(drop=True)
+    return masked(seeing_all(asking).rows(SQL))
 
 
 def check(frame: pd.DataFrame, *, warning: float = 300, critical: float = 600) -> list[Finding]:

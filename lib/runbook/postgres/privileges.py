@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
 from psycopg import conninfo, sql
 
 from runbook.connections import PostgresConnection
@@ -66,15 +65,16 @@ def _for_whole_schemas(reasons: Sequence[str]) -> list[str]:
     return each if len(each) <= _MOST else [*each[:_MOST], f"and {len(each) - _MOST} more grants"]
 
 
-def require_all_sessions(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame without its ``sees_all`` column; raises `CouldNotFindOut` with the missing grant.
+def seeing_all(asking: Asking, what: str = "sessions") -> PostgresConnection:
+    """Return the connection of a role that sees ``what`` of all roles; raises `CouldNotFindOut` with the missing grant.
 
     Without pg_monitor, pg_stat_activity hides what other roles do, and counts would be too low without a word.
     """
-    if not frame["sees_all"].all():
-        role = frame["role"].iloc[0]
-        raise CouldNotFindOut(f"role {role} sees only its own sessions; as a superuser: GRANT pg_monitor TO {role}")
-    return frame.drop(columns="sees_all")
+    connection = asking.connection(PostgresConnection)
+    if not connection.sees_all:
+        role = connection.identity["role"]
+        raise CouldNotFindOut(f"role {role} sees only its own {what}; as a superuser: GRANT pg_monitor TO {role}")
+    return connection
 
 
 def operator_of(asking: Asking) -> str | None:

@@ -10,7 +10,7 @@ from runbook.model import Asking, Finding, Question, Status
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.lag import judge_lag
-from runbook.postgres.privileges import require_all_sessions
+from runbook.postgres.privileges import seeing_all
 from runbook.postgres.receiver import judge_receiver, receiver_of
 
 SQL = read_sql(__package__, "replication")
@@ -30,12 +30,12 @@ def probe(asking: Asking) -> pd.DataFrame:
     Where the server is a standby itself, one more row tells of its receiver (see `runbook.postgres.receiver`), with
     side "upstream". Raises `CouldNotFindOut` with the missing grant.
     """
-    connection = asking.connection(PostgresConnection)
-    found = require_all_sessions(connection.rows(SQL))
+    connection = seeing_all(asking)
+    found = connection.rows(SQL)
     rows: list[dict[Any, Any]] = []
     if found["in_recovery"].any():
         rows.append({"side": "upstream", "name": "this server", **receiver_of(connection)})
-    connected = found[found["pid"].notna()].drop(columns=["role", "in_recovery"])
+    connected = found[found["pid"].notna()].drop(columns="in_recovery")
     rows += [{"side": "downstream", **row} for row in connected.to_dict("records")]
     missing = [name for name in _expected(asking, connection) if name not in set(connected["name"])]
     rows += [{"side": "downstream", "name": name, "client": "", "state": "absent"} for name in missing]

@@ -47,7 +47,7 @@ def statements(connection: PostgresConnection) -> Iterator[tuple[Rows, Recorded]
     """
     with connection.bounded() as rows:
         found = rows(RECORDED).iloc[0]
-        _require(found)
+        _require(found, connection)
         rows("SELECT set_config('search_path', %(schema)s, true)", {"schema": found["schema"]})
         try:
             since = rows(SINCE).iloc[0]
@@ -80,8 +80,8 @@ _HOW = (
 )
 
 
-def _require(found: "pd.Series[Any]") -> None:
-    role = found["role"]
+def _require(found: "pd.Series[Any]", connection: PostgresConnection) -> None:
+    role = connection.identity["role"]
     if pd.isna(found["most"]):
         raise DoesNotApply(_HOW)
     if found["schema"] is None:
@@ -89,7 +89,7 @@ def _require(found: "pd.Series[Any]") -> None:
             f"database {found['database']} has no extension pg_stat_statements, although the server loads it; as a "
             "superuser, in this database: CREATE EXTENSION pg_stat_statements"
         )
-    if not found["sees_all"]:
+    if not connection.sees_all:
         raise CouldNotFindOut(f"role {role} sees only its own statements; as a superuser: GRANT pg_monitor TO {role}")
     if not found["uses_schema"]:
         grant = f"GRANT USAGE ON SCHEMA {found['schema']} TO {role}"

@@ -9,7 +9,7 @@ from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, at_most
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.privileges import require_all_sessions
+from runbook.postgres.privileges import seeing_all
 from runbook.postgres.query_text import masked
 from runbook.postgres.records import records
 
@@ -20,13 +20,11 @@ MOST_TOLD = 10
 def probe(asking: Asking) -> pd.DataFrame:
     """Return what keeps dead rows from being removed, the oldest first, at most 20: kind (session, replication slot,
     prepared transaction, standby feedback), name, application, session_role, database, state, transactions (the age of
-    the oldest row version it still needs), since, backend_start, query (shortened), role, here (it concerns this
-    database).
+    the oldest row version it still needs), since, backend_start, query (shortened), here (it concerns this database).
 
     Raises `CouldNotFindOut` for a role without pg_monitor.
     """
-    frame = require_all_sessions(masked(asking.connection(PostgresConnection).rows(SQL)))
-    return frame[frame["transactions"].notna()].reset_index(drop=True)
+    return masked(seeing_all(asking).rows(SQL))
 
 
 def holds_tables(frame: pd.DataFrame) -> "pd.Series[bool]":

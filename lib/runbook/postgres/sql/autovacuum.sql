@@ -1,9 +1,6 @@
 -- Which tables wait for vacuum or analyze, and is autovacuum free to come? (One row without a table: none waits.)
 WITH server AS (
-    SELECT current_user::text AS role,
-           (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-               OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_all,
-           current_setting('autovacuum')::bool AND current_setting('track_counts')::bool AS autovacuum,
+    SELECT current_setting('autovacuum')::bool AND current_setting('track_counts')::bool AS autovacuum,
            (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum worker') AS workers,
            current_setting('autovacuum_max_workers')::int AS max_workers,
            (SELECT count(*) FROM pg_class

@@ -1,9 +1,5 @@
 -- Which sessions wait for a lock, and which sessions keep them waiting? (One row for each pair, and each root once.)
-WITH own AS (
-    SELECT current_user::text AS role,
-           (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-               OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_all
-), waiting AS (
+WITH waiting AS (
     -- Only of sessions that wait: the function holds up the whole lock manager for a moment each time.
     SELECT session.pid, blocker
     FROM pg_stat_activity AS session
@@ -23,9 +19,7 @@ WITH own AS (
     UNION ALL
     SELECT DISTINCT blocker, '{}'::int[] FROM waiting WHERE blocker NOT IN (SELECT pid FROM waiting)
 )
-SELECT own.role,
-       own.sees_all,
-       shown.pid,
+SELECT shown.pid,
        shown.blocked_by,
        session.usename::text AS session_role,
        session.application_name AS application,
@@ -39,8 +33,7 @@ SELECT own.role,
        wanted.mode,
        coalesce(wanted.relation, wanted.locktype) AS lock,
        left(session.query, 4001) AS query
-FROM own
-LEFT JOIN shown ON true
+FROM shown
 LEFT JOIN pg_stat_activity AS session ON session.pid = shown.pid
 LEFT JOIN wanted ON wanted.pid = shown.pid AND cardinality(shown.blocked_by) > 0
 ORDER BY waits DESC NULLS LAST

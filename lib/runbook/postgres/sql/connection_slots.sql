@@ -1,8 +1,5 @@
 -- How many of the connection slots that an ordinary role may use are taken?
-SELECT current_user::text AS role,
-       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-           OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_all,
-       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
+SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
        max_connections - reserved AS usable,
        max_connections,
        reserved

@@ -1,7 +1,5 @@
 -- Who holds the connections, in which state, and for how long has that been so?
-SELECT own.role,
-       own.sees_all,
-       session.datname::text AS database,
+SELECT session.datname::text AS database,
        session.usename::text AS session_role,
        session.application_name AS application,
        coalesce(host(session.client_addr), 'the local socket') AS client,
@@ -12,9 +10,7 @@ SELECT own.role,
        (percentile_disc(0.5) WITHIN GROUP (
            ORDER BY extract(epoch FROM clock_timestamp() - session.state_change)))::float8 AS median,
        min(session.backend_start) AS oldest
-FROM (SELECT current_user::text AS role,
-             (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-                 OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_all) AS own
-JOIN pg_stat_activity AS session ON session.backend_type = 'client backend'
-GROUP BY 1, 2, 3, 4, 5, 6, 7
+FROM pg_stat_activity AS session
+WHERE session.backend_type = 'client backend'
+GROUP BY 1, 2, 3, 4, 5
 ORDER BY connections DESC

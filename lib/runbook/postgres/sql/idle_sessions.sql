@@ -1,7 +1,5 @@
 -- Which sessions of an application have been idle for so long, outside of a transaction?
-SELECT own.role,
-       own.sees_all,
-       session.pid,
+SELECT session.pid,
        session.backend_start::text AS backend_start,
        session.usename::text AS session_role,
        coalesce(host(session.client_addr), 'the local socket') AS client,
@@ -12,16 +10,13 @@ SELECT own.role,
        operator.rolsuper OR (NOT owner.rolsuper AND (pg_has_role(operator.oid, owner.oid, 'USAGE')
                                                      OR pg_has_role(operator.oid, 'pg_signal_backend', 'USAGE')))
            AS operator_may
-FROM (SELECT current_user::text AS role,
-             (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-                 OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_all) AS own
-LEFT JOIN pg_stat_activity AS session
-       ON session.backend_type = 'client backend'
-      -- One without a name is named by its role, as the question about the connections does.
-      AND coalesce(nullif(session.application_name, ''), '(role ' || session.usename || ')') = %(application)s
-      AND session.state = 'idle'
-      AND session.state_change < clock_timestamp() - make_interval(secs => %(seconds)s)
-      AND session.pid <> pg_backend_pid()
+FROM pg_stat_activity AS session
 LEFT JOIN pg_roles AS owner ON owner.oid = session.usesysid
 LEFT JOIN pg_roles AS operator ON operator.rolname = %(operator)s
+WHERE session.backend_type = 'client backend'
+  -- One without a name is named by its role, as the question about the connections does.
+  AND coalesce(nullif(session.application_name, ''), '(role ' || session.usename || ')') = %(application)s
+  AND session.state = 'idle'
+  AND session.state_change < clock_timestamp() - make_interval(secs => %(seconds)s)
+  AND session.pid <> pg_backend_pid()
 ORDER BY idle_seconds DESC

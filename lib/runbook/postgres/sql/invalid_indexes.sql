@@ -1,7 +1,5 @@
 -- Which indexes does no query use because they are not valid, and is one of them just being built?
-SELECT own.role,
-       own.sees_all,
-       schema.nspname::text AS schema,
+SELECT schema.nspname::text AS schema,
        relation.relname::text AS "table",
        index.relname::text AS index,
        found.indisunique AS is_unique,
@@ -15,13 +13,10 @@ SELECT own.role,
            OR EXISTS (SELECT FROM pg_locks
                       WHERE relation = found.indexrelid AND mode = 'ShareUpdateExclusiveLock' AND granted
                         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS in_progress
-FROM (SELECT current_user::text AS role,
-             (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-                 OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_all) AS own
-LEFT JOIN (pg_index AS found
-           JOIN pg_class AS index ON index.oid = found.indexrelid
-           JOIN pg_class AS relation ON relation.oid = found.indrelid
-           JOIN pg_namespace AS schema ON schema.oid = relation.relnamespace)
-       ON NOT found.indisvalid
-ORDER BY index.relpages DESC NULLS LAST
+FROM pg_index AS found
+JOIN pg_class AS index ON index.oid = found.indexrelid
+JOIN pg_class AS relation ON relation.oid = found.indrelid
+JOIN pg_namespace AS schema ON schema.oid = relation.relnamespace
+WHERE NOT found.indisvalid
+ORDER BY index.relpages DESC
 LIMIT 100

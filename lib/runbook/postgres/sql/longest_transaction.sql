@@ -1,7 +1,5 @@
--- Which sessions have had a transaction open the longest? (One empty row says that there is none.)
-SELECT own.role,
-       own.sees_all,
-       session.pid,
+-- Which sessions have had a transaction open the longest?
+SELECT session.pid,
        session.usename::text AS session_role,
        session.application_name AS application,
        session.state,
@@ -9,12 +7,9 @@ SELECT own.role,
        session.xact_start AS since,
        session.backend_start,
        left(session.query, 4001) AS query
-FROM (SELECT current_user::text AS role,
-             (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-                 OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_all) AS own
-LEFT JOIN pg_stat_activity AS session
-       ON session.backend_type = 'client backend'
-      AND session.xact_start IS NOT NULL
-      AND session.pid <> pg_backend_pid()
+FROM pg_stat_activity AS session
+WHERE session.backend_type = 'client backend'
+  AND session.xact_start IS NOT NULL
+  AND session.pid <> pg_backend_pid()
 ORDER BY session.xact_start
 LIMIT 20

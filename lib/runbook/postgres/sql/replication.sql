@@ -1,7 +1,5 @@
 -- Which standbys follow this server, and how far are they behind? (One row without a standby says that there is none.)
-SELECT own.role,
-       own.sees_all,
-       own.in_recovery,
+SELECT own.in_recovery,
        own.synchronous,
        standby.pid,
        standby.application_name AS name,
@@ -14,10 +12,7 @@ SELECT own.role,
        pg_wal_lsn_diff(own.position, standby.replay_lsn)::float8 AS replay_bytes,
        -- Null where nothing is under way: a standby that has caught up and is idle.
        extract(epoch FROM standby.replay_lag)::float8 AS seconds
-FROM (SELECT current_user::text AS role,
-             (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-                 OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_all,
-             pg_is_in_recovery() AS in_recovery,
+FROM (SELECT pg_is_in_recovery() AS in_recovery,
              current_setting('synchronous_standby_names') AS synchronous,
              -- A standby hands on what it has received: pg_current_wal_lsn() is refused there.
              CASE WHEN pg_is_in_recovery()

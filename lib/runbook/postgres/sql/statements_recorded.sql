@@ -1,9 +1,6 @@
--- Does the server record statements (pg_stat_statements), and may this role see those of all others?
-SELECT current_user::text AS role,
-       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-           OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_all,
-       -- Known to everybody, other than shared_preload_libraries: there is such a setting only once it is loaded.
-       current_setting('pg_stat_statements.max', true)::int AS most,
+-- Does the server record statements (pg_stat_statements), and where is what it records?
+-- Its settings are known to everybody, other than shared_preload_libraries, and only once it is loaded.
+SELECT current_setting('pg_stat_statements.max', true)::int AS most,
        current_setting('pg_stat_statements.track', true) AS track,
        current_setting('compute_query_id') AS query_id,
        quote_ident(schema.nspname) AS schema,

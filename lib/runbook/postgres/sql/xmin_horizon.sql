@@ -1,6 +1,6 @@
--- What keeps vacuum from removing dead rows: sessions, slots, prepared transactions, standbys? (An empty row: nothing.)
+-- What keeps vacuum from removing dead rows: sessions, slots, prepared transactions, standbys?
 WITH holder AS (
-    SELECT 'session' AS kind, 'pid ' || session.pid AS name, 
+    SELECT 'session' AS kind, 'pid ' || session.pid AS name,
            coalesce(nullif(session.application_name, ''),
                     nullif(session.backend_type, 'client backend')) AS application,
            session.usename::text AS session_role, session.datname::text AS database, session.state,
@@ -29,11 +29,9 @@ WITH holder AS (
            NULL, standby.backend_start, NULL
     FROM pg_stat_replication AS standby
 )
-SELECT own.role, own.sees_all, holder.*, holder.database IS NOT DISTINCT FROM current_database()::text
-           OR holder.database IS NULL AS here
-FROM (SELECT current_user::text AS role,
-             (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-                 OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_all) AS own
-LEFT JOIN holder ON holder.transactions IS NOT NULL
-ORDER BY holder.transactions DESC NULLS LAST, holder.kind, holder.name
+SELECT holder.*,
+       holder.database IS NOT DISTINCT FROM current_database()::text OR holder.database IS NULL AS here
+FROM holder
+WHERE holder.transactions IS NOT NULL
+ORDER BY holder.transactions DESC, holder.kind, holder.name
 LIMIT 20
