@@ -12,8 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from runbook_sandbox import servers, stack
+
+# Whether the server that the sandbox and the tests take comes with what PostgreSQL calls contrib.
+CONTRIB = servers.has_library(servers.find_postgres(), "pg_stat_statements")
+needs_contrib = pytest.mark.skipif(not CONTRIB, reason="this PostgreSQL comes without contrib")
 
 
 @dataclass

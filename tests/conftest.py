@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import msgspec
 import nbformat
 import pytest
-from cluster import Cluster, cluster
+from cluster import CONTRIB, Cluster, cluster
 from engine import Engine, engine
 from running import METADATA
 
@@ -30,8 +31,22 @@ _own = pytest.StashKey[Path]()
 _tools = pytest.StashKey["_Tools"]()
 
 
+# Questions whose answers depend on what PostgreSQL calls contrib: the stored outputs are those of a server with it.
+_OF_CONTRIB = re.compile(r"postgres\.(slow_queries|regressions|explain|index_integrity)")
+
+
 class NotebookPolicy:
     """Tells nbval what never to compare, since hooks of this file do not reach notebooks outside this folder."""
+
+    @staticmethod
+    def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+        """Compare no notebook with outputs that this machine's server cannot give."""
+        for path in {item.path for item in items if item.path.suffix == ".ipynb"} if not CONTRIB else ():
+            if _OF_CONTRIB.search(path.read_text()):
+                reason = pytest.mark.skip(reason="its stored outputs are those of a PostgreSQL with contrib")
+                for item in items:
+                    if item.path == path:
+                        item.add_marker(reason)
 
     @staticmethod
     def pytest_collectstart(collector: pytest.Collector) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import psycopg
 import pytest
-from cluster import Cluster, cluster
+from cluster import Cluster, cluster, needs_contrib
 from psycopg import sql
 from running import only as only_run
 from running import wait_for
@@ -505,6 +505,7 @@ def test_growth_is_told_against_the_newest_archived_run_of_the_target(
 # --- bounds, rights, versions
 
 
+@needs_contrib
 def test_a_locked_table_costs_its_own_row(server: Cluster, asking: Callable[..., Run], schema: str) -> None:
     server.execute(
         "CREATE TABLE own.free (id serial PRIMARY KEY)", "CREATE TABLE own.locked (id serial PRIMARY KEY, "
@@ -607,6 +608,7 @@ def test_every_version_answers_as_every_kind_of_role(
 # --- the notebook
 
 
+@needs_contrib
 def test_the_notebook_names_each_cause_with_its_object(
     server: Cluster, schema: str, profile: Callable[..., str], run_json: Callable[..., Any], archive: Path
 ) -> None:
@@ -729,7 +731,9 @@ def test_what_must_not_be_done_is_not_planned_and_says_why(place: Place, run: Ru
             other.execute("ROLLBACK")
     assert "there is no table no_such" in maintaining(run, postgres.analyze, "no_such").reason
     assert "no table is named" in maintaining(run, postgres.vacuum, "").reason
-    assert "invalid name syntax" in maintaining(run, postgres.vacuum, '"a').reason
+    # From 16 on the server takes what is no name for one that is not there.
+    refused = maintaining(run, postgres.vacuum, '"a').reason
+    assert "invalid name syntax" in refused or 'there is no table "a' in refused
     assert "KiB are free" in rebuilding(run, "documents_pkey", free_mib=0.01).reason
     assert "no time for it" in rebuilding(run, "documents_pkey", minutes=0).reason
     assert "of the catalogs" in rebuilding(run, "pg_catalog.pg_class_oid_index").reason

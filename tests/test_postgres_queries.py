@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import psycopg
 import pytest
-from cluster import Cluster, cluster
+from cluster import CONTRIB, Cluster, cluster
 from psycopg import sql
 from running import wait_for
 
@@ -33,6 +33,8 @@ HOSTILE = 'tab"le; DROP\n\u202eTABLE ' + "x" * 38  # 63 bytes
 @pytest.fixture(scope="module")
 def server() -> Iterator[Cluster]:
     """A server that records statements; a table with an index on what it is looked up by; the roles of a target."""
+    if not CONTRIB:
+        pytest.skip("this PostgreSQL comes without contrib")
     with cluster(
         shared_preload_libraries="pg_stat_statements", max_parallel_workers_per_gather=0, autovacuum="off"
     ) as running:

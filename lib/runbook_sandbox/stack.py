@@ -426,7 +426,7 @@ files = {FILES}
 memory_bytes = {MEMORY_BYTES}
 cpus = {CPUS}
 
-{_containers(place)}[logs]
+{_without_contrib(place)}{_containers(place)}[logs]
 api = ["{place.folder}/logs/api_*.log*"]
 postgres = ["{_server_log(place, "postgres")}"]
 redis = ["{_server_log(place, "redis")}"]
@@ -437,6 +437,13 @@ name = "yourself"
 how = "`sandbox heal`"
 when = "this is a practice stack"
 """
+
+
+def _without_contrib(place: Place) -> str:
+    if has_library(Path(place.read("state.json")["postgres_bin"]), "amcheck"):
+        return ""
+    why = "the server of this practice stack comes without amcheck"
+    return f'[[not_applicable]]\ncheck = "postgres.index_integrity"\nreason = "{why}"\n\n'
 
 
 def _containers(place: Place) -> str:

@@ -1,5 +1,6 @@
 -- Which server is this: a primary or a standby, writable, since when, and does it wait for a restart?
-SELECT current_setting('server_version') AS version,
+-- A distribution's own name of its build is left out.
+SELECT split_part(current_setting('server_version'), ' ', 1) AS version,
        current_setting('server_version_num')::int AS version_num,
        pg_is_in_recovery() AS in_recovery,
        read_only.setting = 'on' AS read_only,
