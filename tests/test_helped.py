@@ -25,6 +25,8 @@ def found(**statuses: Status) -> list[Finding]:
         (found(a=CRITICAL), found(a=OK, b=UNKNOWN), "could not be found out", "helped"),
         (found(a=CRITICAL, b=OK), found(a=OK, b=UNKNOWN), "could not be found out", "could not be found out"),
         (found(a=CRITICAL, b=UNKNOWN), found(a=OK, b=UNKNOWN), "could not be found out", "helped"),
+        (found(a=CRITICAL), found(b=UNKNOWN), "could not be found out", "could not be found out"),
+        (found(a=CRITICAL), found(a=UNKNOWN), "could not be found out", "could not be found out"),
         (found(a=CRITICAL), [], "could not be found out", "could not be found out"),
     ],
 )

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psycopg
 import pytest
 from cluster import Cluster, cluster
@@ -647,3 +648,9 @@ def test_without_any_place_to_look_the_pools_are_unknown(
     assert told.status is UNKNOWN and "the profile has no [service]" in told.message
     told = with_service(server, profile, 'checkout = "/nowhere"')
     assert told.status is UNKNOWN and "the checkout /nowhere cannot be read" in told.message
+
+
+def test_a_name_with_dollars_is_drawn_as_it_is() -> None:
+    rows = [(seconds, "app $\\frac$", 3, 3, 10) for seconds in (0.0, 1.0)]
+    frame = pd.DataFrame(rows, columns=["seconds", "application", "connections", "idle", "usable"])
+    assert Connections(frame)._repr_mimebundle_()["image/png"].startswith(b"\x89PNG")

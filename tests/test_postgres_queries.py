@@ -420,7 +420,7 @@ def test_every_question_answers_on_each_version_and_statements_are_skipped_with_
 
 def test_the_columns_of_each_version_of_the_extension_are_read(each_postgres: Cluster) -> None:
     with each_postgres.connect() as session:
-        asked = {"by": "io", "apart": True}
+        asked = {"by": "io", "apart": True, "mean_ms": 20, "calls": 100}
         for name in ("blk_read_time", "shared_blk_read_time"):
             session.execute("BEGIN")
             session.execute(
@@ -461,6 +461,26 @@ def test_a_server_that_is_told_to_record_nothing_says_so(server: Cluster, opened
     found = told(opened(), postgres.slow_queries_now)
     server.execute("ALTER ROLE runbook RESET ALL")
     assert found.status is UNKNOWN and "ALTER SYSTEM SET compute_query_id = auto" in found.message
+
+
+def test_a_lower_limit_of_the_profile_is_the_one_that_the_rows_are_chosen_by(
+    server: Cluster, profile: Callable[..., str]
+) -> None:
+    server.execute("SELECT pg_stat_statements_reset()")
+    with server.connect(user="app") as session:
+        for number in range(60):  # each of them costs more in all
+            session.execute("SELECT pg_sleep(0.01)" + ", 1" * number)
+        for _ in range(30):
+            session.execute("SELECT 1 AS quick_and_often", prepare=False)
+    texts = {}
+    for calls in (100, 20):
+        own = f'[thresholds."postgres.slow_queries"]\nmean_ms = 0.0001\ncalls = {calls}\n'
+        run = open_run("t", target=profile(server.profile("runbook") + own, f"calls-{calls}"), needs=["postgres"])
+        frame = run.ask(postgres.slow_queries).frame
+        texts[calls] = "" if frame is None else " ".join(frame["query"])
+        run.close()
+    assert "pg_sleep" in texts[100] and "quick_and_often" not in texts[100]
+    assert "quick_and_often" in texts[20]
 
 
 @pytest.mark.parametrize("question", [*STATEMENTS, postgres.invalid_indexes], ids=lambda question: question.name)

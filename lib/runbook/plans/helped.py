@@ -40,8 +40,8 @@ def compare(before: Sequence[Finding], after: Sequence[Finding], *, partial: boo
 def worsened(before: Sequence[Finding], after: Sequence[Finding]) -> list[Finding]:
     """Return the findings that are not well, and were better before, or were not there."""
     was = {finding.key: finding.status for finding in before}
-    # Asked under another name before, it may have been bad all the same.
-    bad_checks = {finding.check for finding in not_well(before)}
+    # Asked under another name before, it may have been bad all the same; but what could not be asked is not known.
+    bad_checks = {finding.check for finding in not_well(before)} - _unasked(before, after)
     return [
         finding
         for finding in not_well(after)
@@ -57,11 +57,23 @@ def worsened(before: Sequence[Finding], after: Sequence[Finding]) -> list[Findin
 def bettered(before: Sequence[Finding], after: Sequence[Finding]) -> list[Finding]:
     """Return the findings of before that were not well, and are better, or not there any more, afterwards."""
     now = {finding.key: finding.status for finding in after}
+    unasked = _unasked(before, after)
     return [
         finding
         for finding in not_well(before)
-        if finding.key not in now or now[finding.key].severity > finding.status.severity
+        if (
+            now[finding.key] is not Status.UNKNOWN and now[finding.key].severity > finding.status.severity
+            if finding.key in now
+            else finding.check not in unasked
+        )
     ]
+
+
+def _unasked(before: Sequence[Finding], after: Sequence[Finding]) -> set[str]:
+    """Return the checks that could not be asked afterwards: then one UNKNOWN stands for all of their objects."""
+    was = {finding.key for finding in before}
+    asked = {finding.check for finding in after if finding.status is not Status.UNKNOWN or finding.key in was}
+    return {finding.check for finding in after} - asked
 
 
 def not_well(findings: Iterable[Finding]) -> list[Finding]:

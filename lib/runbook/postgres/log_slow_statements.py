@@ -176,7 +176,7 @@ def check(frame: pd.DataFrame) -> list[Finding]:
     if not row["sees_source"] and not row["plan"]:
         message = f"{told}; whether for a time cannot be seen: GRANT pg_monitor TO the runbook's role"
         return [Finding(object=name, status=Status.UNKNOWN, message=message, value=milliseconds, unit="ms")]
-    if not row["by_alter_system"] and not row["plan"]:
+    if row["sees_source"] and not row["by_alter_system"]:
         message = f"{told}, as the configuration file says"
         return [Finding(object=name, status=Status.OK, message=message, value=milliseconds, unit="ms")]
     if row["plan"]:

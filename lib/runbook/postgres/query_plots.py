@@ -59,6 +59,5 @@ class Statements(Plot):
 
 
 def _label(query: Any) -> str:
-    # A dollar begins a formula to matplotlib, and the parameters of a statement are written with one.
     words = " ".join(str(query).split())
-    return (words if len(words) <= _WORDS else f"{words[: _WORDS - 1]}…").replace("$", r"\$")
+    return words if len(words) <= _WORDS else f"{words[: _WORDS - 1]}…"

@@ -13,6 +13,7 @@ from runbook.model import Asking, Finding, Question, Status
 from runbook.model.layout import DATA_FOLDER, run_folder
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
+from runbook.postgres.query_text import masked
 from runbook.postgres.slow_queries import NOT_READ, SQL
 from runbook.postgres.slow_queries import probe as probe_slow
 from runbook.postgres.statements import TEXTS, shortened, statements, subject
@@ -58,7 +59,7 @@ def _with_texts_of_the_slower(asking: Asking, frame: pd.DataFrame) -> pd.DataFra
     if missing.empty:
         return frame
     with statements(asking.connection(PostgresConnection)) as (rows, _):
-        texts = rows(TEXTS, {"queryids": [int(queryid) for queryid in missing["queryid"]]})
+        texts = masked(rows(TEXTS, {"queryids": [int(queryid) for queryid in missing["queryid"]]}))
     told = {(int(row["queryid"]), row["database"]): row["query"] for row in texts.to_dict("records")}
     keys = zip(missing["queryid"], missing["database"], strict=True)
     frame.loc[missing.index, "query"] = [told.get(key) or NOT_READ for key in keys]

@@ -91,12 +91,10 @@ def _figure(rows: int) -> "tuple[Figure, Axes]":
 
 
 def _name(axes: "Axes", names: list[str], unit: str) -> None:
-    """Write the names beside the bars and the unit below them; a name is text, also where it holds a dollar."""
+    """Write the names beside the bars and the unit below them."""
     short = [name if len(name) <= 44 else f"{name[:43]}…" for name in map(printable, names)]
     if not names:
         axes.text(0, 0, "nothing to show", va="center", fontsize=9)
     axes.set_yticks([-place for place in range(len(names))], short, fontsize=8)
-    for label in axes.get_yticklabels():
-        label.set_parse_math(False)
     axes.set_xlabel(unit)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,5 +1,6 @@
 """Which statements have cost the most since the counters began?"""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -9,8 +10,9 @@ from runbook.connections.postgres import Rows
 from runbook.model import Asking, Finding, Question, Status, UsageError
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.statements import apart, shortened, statements, subject, with_texts
+from runbook.postgres.statements import CALLS, MEAN_MS, apart, shortened, statements, subject, with_texts
 
+NAME = "postgres.slow_queries"
 SQL = read_sql(__package__, "slow_queries")
 BY = ("total", "mean", "variance", "io", "temp")
 MOST = 10
@@ -21,9 +23,9 @@ NOT_READ = "(its text was not read)"
 
 def probe(asking: Asking, *, by: str = "total") -> pd.DataFrame:
     """Return the statements by what they cost, by ``by``, which is one of `BY`: total or mean time, its standard
-    deviation, blocks read from outside of the buffers, blocks of temporary files. Those are the 50 first ones, all of
-    20 ms on average and 100 calls, and the 1000 of the most total time, which a later run compares with; none of the
-    runbook itself.
+    deviation, blocks read from outside of the buffers, blocks of temporary files. Those are the 50 first ones, all with
+    the mean time and the calls that the check judges by, and the 1000 of the most total time, which a later run
+    compares with; none of the runbook itself.
 
     Columns: queryid, calls, total_ms, mean_ms, stddev_ms (the largest, where several roles execute it), share (% of the
     time of all statements), rows, blocks_read, read_ms (0 where track_io_timing is off), temp_blocks (read and
@@ -34,9 +36,13 @@ def probe(asking: Asking, *, by: str = "total") -> pd.DataFrame:
     """
     if by not in BY:
         raise UsageError(f"slow queries are ranked by one of {', '.join(BY)}, not by {by!r}")
+    # Those that the check judges by, where the profile has others: what is slow must be among the rows.
+    own = asking.target.thresholds.get(NAME, {})
+    limits = {"mean_ms": own.get("mean_ms", MEAN_MS), "calls": own.get("calls", CALLS)}
     connection = asking.connection(PostgresConnection)
     with statements(connection) as (rows, recorded):
-        frame = _with_some_texts(rows, rows(SQL, {"by": by, "apart": apart(asking)}))
+        frame = rows(SQL, {"by": by, "apart": apart(asking), **limits})
+        frame = _with_some_texts(rows, frame, limits)
     frame["since"] = recorded.since
     frame.attrs = {
         "by": by,
@@ -49,8 +55,8 @@ def probe(asking: Asking, *, by: str = "total") -> pd.DataFrame:
     return frame
 
 
-def _with_some_texts(rows: Rows, frame: pd.DataFrame) -> pd.DataFrame:
-    slow = frame[(frame["mean_ms"] >= 20) & (frame["calls"] >= 100)].head(_SHOWN)
+def _with_some_texts(rows: Rows, frame: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
+    slow = frame[(frame["mean_ms"] >= limits["mean_ms"]) & (frame["calls"] >= limits["calls"])].head(_SHOWN)
     some = frame.loc[sorted({*frame.index[:_SHOWN], *slow.index})]
     texts = with_texts(rows, some[["dbid", "queryid"]])[["queryid", "database", "query"]]
     frame = frame.drop(columns="dbid").rename(columns={"session_role": "role"})
@@ -68,7 +74,7 @@ def _of_the_same_age(connection: PostgresConnection, since: pd.Timestamp) -> boo
     return abs(float(since.timestamp()) - (int(system) >> 32)) < 300
 
 
-def check(frame: pd.DataFrame, *, mean_ms: float = 20, calls: float = 100, minutes: float = 10) -> list[Finding]:
+def check(frame: pd.DataFrame, *, mean_ms: float = MEAN_MS, calls: float = CALLS, minutes: float = 10) -> list[Finding]:
     """Judge each statement: WARNING where it takes ``mean_ms`` on average and was called ``calls`` times.
 
     Both limits are pghero's. What was called less often is slow by design or by accident, and matters by its share of
@@ -127,7 +133,7 @@ def _age(minutes: float) -> str:
 
 
 slow_queries = Question(
-    name="postgres.slow_queries",
+    name=NAME,
     title="Which statements have been slow since the counters began?",
     probe=probe,
     check=check,

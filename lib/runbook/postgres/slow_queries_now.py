@@ -10,7 +10,7 @@ from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Us
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.query_text import masked
-from runbook.postgres.statements import Recorded, apart, shortened, statements, subject, with_texts
+from runbook.postgres.statements import CALLS, MEAN_MS, Recorded, apart, shortened, statements, subject, with_texts
 
 SAMPLE = read_sql(__package__, "statements_sample")
 RUNNING = read_sql(__package__, "running_statements")
@@ -85,7 +85,7 @@ def _between(first: pd.DataFrame, last: pd.DataFrame, span: float) -> pd.DataFra
     return both.sort_values("total_ms", ascending=False).reset_index(drop=True)
 
 
-def check(frame: pd.DataFrame, *, mean_ms: float = 20, calls: float = 100, busy: float = 50) -> list[Finding]:
+def check(frame: pd.DataFrame, *, mean_ms: float = MEAN_MS, calls: float = CALLS, busy: float = 50) -> list[Finding]:
     """Judge each statement: WARNING where it takes ``mean_ms`` on average and was called ``calls`` times in the
     interval, or kept a session busy for ``busy`` % of it, or has not ended after a minute.
 

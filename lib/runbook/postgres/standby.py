@@ -195,8 +195,6 @@ def _unable(facts: _Facts) -> list[str]:
         found.append(f"{facts['data']} would belong to root, as whom PostgreSQL does not run: give its folder an owner")
     elif not facts["us"]:
         found.append(f"{facts['data']} belongs to {facts['owner']}: run this as that user, or as root")
-    if not facts["operator"]:
-        found.append("the profile names no operator_dsn in [postgres], whose role makes and drops the slot")
     return found
 
 
@@ -452,6 +450,7 @@ standby = Change(
     draft=draft,
     acts=_ACTS,
     needs=(PostgresConnection, StandbyDatabase),
+    acts_on=(OperatorDatabase,),
     partial=True,
     watched=(*_WATCHED, "streams", "port_free"),
     restored=("folder", "state", "has_slot"),
@@ -466,6 +465,7 @@ standby_removal = Change(
     draft=draft_removal,
     acts=_ACTS,
     needs=(PostgresConnection, StandbyDatabase),
+    acts_on=(OperatorDatabase,),
     partial=True,
     watched=_WATCHED,
     patience=20.0,

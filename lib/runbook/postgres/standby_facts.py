@@ -54,7 +54,6 @@ def observe(asking: Asking) -> dict[str, Any]:
         **_here(settings, owner),
         "receiver": _receiver(asking),
         "answers": _answers(asking, facts["system"]),
-        "operator": database.operator_dsn is not None,
         "at": f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}",
     }
 

@@ -18,6 +18,8 @@ SINCE = read_sql(__package__, "statements_since")
 TEXTS = read_sql(__package__, "statement_texts")
 # A statement text is shown so far; the first words tell it from others.
 SHOWN = 140
+# From which mean time (ms) and number of calls on a statement is slow: pghero's limits.
+MEAN_MS, CALLS = 20.0, 100.0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from runbook.model import Finding, Findings
-from runbook.postmortem.story import Cited, Story
+from runbook.postmortem.changes import changes
+from runbook.postmortem.story import Cited, Story, moment
 
 # The answers that are the alarms of somebody else; what they find is told as an alert, once when it is first seen.
 ALERTS = ("api.active_alerts", "prometheus.", "alerts.")
@@ -44,12 +45,7 @@ def events(story: Story) -> list[Event]:
 
 def changes_begun(story: Story) -> list[tuple[datetime, str]]:
     """Return when each change was begun, and what it was, in the order of time: what plots mark."""
-    found = []
-    for plan, _ in story.plans():
-        begun = [entry for entry in plan.journal if entry.event == "intent"]
-        if begun:
-            found.append((story.time_of(begun[0].at, begun[0].host or plan.plan.host), plan.summary))
-    return sorted(found)
+    return [(made.begun, made.plan.summary) for made in changes(story) if made.begun is not None]
 
 
 def started(story: Story, cited: Cited) -> datetime:
@@ -155,8 +151,6 @@ def _changes(story: Story) -> Iterator[Event]:
 
 
 def _moved(at: datetime, told: str) -> float:
-    from runbook.postmortem.story import moment
-
     return round((at - moment(told)).total_seconds(), 1)
 
 

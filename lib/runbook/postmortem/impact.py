@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from runbook.model import Status
 from runbook.model.layout import DATA_FOLDER
 from runbook.model.units import counted
+from runbook.postmortem.changes import changes
 from runbook.postmortem.course import Course, Point, courses
-from runbook.postmortem.events import changes_begun, started
-from runbook.postmortem.story import Cited, Story
+from runbook.postmortem.events import started
+from runbook.postmortem.story import Cited, Story, moment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,8 +59,6 @@ def _times(story: Story) -> Iterator[Measure]:
     else:
         yield Measure("duration", f"it is still open; it began at {_clock(began)}", cited=opening)
     opened = story.incident.opened
-    from runbook.postmortem.story import moment
-
     if moment(opened) > began:
         span = (moment(opened) - began).total_seconds()
         yield Measure("until it was opened", f"{length(span)} after it began", span, "s", opening)
@@ -69,12 +68,11 @@ def _times(story: Story) -> Iterator[Measure]:
         span = max(0.0, (first.at - began).total_seconds())
         says = f"{length(span)} after it began: {first.finding.check}: {first.finding.object}"
         yield Measure("until a run saw it", says, span, "s", first.cited)
-    begun = changes_begun(story)
-    if begun:
-        at, summary = begun[0]
-        cited = next(cited for plan, cited in story.plans() if plan.summary == summary)
-        span = (at - began).total_seconds()
-        yield Measure("until the first change", f"{length(span)} after it began: {summary}", span, "s", cited)
+    first_change = next((made for made in changes(story) if made.begun is not None), None)
+    if first_change is not None and first_change.begun is not None:
+        span = (first_change.begun - began).total_seconds()
+        says = f"{length(span)} after it began: {first_change.plan.summary}"
+        yield Measure("until the first change", says, span, "s", first_change.cited)
 
 
 def _probed(story: Story) -> Iterator[Measure]:

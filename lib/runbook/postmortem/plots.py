@@ -204,7 +204,7 @@ def _days(at: datetime) -> float:
 
 
 def _short(text: str, most: int) -> str:
-    text = "".join(sign if sign.isprintable() and sign != "$" else "?" for sign in text)
+    text = "".join(sign if sign.isprintable() else "?" for sign in text)
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

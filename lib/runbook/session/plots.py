@@ -32,9 +32,13 @@ class Plot(ABC):
         """Return in one line what the plot shows."""
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        from matplotlib import rc_context
+
         buffer = io.BytesIO()
         # No software name or date in the file: the same data gives the same bytes.
-        self.figure().savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+        # What is written on it are names and texts of anybody: a dollar in one begins no formula.
+        with rc_context({"text.parse_math": False}):
+            self.figure().savefig(buffer, format="png", dpi=100, metadata={"Software": None})
         return {"text/plain": self.text(), "image/png": buffer.getvalue()}
 
 

@@ -54,6 +54,6 @@ FROM (
 LEFT JOIN pg_database AS database ON database.oid = totals.dbid
 LEFT JOIN pg_roles AS role ON role.oid = totals.userid
 -- The costliest; each that is slow, however little it costs in all; and what a later run compares with.
-WHERE place <= 50 OR mean_ms >= 20 AND calls >= 100 OR by_total <= 1000
+WHERE place <= 50 OR mean_ms >= %(mean_ms)s::float8 AND calls >= %(calls)s::float8 OR by_total <= 1000
 ORDER BY place
 LIMIT 3000
