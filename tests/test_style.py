@@ -203,7 +203,7 @@ def test_numbers_in_prose_are_the_thresholds(notebook: Notebook) -> None:
         "postgres.slow_queries": ("after {:g} calls or more", lambda t: t["calls"]),
         "postgres.regressions": ("is {:g} times as slow", lambda t: t["times"]),
         "postgres.explain": ("no table of {:.0f} rows", lambda t: t["rows"]),
-        "postgres.missing_indexes": ("in less than {:g}% of their scans", lambda t: t["index_share"]),
+        "postgres.missing_indexes": ("at least {:g}% of its scans", lambda t: t["index_share"]),
         "postgres.unused_indexes": ("in less than {:g} days", lambda t: t["days"]),
         "communication.incident": ("within {:g} minutes for a P1", lambda t: t["p1"]),
         "communication.updates": ("every {:g} minutes for a P1", lambda t: t["p1"]),
