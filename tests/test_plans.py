@@ -22,7 +22,7 @@ from engine import Engine, engine
 from running import only, text_of, wait_for
 
 from runbook import api, docker, postgres, redis
-from runbook.model import Act, ChangeFailed, Status
+from runbook.model import Act, ChangeFailed, Findings, Status
 from runbook.model.plan import PlanState
 from runbook.plans import freezing
 from runbook.plans import place as plans_place
@@ -682,6 +682,22 @@ def test_the_notebook_prints_a_plan_its_token_restarts_and_the_evidence_tells_al
         runbook("evidence", "show", run.run_id).stdout
     )
     assert "tok_" not in "".join(p.read_text() for p in plans_place.plans_folder().rglob("*") if p.is_file())
+
+
+def test_database_issues_starts_the_database_again_by_its_plan(there: There, run_json: Any, archive: Path) -> None:
+    server = there.engine.client.containers.get("contained-shrimp-postgres")
+    server.kill()
+    status, document = run_json("database-issues", "--target", "contained")
+    run = only(document)
+    (plan,) = run.plans
+    assert status == 2 and plan.steps == [f"docker start {server.id[:12]}"]
+    critical = [f.check for f in Findings(run.findings).worst_first() if f.status == "CRITICAL" and not f.explained_by]
+    assert critical[0] == "postgres.reachable"
+    _, document = run_json("database-issues", "--target", "contained", "--confirm", plan.token)
+    (done,) = only(document).plans
+    assert done.state is PlanState.VERIFIED and done.helped is not None and done.helped.answer == "helped", done
+    server.reload()
+    assert server.status == "running"
 
 
 def test_in_jupyterlab_the_token_is_on_the_screen_and_scrubbed_when_the_notebook_is_saved(
