@@ -579,6 +579,17 @@ def test_an_index_whose_build_failed_is_named_whatever_its_name(
     assert "nobody can rely on its uniqueness" in found.message
 
 
+def test_the_notebook_names_an_invalid_index(
+    server: Cluster, own: Callable[..., None], profile: Callable[..., str], run_json: Callable[..., Any], archive: Path
+) -> None:
+    own("CREATE TABLE twice (v int)", "INSERT INTO twice VALUES (1), (1)")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        own("CREATE UNIQUE INDEX CONCURRENTLY twice_v ON twice (v)")
+    _, document = run_json("query-performance", "--target", profile(_profile(server), name="shop"), "-p", "seconds=0.2")
+    (found,) = [finding for finding in document.runs[0].findings if finding.check == "postgres.invalid_indexes"]
+    assert found.status is WARNING and found.object == "index own.twice_v" and "on own.twice" in found.message
+
+
 def test_a_build_that_is_under_way_is_no_failed_one_and_one_that_was_broken_off_is(
     server: Cluster, own: Callable[..., None], opened: Callable[..., Run]
 ) -> None:
