@@ -25,7 +25,8 @@ def probe(asking: Asking, *, rows: int = 10_000) -> pd.DataFrame:
 
     Of a foreign key: name, columns, refers_to, statement (which makes its index). Of a table, since the statistics
     began: seq_scans, seq_rows (read by them, each worker of a parallel one counted as one), idx_scans, bytes (as of the
-    last vacuum), workers (that a scan of it may have). The frame's attrs hold what `counted_since` returns, and ``rows``.
+    last vacuum), workers (that a scan of it may have). The frame's attrs hold what `counted_since` returns, and
+    ``rows``.
 
     pg_stats, where it is often looked for, has statistics of columns, and tells neither.
     """

@@ -17,7 +17,7 @@ _NEXT = {
     "it needs a reserved slot",
     "name": "see how the profile's dsn writes the host's name, and what it resolves to here: getent hosts NAME",
     "timeout": "see whether the machine is up, and whether a firewall drops what is sent; then the server's log",
-    "tls": "see the server's certificate (its names, its end, who signed it), and the profile's sslmode and sslrootcert",
+    "tls": "see the server's certificate (names, end, who signed it), and the profile's sslmode and sslrootcert",
     "other": "the reason is in the server's own words: see its log of this minute",
     "password": "compare the password that the service has with the one that the profile refers to",
     "no-database": "see whether the database was renamed or dropped, before anything creates an empty one",
