@@ -387,7 +387,7 @@ def test_without_any_run_it_is_told_how_to_attach_what_was_run_by_hand(archive: 
     (records,) = [finding for finding in found if finding.object == "records"]
     attach = f"runbook evidence add FILE.ipynb --incident {incident.id} --after-close"
     assert records.status is Status.WARNING and records.next == f"attach what was run by hand: {attach}"
-    assert records.message == "1 of 1 record is what was sealed; no run of the incident among them"
+    assert records.message == "1 of 1 record is what was sealed, no run of the incident among them"
     assert re.search(r"open since 20\d\d-\d\d-\d\d \d\d:\d\d UTC: ", state.message)
     run.close()
 

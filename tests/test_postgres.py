@@ -148,7 +148,7 @@ def test_all_slots_used_is_critical_where_pg_isready_accepts_connections(
     reachable, slots = only(run.ask(postgres.reachable)), only(run.ask(postgres.connection_slots))
     assert (reachable.status, reachable.value) == (CRITICAL, "slots")
     assert "has no connection slot left for role shrimp_user" in reachable.message
-    assert reachable.next.startswith("runbook run connection-exhaustion --target sandbox: who holds them")
+    assert reachable.next.startswith("runbook run connection-exhaustion --target breakable: who holds them")
     assert slots.status is UNKNOWN and "no connection slot left for role runbook" in slots.message
     (explained,) = [f for f in run.summary().findings if f.check == "postgres.connection_slots"]
     assert explained.explained_by == "postgres.reachable"
@@ -161,7 +161,7 @@ def test_slots_that_run_out_while_the_runbook_is_in_are_critical(place: Place, o
     assert (found.status, found.object, found.unit) == (CRITICAL, "slots", "%")
     usable = stack.MAX_CONNECTIONS - 3
     assert f"{usable} of {usable} connection slots used (3 more are reserved)" in found.message
-    assert found.next.startswith("runbook run connection-exhaustion --target sandbox: ")
+    assert found.next.startswith("runbook run connection-exhaustion --target breakable: ")
 
 
 def test_a_missing_database_is_critical_where_pg_isready_accepts_connections(
@@ -349,7 +349,7 @@ def test_a_role_that_can_change_the_data_is_a_warning(
     ("grant", "says"),
     [
         ("GRANT INSERT, UPDATE, DELETE ON documents TO handy", "statistics: change 1 table"),
-        ("GRANT shrimp_user TO handy", "change 11 tables; member of shrimp_user"),
+        ("GRANT shrimp_user TO handy", "member of shrimp_user"),
         ("GRANT pg_execute_server_program, pg_signal_backend TO handy", "member of pg_execute_server_program"),
         ("ALTER ROLE handy CREATEROLE CREATEDB REPLICATION", "statistics: CREATEROLE, CREATEDB, REPLICATION"),
     ],
@@ -390,7 +390,7 @@ def test_an_idle_transaction_is_found_and_names_pid_and_application(place: Place
     assert warned.object == alarmed.object == f"pid {pid} (etl-nightly)"
     assert "idle in transaction: SELECT count(*) FROM documents" in warned.message
     assert (warned.threshold, warned.unit) == (0.2, "s") and float(warned.value or 0) > 0.2
-    assert warned.next == f"ask its owner; then: runbook run database-issues --target sandbox -p pid={pid}"
+    assert warned.next == f"ask its owner; then: runbook run database-issues --target breakable -p pid={pid}"
 
 
 def test_a_transaction_that_works_is_found_with_what_it_does(place: Place, opened: Callable[..., Run]) -> None:

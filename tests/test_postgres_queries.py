@@ -601,12 +601,18 @@ def test_of_unused_indexes_only_those_are_named_that_are_of_no_other_use(
         "ALTER TABLE child REPLICA IDENTITY USING INDEX child_i",
     )
     run = opened()
-    young = told(run, postgres.unused_indexes, mebibytes=0.1)
+    answer = run.ask(postgres.unused_indexes, mebibytes=0.1)
+    young = only(answer.findings)
     assert young.status is OK and "their statistics began only" in young.message
     (found,) = unused(run).values()
     assert found.status is WARNING and found.object == "index own.child_v" and "on own.child" in found.message
     assert "every replica" in found.next and found.unit == "MiB"
-    assert young.message.startswith("1 index of ") and " was not used, but" in young.message
+    assert young.message.startswith("2 indexes of ") and " together were not used, but" in young.message
+    one = only(postgres.unused_indexes.check(answer.frame[answer.frame["index"] == "child_v"]))
+    assert one.message.startswith("1 index of ") and " was not used, but" in one.message
+    told_of = answer.frame[answer.frame["index"] == "child_v"]
+    told_of.attrs = {**answer.frame.attrs, "replicas": 1}
+    assert "; 1 replica is connected, " in only(postgres.unused_indexes.check(told_of, days=0)).message
     assert told(run, postgres.unused_indexes, days=0).status is OK, "small ones are not worth it"
     own("SET enable_seqscan = off", "SELECT * FROM child WHERE v = 5")
     wait_for(lambda: not unused(run))

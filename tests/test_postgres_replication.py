@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 import pytest
 from cluster import Cluster, cluster, free_port, readable_binaries
@@ -582,7 +583,7 @@ def test_a_slot_that_nobody_uses_is_told_with_the_wal_that_it_holds(slots: Clust
     more = named(ask(postgres.replication_slots, slots, "nobody", warning_mib=1, critical_mib=5), "slot test_left")
     assert more.status is CRITICAL
     first, _, statement = left.next.rpartition("; only if it never comes back: ")
-    assert first == "bring its standby back (runbook run read-replica --target nobody)" and more.next == left.next
+    assert first == "bring its standby back (runbook run read-replica --target mine)" and more.next == left.next
     assert statement == "SELECT pg_drop_replication_slot('test_left')"
     slots.execute(statement)
     assert not slots.execute("SELECT 1 FROM pg_replication_slots WHERE slot_name = 'test_left'")

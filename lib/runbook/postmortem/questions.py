@@ -86,7 +86,7 @@ def check_cited(frame: pd.DataFrame) -> list[Finding]:
     runs = int((frame["kind"] == "run").sum())
     whole = int((frame["standing"] == "sealed").sum())
     told = f"{whole} of {counted(len(frame), 'record')} {'is' if whole == 1 else 'are'} what was sealed"
-    told += f"; {counted(runs, 'run')} of the incident among them" if runs else "; no run of the incident among them"
+    told += f", {counted(runs, 'run')} of the incident among them" if runs else ", no run of the incident among them"
     status, after = (Status.OK, "") if runs else (Status.WARNING, _ATTACH.format(frame.attrs.get("incident", "ID")))
     findings.append(Finding(object="records", status=status, message=told, value=whole, unit="records", next=after))
     findings += [Finding(object="clocks", status=Status.OK, message="; ".join(frame.attrs["clocks"]))]
