@@ -104,5 +104,6 @@ server_state = Question(
     check=check,
     source=SQL,
     needs=(PostgresConnection,),
+    next="see its log, and who changed its configuration",
     explained_by=EXPLAINED_BY,
 )
