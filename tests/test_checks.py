@@ -386,7 +386,7 @@ ROLE = {"role": "runbook", "is_superuser": False, "sees_all": True, "writes_tabl
         ({}, OK, "change nothing"),
         ({"is_superuser": True}, WARNING, "is a superuser"),
         ({"is_superuser": True, "sees_all": False, "writes_tables": 9}, WARNING, "is a superuser"),
-        ({"powers": "CREATEROLE"}, WARNING, "can do more than read statistics: change 0 tables; CREATEROLE"),
+        ({"powers": "CREATEROLE"}, WARNING, "can do more than read statistics: CREATEROLE"),
         ({"writes_tables": 3}, WARNING, "change 3 tables"),
         ({"sees_all": False}, WARNING, "lacks pg_monitor"),
     ],

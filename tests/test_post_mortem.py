@@ -380,6 +380,18 @@ def test_an_incident_without_runs_has_a_page_that_says_so(archive: Path) -> None
     assert "No run belongs to this incident" in page and "it is still open" in page and "the one record" in page
 
 
+def test_without_any_run_it_is_told_how_to_attach_what_was_run_by_hand(archive: Path) -> None:
+    incident = opened()
+    run = open_run("post-mortem", target="sandbox", incident=incident.id, needs=[])
+    state, *_ = found = run.ask(postmortem.cited, story=story(incident.id)).findings
+    (records,) = [finding for finding in found if finding.object == "records"]
+    attach = f"runbook evidence add FILE.ipynb --incident {incident.id} --after-close"
+    assert records.status is Status.WARNING and records.next == f"attach what was run by hand: {attach}"
+    assert records.message == "1 of 1 record is what was sealed, no run of the incident among them"
+    assert re.search(r"open since 20\d\d-\d\d-\d\d \d\d:\d\d UTC: ", state.message)
+    run.close()
+
+
 def test_an_incident_that_does_not_exist_is_a_usage_error(archive: Path, runbook: Call) -> None:
     assert story("") is None
     with pytest.raises(UsageError):

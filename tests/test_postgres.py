@@ -148,6 +148,7 @@ def test_all_slots_used_is_critical_where_pg_isready_accepts_connections(
     reachable, slots = only(run.ask(postgres.reachable)), only(run.ask(postgres.connection_slots))
     assert (reachable.status, reachable.value) == (CRITICAL, "slots")
     assert "has no connection slot left for role shrimp_user" in reachable.message
+    assert reachable.next.startswith("runbook run connection-exhaustion --target breakable: who holds them")
     assert slots.status is UNKNOWN and "no connection slot left for role runbook" in slots.message
     (explained,) = [f for f in run.summary().findings if f.check == "postgres.connection_slots"]
     assert explained.explained_by == "postgres.reachable"
@@ -160,6 +161,7 @@ def test_slots_that_run_out_while_the_runbook_is_in_are_critical(place: Place, o
     assert (found.status, found.object, found.unit) == (CRITICAL, "slots", "%")
     usable = stack.MAX_CONNECTIONS - 3
     assert f"{usable} of {usable} connection slots used (3 more are reserved)" in found.message
+    assert found.next.startswith("runbook run connection-exhaustion --target breakable: ")
 
 
 def test_a_missing_database_is_critical_where_pg_isready_accepts_connections(
@@ -219,6 +221,15 @@ def test_what_is_no_postgresql_is_not_ok_and_named(
 # --- stopped, silent, back again
 
 
+def test_a_host_name_that_cannot_be_resolved_is_no_matter_of_the_servers_disk(
+    profile: Callable[..., str], opened: Callable[..., Run]
+) -> None:
+    profile('[postgres]\ndsn = "host=no-such-host.invalid user=u dbname=d"', name="nowhere")
+    found = only(opened("nowhere").ask(postgres.reachable))
+    assert (found.status, found.value) == (CRITICAL, "name")
+    assert "getent hosts" in found.next and "disk" not in found.next
+
+
 def test_a_stopped_server_is_critical_and_explains_the_rest(place: Place, opened: Callable[..., Run]) -> None:
     faults.break_sandbox(place, "postgres-down")
     began = time.monotonic()
@@ -247,6 +258,7 @@ def test_a_silent_server_costs_one_deadline_for_all_roles_and_questions(
     assert judged == {**dict.fromkeys(judged, UNKNOWN), "postgres.reachable": CRITICAL}
     found = only(run.ask(postgres.reachable))
     assert found.value == "timeout" and "no answer within 2 s" in found.message
+    assert "a firewall drops what is sent" in found.next
 
 
 def test_a_server_that_falls_silent_costs_one_question_and_the_next_are_answered_at_once(
@@ -294,6 +306,7 @@ def test_a_role_without_pg_monitor_is_told_the_grant(
     assert (slots.status, longest.status) == (UNKNOWN, UNKNOWN)
     assert all("GRANT pg_monitor TO plain" in finding.message for finding in (slots, longest))
     assert (own.status, own.object) == (WARNING, "plain") and "lacks pg_monitor" in own.message
+    assert own.next == 'as a superuser: GRANT pg_monitor TO "plain"'
 
 
 def test_a_role_that_may_not_read_the_queue_is_told_the_table(
@@ -335,10 +348,10 @@ def test_a_role_that_can_change_the_data_is_a_warning(
 @pytest.mark.parametrize(
     ("grant", "says"),
     [
-        ("GRANT INSERT, UPDATE, DELETE ON documents TO handy", "change 1 tables"),
+        ("GRANT INSERT, UPDATE, DELETE ON documents TO handy", "statistics: change 1 table"),
         ("GRANT shrimp_user TO handy", "member of shrimp_user"),
         ("GRANT pg_execute_server_program, pg_signal_backend TO handy", "member of pg_execute_server_program"),
-        ("ALTER ROLE handy CREATEROLE CREATEDB REPLICATION", "CREATEROLE, CREATEDB, REPLICATION"),
+        ("ALTER ROLE handy CREATEROLE CREATEDB REPLICATION", "statistics: CREATEROLE, CREATEDB, REPLICATION"),
     ],
 )
 def test_a_role_that_can_do_harm_by_a_side_door_is_a_warning(
@@ -377,6 +390,7 @@ def test_an_idle_transaction_is_found_and_names_pid_and_application(place: Place
     assert warned.object == alarmed.object == f"pid {pid} (etl-nightly)"
     assert "idle in transaction: SELECT count(*) FROM documents" in warned.message
     assert (warned.threshold, warned.unit) == (0.2, "s") and float(warned.value or 0) > 0.2
+    assert warned.next == f"ask its owner; then: runbook run database-issues --target breakable -p pid={pid}"
 
 
 def test_a_transaction_that_works_is_found_with_what_it_does(place: Place, opened: Callable[..., Run]) -> None:

@@ -18,6 +18,7 @@ from runbook.model import ChangeFailed, Finding, Status, UsageError
 from runbook.model.plan import PlanState
 from runbook.plans.token import token_of
 from runbook.postgres import BlockingTree, Connections, idle_sessions
+from runbook.postgres.blocking import lines
 from runbook.session import Run
 from runbook_sandbox import servers
 
@@ -143,6 +144,7 @@ def test_an_application_that_leaks_is_named_with_its_share_its_states_and_from_w
         told = only(opened().ask(postgres.connections, idle_seconds=0.2).findings)
     assert told.status is CRITICAL and told.object == "batch-import" and told.value == pytest.approx(100 * 16 / 17)
     assert told.message.startswith("holds 16 of 17 usable slots: 16 idle; from the local socket (16); a leak")
+    assert told.next.endswith(" -p application=batch-import") and "connection-exhaustion" in told.next
 
 
 def test_connections_that_work_are_load_and_no_leak(server: Cluster, opened: Callable[..., Run]) -> None:
@@ -156,6 +158,20 @@ def test_connections_that_work_are_load_and_no_leak(server: Cluster, opened: Cal
         wait_for(lambda: server.execute("SELECT count(*) FROM pg_stat_activity WHERE state = 'active'") == [(11,)])
         told = only(opened().ask(postgres.connections).findings)
     assert told.status is WARNING and told.object == "web" and told.message.endswith("load: most are at work")
+    assert "runbook run query-performance --target " in told.next
+
+
+def test_sessions_idle_in_a_transaction_are_no_leak_of_a_pool_and_told_as_what_they_are(
+    server: Cluster, opened: Callable[..., Run]
+) -> None:
+    with ExitStack() as held:
+        for _ in range(12):
+            session = held.enter_context(server.connect(user="app", application_name="batch"))
+            session.execute("BEGIN")
+            held.callback(session.execute, "ROLLBACK")
+        told = only(opened().ask(postgres.connections, idle_seconds=0).findings)
+    assert told.object == "batch" and "most are idle in transaction, for up to" in told.message
+    assert "runbook run database-issues --target " in told.next and "connection-exhaustion" not in told.next
 
 
 def test_one_without_a_name_is_told_by_its_role(server: Cluster, opened: Callable[..., Run]) -> None:
@@ -217,6 +233,8 @@ def test_of_a_chain_the_root_is_named_and_not_its_victims(server: Cluster, opene
         and "UPDATE things SET v = v + … WHERE id = …" in told.message
     )
     assert "hunter2" not in told.message, "literals can be anyone's"
+    assert told.next.startswith("ask its owner; then: runbook run database-issues --target ")
+    assert f" -p pid={pid}," in told.next
     told_lines = BlockingTree(answer.frame).text().splitlines()
     assert [line.partition(":")[0].split()[-1] for line in told_lines] == ["etl-nightly", "web-1", "web-2", "web-3"]
     assert [len(line) - len(line.lstrip()) for line in told_lines] == [0, 2, 4, 6]
@@ -233,9 +251,15 @@ def test_a_prepared_transaction_can_be_the_root(server: Cluster, opened: Callabl
     server.execute("BEGIN", "UPDATE things SET v = 1 WHERE id = 9", "PREPARE TRANSACTION 'forgotten'")
     try:
         with waiting(server, "web-1", "UPDATE things SET v = 1 WHERE id = 9"):
-            told = only(soon(opened()).findings)
+            answer = soon(opened())
     finally:
         server.execute("ROLLBACK PREPARED 'forgotten'")
+    told, (first, second) = only(answer.findings), lines(answer.frame)
+    assert first == "a prepared transaction, which no session holds" and "web-1: waits " in second
+    unknown = answer.frame.assign(waits=float("nan"), mode=None)
+    assert lines(unknown)[1].endswith("web-1: waits (since when is not known yet) for a lock")
+    (young,) = postgres.blocking.check(unknown, warning=-1)
+    assert "since when is not known yet" in young.message and "nan" not in young.message
     assert told.object == "a prepared transaction" and "pg_prepared_xacts" in told.next
 
 

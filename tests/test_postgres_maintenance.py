@@ -121,8 +121,11 @@ def test_dead_rows_that_an_idle_transaction_holds_back_name_it_and_a_plan_to_vac
         found = by_object(run.ask(postgres.autovacuum))["table own.orders"]
         held = f"held back by an idle transaction pid {pid} of application etl-nightly"
         assert found.status is WARNING and f"60% dead rows (18,000 of 30,000) and autovacuum {held}" in found.message
+        ended = f"ask its owner; then: runbook run database-issues --target {run.target.name} -p pid={pid}"
+        assert found.next == f"end the holder first: {ended}"
         horizon = by_object(run.ask(postgres.xmin_horizon, warning=0, critical=1000))[f"session pid {pid}"]
         assert horizon.status is WARNING and horizon.message.endswith(": SELECT …")
+        assert horizon.next == ended
         refused = run.propose(postgres.vacuum, **proposal)
         assert not refused.plans and f"18,000 dead rows, {held}" in refused.reason
     server.execute("ALTER TABLE own.orders SET (autovacuum_enabled = off)", database="shop")
@@ -155,6 +158,11 @@ def test_each_of_the_four_kinds_of_holder_is_named(server: Cluster, asking: Call
             assert f"session pid {pid}" in found and "prepared transaction order-17" in found
             slot = found["replication slot left_by_a_consumer"].message
             assert "inactive, keeps rows of the catalogs" in slot
+            dropped = found["replication slot left_by_a_consumer"].next
+            assert dropped.startswith("bring its subscriber back; only if it never comes back: SELECT pg_drop_")
+            assert "in database \"shop\": ROLLBACK PREPARED 'order-17' " in found["prepared transaction order-17"].next
+            fed_back = [told for name, told in found.items() if name.startswith("standby feedback ")]
+            assert all("hot_standby_feedback = off there" in told.next for told in fed_back)
             (feedback,) = [told for told in run.ask(postgres.xmin_horizon).frame.to_dict("records")
                            if told["kind"] == "standby feedback"]  # fmt: skip
             assert feedback["application"] == "walreceiver"
@@ -195,6 +203,9 @@ def test_multixact_ids_run_out_by_themselves() -> None:
     (found,) = postgres.wraparound.check(frame)
     assert (found.status, found.object) == (CRITICAL, "database shop multixact ids")
     assert "own.hot (1,300,000,000)" in found.message
+    assert found.next.endswith("runbook run database-maintenance --target {target} -p table=own.hot")
+    (other,) = postgres.wraparound.check(frame.assign(here=False))
+    assert "a profile whose dsn leads to database shop" in other.next
 
 
 def test_autovacuum_that_is_off_is_critical(asking: Callable[..., Run]) -> None:
@@ -223,7 +234,7 @@ def tables(*rows: dict[str, Any], **server: Any) -> pd.DataFrame:
     [
         ({"dead": 10_000}, ""),
         ({"dead": 10_001, "live": 10_000_000}, ""),
-        ({"dead": 20_000}, "17% dead rows (20,000 of 120,000); last vacuum 1440 min ago"),
+        ({"dead": 20_000}, "17% dead rows (20,000 of 120,000); last vacuum 24 h ago"),
         ({"dead": 20_000, "last_vacuum": pd.NaT}, "last vacuum never, as far as the statistics go back"),
         ({"changed": 50_000}, ""),
         ({"changed": 50_000, "last_analyze": pd.Timestamp("2026-11-14", tz="UTC")}, "(12 days ago)"),
@@ -265,6 +276,24 @@ def test_a_holder_is_blamed_only_where_vacuum_came_in_vain_or_it_is_old() -> Non
     for row, blamed in cases:
         (found,) = postgres.autovacuum.check(tables(row))
         assert ("held back by a slot" in found.message) is blamed, row
+
+
+def test_what_to_do_about_a_table_depends_on_what_keeps_vacuum_from_it() -> None:
+    old = {"changed": 50_000, "last_analyze": pd.Timestamp("2026-11-14", tz="UTC")}
+    held = {"holder": "a slot", "release": "drop it", "holder_transactions": 10_001}
+    run = "runbook run database-maintenance --target {target} -p 'table=own.\"T\"'"
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"dead": 20_000}, f"{run} (the first plan, VACUUM)"),
+        (old, f"{run} (the second plan, ANALYZE)"),
+        ({"dead": 20_000, **held}, "end the holder first: drop it"),
+        ({"dead": 20_000, "progress": "scanning heap"}, "a vacuum is at work: ask again when it is through"),
+        ({"dead": 20_000, "off_here": True}, 'ALTER TABLE own."T" RESET (autovacuum_enabled)'),
+    ]
+    for row, after in cases:
+        (found,) = postgres.autovacuum.check(tables({**row, "table_name": 'own."T"'}))
+        assert found.next == after, row
+    busy, *_ = postgres.autovacuum.check(tables({"dead": 20_000}, workers=3))
+    assert busy.message.endswith("and 1 table waits") and "autovacuum_vacuum_cost_limit" in busy.next
 
 
 def test_busy_workers_are_told_while_tables_wait_and_the_rest_is_counted() -> None:
@@ -453,6 +482,20 @@ def test_without_checksums_nobody_knows() -> None:
                          columns=["database", "data_checksums", "failures", "last_failure", "stats_reset"])  # fmt: skip
     (found,) = postgres.checksums.check(frame)
     assert found.status is UNKNOWN and "found by nothing" in found.message
+
+
+def test_where_there_is_no_key_none_can_run_out() -> None:
+    frame = pd.DataFrame([], columns=["column_name", "percent"])
+    (found,) = postgres.sequences.check(frame)
+    assert found.status is OK and found.message == "there is no sequence and no integer key that could run out"
+
+
+def test_air_is_given_back_by_the_plan_for_that_very_index_and_what_is_not_known_is_asked_again() -> None:
+    usual = {"kind": "index", "table_name": "own.t", "bytes": 2**30, "how": "measured", "wasted_bytes": 2**30 * 0.9}
+    rows = [{**usual, "relation_name": "own.i", "percent": 90.0}, {**usual, "relation_name": "own.j", "percent": None}]
+    told = {found.object: found for found in postgres.bloat.check(pd.DataFrame(rows))}
+    assert told["index own.i"].next.endswith("runbook run database-maintenance --target {target} -p index=own.i")
+    assert told["index own.j"].next == "give what is missing, and ask again"
 
 
 # --- sizes and bloat

@@ -577,6 +577,7 @@ def test_an_index_whose_build_failed_is_named_whatever_its_name(
     found = told(opened(), postgres.invalid_indexes)
     assert found.status is WARNING and found.object == "index own.twice_v" and "on own.twice" in found.message
     assert "nobody can rely on its uniqueness" in found.message
+    assert found.next.startswith('DROP INDEX CONCURRENTLY "own"."twice_v", find the rows')
 
 
 def test_the_notebook_names_an_invalid_index(
@@ -610,9 +611,11 @@ def test_a_build_that_is_under_way_is_no_failed_one_and_one_that_was_broken_off_
         builder.cancel()
         thread.join()
         holder.execute("ROLLBACK")
-    assert during.status is OK and "one of a build that is under way" in during.message
+    assert during.status is OK and "but for 1 index of a build that is under way" in during.message
     after = told(run, postgres.invalid_indexes)
     assert after.status is WARNING and after.object == "index own.busy_v"
+    own(after.next.rpartition("; or at once: ")[2])
+    assert told(run, postgres.invalid_indexes).status is OK
 
 
 def test_of_unused_indexes_only_those_are_named_that_are_of_no_other_use(
@@ -629,14 +632,22 @@ def test_of_unused_indexes_only_those_are_named_that_are_of_no_other_use(
         "ALTER TABLE child REPLICA IDENTITY USING INDEX child_i",
     )
     run = opened()
-    young = told(run, postgres.unused_indexes, mebibytes=0.1)
+    answer = run.ask(postgres.unused_indexes, mebibytes=0.1)
+    young = only(answer.findings)
     assert young.status is OK and "their statistics began only" in young.message
     (found,) = unused(run).values()
     assert found.status is WARNING and found.object == "index own.child_v" and "on own.child" in found.message
-    assert "every replica" in found.next
+    assert "every replica" in found.next and found.unit == "MiB"
+    assert young.message.startswith("2 indexes of ") and " together were not used, but" in young.message
+    one = only(postgres.unused_indexes.check(answer.frame[answer.frame["index"] == "child_v"]))
+    assert one.message.startswith("1 index of ") and " was not used, but" in one.message
+    told_of = answer.frame[answer.frame["index"] == "child_v"]
+    told_of.attrs = {**answer.frame.attrs, "replicas": 1}
+    assert "; 1 replica is connected, " in only(postgres.unused_indexes.check(told_of, days=0)).message
     assert told(run, postgres.unused_indexes, days=0).status is OK, "small ones are not worth it"
     own("SET enable_seqscan = off", "SELECT * FROM child WHERE v = 5")
     wait_for(lambda: not unused(run))
+    own(found.next.rpartition("then ")[2])
 
 
 def test_the_parts_of_a_partitioned_index_are_judged_together(
@@ -651,6 +662,7 @@ def test_the_parts_of_a_partitioned_index_are_judged_together(
     )
     run = opened()
     assert set(unused(run)) == {"index own.whole_v"}
+    assert unused(run)["index own.whole_v"].next.endswith('; then DROP INDEX "own"."whole_v"')
     own("SET enable_seqscan = off", "SELECT * FROM part1 WHERE v = 5")
     wait_for(lambda: not unused(run))
 
@@ -682,6 +694,12 @@ def test_duplicate_indexes_are_the_same_in_everything_or_the_beginning_of_anothe
     assert set(found) == {f"index own.{name}" for name in ("same_2", "same_as_key", "shorter", "lower_2", "plain_t")}
     assert "the same as many_pkey" in found["index own.same_as_key"].message
     assert "first ones of longer" in found["index own.shorter"].message
+    for finding in found.values():
+        own(finding.next.partition(", after a look")[0])
+    own("ALTER TABLE many ADD CONSTRAINT twice UNIQUE (id)")
+    of_constraint = told(opened(), postgres.duplicate_indexes)
+    assert of_constraint.object == "index own.twice"
+    own(of_constraint.next.partition("; ")[0])
 
 
 def test_a_foreign_key_without_an_index_is_named_and_one_with_any_that_serves_is_not(
@@ -704,6 +722,7 @@ def test_a_foreign_key_without_an_index_is_named_and_one_with_any_that_serves_is
     found = objects(run, postgres.missing_indexes, rows=200)
     assert set(found) == {"foreign key bare of own.one", "foreign key three_l_fkey of own.three"}
     assert "reads all 300 rows" in found["foreign key bare of own.one"].message
+    assert found["foreign key bare of own.one"].next == 'CREATE INDEX CONCURRENTLY ON "own"."one" ("x", "y")'
     small = told(run, postgres.missing_indexes)
     assert small.status is OK and "2 foreign keys of small tables" in small.message
 
@@ -724,6 +743,7 @@ def test_a_table_that_is_mostly_read_from_end_to_end_is_named(
     wait_for(lambda: "table own.scanned" in objects(run, postgres.missing_indexes, rows=200))
     found = told(run, postgres.missing_indexes, rows=200)
     assert found.status is WARNING and "300 of its 300 rows each time" in found.message
+    assert 'CREATE INDEX CONCURRENTLY ON "own"."scanned" (…)' in found.next
     assert told(run, postgres.missing_indexes).status is OK
 
 
@@ -761,8 +781,9 @@ def test_a_foreign_key_of_a_partitioned_table_that_was_never_analyzed_counts_its
         "INSERT INTO whole SELECT 1, 1 FROM generate_series(1, 300)",
         "ANALYZE quarter",
     )
-    found = objects(opened(), postgres.missing_indexes, rows=200)
-    assert "reads all 300 rows" in found["foreign key whole_l_fkey of own.whole"].message
+    found = objects(opened(), postgres.missing_indexes, rows=200)["foreign key whole_l_fkey of own.whole"]
+    assert "reads all 300 rows" in found.message
+    own(found.next.partition("; ")[0])
 
 
 def test_hostile_names_are_told_as_they_are_without_being_obeyed(

@@ -120,6 +120,7 @@ def test_a_standby_answers_and_takes_no_writes(server: Cluster, asked: Asked) ->
     assert "(in recovery)" in shown
     assert own.status is WARNING and "the runbook's own role" in own.message, "the application may connect elsewhere"
     assert (state["server"].status, state["server"].value) == (WARNING, "in recovery")
+    assert "see where the primary is" in state["server"].next and "version" not in state["server"].next
 
 
 def test_a_server_that_is_read_only_is_told_so(server: Cluster, asked: Asked) -> None:

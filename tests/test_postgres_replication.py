@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 import pytest
 from cluster import Cluster, cluster, free_port, readable_binaries
@@ -450,7 +451,7 @@ def test_a_replica_whose_receiver_died_is_named_with_bytes_where_the_time_formul
     (found,) = ask(postgres.standby_state, primary, "watcher", more=more)
     assert (found.status, found.object) == (CRITICAL, "standby third")
     assert "its receiver is gone: nothing arrives; " in found.message and "MiB behind" in found.message
-    assert isinstance(found.value, float) and found.value > 10
+    assert (found.value, found.threshold, found.unit) == ("gone", "streaming", "")
     assert "asked as it would: PostgreSQL at " in found.message
     assert "refused the log-in of role replicator" in found.message
     (alone,) = ask(postgres.replication, primary, "watcher", more=standby_of(primary, following))
@@ -507,6 +508,8 @@ def test_a_standby_that_is_stopped_is_told_with_what_its_slot_holds(
     finally:
         following.start()
     assert found.status is CRITICAL and "does not answer" in found.message and "MiB of WAL" in found.message
+    start = f"{following.binaries / 'pg_ctl'} -D {following.data} -w -t 120 -l {following.data}/standby.log start"
+    assert f"{start}; the plan that removes it (runbook run read-replica --target mine -p remove=true)" in found.next
 
 
 def test_another_cluster_on_the_standbys_port_is_told(
@@ -574,14 +577,15 @@ def test_a_slot_that_nobody_uses_is_told_with_the_wal_that_it_holds(slots: Clust
     slots.execute(SEVERAL_MIB)
     found = ask(postgres.replication_slots, slots, "nobody")
     left = named(found, "slot test_left")
-    assert left.status is WARNING and left.unit == "MiB" and float(left.value) > 10
+    assert (left.status, left.threshold, left.unit) == (WARNING, "in use", "") and "MiB for nobody" in left.value
     assert "is used by nobody" in left.message
     assert not [f for f in found if f.object == "slot test_never_used"], "it holds nothing"
     more = named(ask(postgres.replication_slots, slots, "nobody", warning_mib=1, critical_mib=5), "slot test_left")
     assert more.status is CRITICAL
-    for statement in (left.next, more.next):
-        assert statement.startswith("SELECT pg_drop_replication_slot('test_left')  -- ")
-    slots.execute(left.next)
+    first, _, statement = left.next.rpartition("; only if it never comes back: ")
+    assert first == "bring its standby back (runbook run read-replica --target mine)" and more.next == left.next
+    assert statement == "SELECT pg_drop_replication_slot('test_left')"
+    slots.execute(statement)
     assert not slots.execute("SELECT 1 FROM pg_replication_slots WHERE slot_name = 'test_left'")
 
 
@@ -606,6 +610,9 @@ def test_a_slot_that_lost_its_wal_is_critical(slots: Cluster, ask: Callable[...,
         slots.execute("CREATE TABLE IF NOT EXISTS more (i int); INSERT INTO more VALUES (1)", "SELECT pg_switch_wal()")
     seen = named(ask(postgres.replication_slots, slots, "watcher"), "slot test_lost")
     assert seen.status is CRITICAL
+    if seen.value == "unreserved":  # it can still be saved
+        assert seen.next.startswith("hurry: let its standby catch up before the next checkpoint")
+        assert "pg_drop_replication_slot" not in seen.next
     # Who follows is to go on following.
     wait_for(lambda: not slots.execute("SELECT 1 FROM pg_stat_replication WHERE flush_lsn < pg_current_wal_lsn()"))
     slots.execute("CHECKPOINT")
@@ -613,6 +620,29 @@ def test_a_slot_that_lost_its_wal_is_critical(slots: Cluster, ask: Callable[...,
     found = named(ask(postgres.replication_slots, slots, "watcher"), "slot test_lost")
     assert found.next.startswith("SELECT pg_drop_replication_slot('test_lost')  -- ")
     assert (found.status, found.value) == (CRITICAL, "lost") and "its standby cannot go on" in found.message
+
+
+def slot_rows(*rows: dict[str, Any]) -> pd.DataFrame:
+    """Return what the probe of slots gives for these."""
+    usual = {
+        "slot": "s", "kind": "physical", "database": None, "active": False, "active_pid": None, "holds": True,
+        "held_bytes": 2.0 * 1024**2, "wal_status": "reserved", "safe_bytes": None, "conflicting": False,
+        "synced": False, "inactive_since": None, "invalidation_reason": None,
+    }  # fmt: skip
+    return pd.DataFrame([{**usual, **row} for row in rows]).astype({"active_pid": "float64"})
+
+
+def test_a_slot_that_can_still_be_saved_is_not_to_be_dropped() -> None:
+    saved, logical = {"active": True, "active_pid": 7.0, "wal_status": "unreserved"}, {"kind": "logical", "slot": "l"}
+    for row, reader in ((saved, "standby"), ({**saved, **logical}, "subscriber")):
+        (found,) = postgres.replication_slots.check(slot_rows(row))
+        assert (found.status, found.value) == (CRITICAL, "unreserved")
+        assert f"let its {reader} catch up" in found.next and "SELECT pg_reload_conf()" in found.next
+        assert "pg_drop_replication_slot" not in found.next and found.next.endswith("only once it is lost")
+    (unused,) = postgres.replication_slots.check(slot_rows(logical))
+    assert unused.next.startswith("bring its subscriber back; only if") and unused.next.endswith("_slot('l')")
+    many = postgres.replication_slots.check(slot_rows(*({"slot": f"s{n}"} for n in range(11))))
+    assert many[-1].message == "1 more slot is not well"
 
 
 # --- archive, WAL, the server itself
@@ -629,8 +659,10 @@ def test_an_archive_command_that_fails_is_critical_and_says_with_which_file(
     wait_for(lambda: primary.execute("SELECT failed_count > 0 FROM pg_stat_archiver") == [(True,)])
     found = ask(postgres.archiving, primary, "watcher", warning=0)
     failing = named(found, "archiving")
-    assert failing.status is CRITICAL and failing.threshold == 1 and " with 0000000" in failing.message
-    assert named(found, "files that wait").status is WARNING
+    assert failing.status is CRITICAL and " with 0000000" in failing.message
+    assert failing.value >= 1 and (failing.threshold, failing.unit) == (0, "failures")
+    waiting = named(found, "files that wait")
+    assert waiting.status is WARNING and "how long archive_command takes" in waiting.next
     blind = named(ask(postgres.archiving, primary, "nobody"), "files that wait")
     assert blind.status is UNKNOWN and "GRANT pg_monitor TO nobody" in blind.message
     primary.execute("ALTER SYSTEM RESET archive_command", "SELECT pg_reload_conf()")

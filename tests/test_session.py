@@ -20,6 +20,7 @@ from runbook.connections import KINDS, ApiConnection, PostgresConnection, RedisC
 from runbook.kernels.questions import all_questions
 from runbook.model import CouldNotFindOut, DoesNotApply, Finding, Question, Status, UsageError
 from runbook.model.protocol import FINDINGS_MIME, decode
+from runbook.model.text import to_run
 from runbook.redaction.redactor import MARK
 from runbook.session import Run
 from runbook.session.display import ShownAnswer
@@ -280,6 +281,19 @@ def test_a_probe_tells_itself_what_does_not_apply_or_could_not_be_found_out(open
     unknown = only(run.ask(asking(raises(CouldNotFindOut("no right")), next="ask for it")))
     assert (unknown.status, unknown.next) == (UNKNOWN, "") and "no right" in unknown.message
     assert len(run.findings) == 1
+
+
+def test_what_to_do_next_names_the_target_and_no_other_brace_is_touched(opened: Callable[..., Run]) -> None:
+    run = opened()
+    command = to_run("a-notebook", table='own."{target} {api}"')
+    assert command == "runbook run a-notebook --target {target} -p 'table=own.\"{target} {api}\"'"
+    found = Finding(object="{target}", status=WARNING, message="{api}", next=command)
+    told = only(run.ask(asking(lambda _: pd.DataFrame(), lambda _: [found])))
+    assert told.next == f"runbook run a-notebook --target {run.target.name} -p 'table=own.\"{{target}} {{api}}\"'"
+    assert (told.object, told.message) == ("{target}", "{api}")
+    after = only(run.ask(asking(lambda _: pd.DataFrame(), lambda _: [Finding(object="x", status=WARNING, message="m")],
+                                next=to_run("other"))))  # fmt: skip
+    assert after.next == f"runbook run other --target {run.target.name}"
 
 
 # --- deadlines

@@ -12,6 +12,7 @@ from runbook.communication.severities import SEVERITIES, answer_due, in_words
 from runbook.model import Asking, Finding, Question, Status
 
 _SAY = "say it: -p {}=…"
+_NEXT_LATE = "call whom the summary names now; say in the post-mortem why it was late"
 
 
 def probe(asking: Asking, incident: str = "", said: Mapping[str, str] | None = None) -> pd.DataFrame:
@@ -86,6 +87,7 @@ def _answered(facts: Mapping[str, Any], began: datetime, minutes: Mapping[str, f
             value=round(took),
             threshold=minutes.get(severity.lower()),
             unit="minutes",
+            next=_NEXT_LATE if answered > due else "",
         )
     ]
 
@@ -104,6 +106,6 @@ incident = Question(
     probe=probe,
     check=check,
     source="runbook incident show INCIDENT",
-    next="runbook incident note ID says what is missing; owner and severity are given when it is opened",
+    next="runbook incident note ID says what is missing, by --severity, --owner and --began too",
     deadline=20.0,
 )

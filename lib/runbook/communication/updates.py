@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ from runbook.communication.facts import UPDATES, gather, known, said_of, story
 from runbook.communication.moments import read, shown
 from runbook.communication.severities import EVERY_MINUTES, SEVERITIES, every, in_words
 from runbook.model import Asking, Finding, Question, Status
+from runbook.model.text import to_run
 
 _COLUMNS = ["what", "at", "how", "severity"]
 
@@ -31,7 +33,9 @@ def probe(asking: Asking, incident: str = "", said: Mapping[str, str] | None = N
             moments.append((what, moment, "said"))
     moments += [(message.kind, message.at, f"{message.host}, {message.plan}") for message in told.sent]
     rows = [(*moment, facts.get("severity", "")) for moment in sorted(moments, key=lambda row: row[1])]
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    frame = pd.DataFrame(rows, columns=_COLUMNS)
+    frame.attrs = {"incident": facts.get("incident", "")}
+    return frame
 
 
 def check(
@@ -50,6 +54,7 @@ def check(
     if frame.empty:
         return [Finding(object="updates", status=Status.OK, message="no incident is named: there is nothing to tell")]
     rows = frame.to_dict("records")
+    say = partial(_say, frame.attrs.get("incident", ""))
     now = _last(rows, {"now"})
     assert now is not None
     severity = rows[0]["severity"]
@@ -59,11 +64,11 @@ def check(
         return [_finding(Status.OK, f"its end was told at {shown(told or now)}")]
     by_hand = _last(rows, {"told"})
     if over is not None and (by_hand is None or by_hand < over):
-        return [_finding(Status.WARNING, f"it ended at {shown(over)}, and that was not told", "send INCIDENT RESOLVED")]
+        return [_finding(Status.WARNING, f"it ended at {shown(over)}, and that was not told", say("resolved"))]
     if told is None:
         since = _last(rows, {"started"})
         told_so = f" for {_between(since, now)}" if since is not None and since <= now else ""
-        return [_finding(Status.WARNING, f"nobody was told{told_so}", "send INCIDENT ALERT")]
+        return [_finding(Status.WARNING, f"nobody was told{told_so}", say("alert"))]
     if minutes is None:
         known = ", ".join(SEVERITIES)
         message = f"told last at {shown(told)}; when the next update is due depends on its severity: {known}"
@@ -71,8 +76,15 @@ def check(
     due = told + timedelta(minutes=minutes)
     words = f"told last at {shown(told)}, and a {severity} is told every {in_words(minutes)}"
     if now > due:
-        return [_finding(Status.WARNING, f"the update is overdue for {_between(due, now)}: {words}", "send an update")]
+        return [_finding(Status.WARNING, f"the update is overdue for {_between(due, now)}: {words}", say("update"))]
     return [_finding(Status.OK, f"the next update is due at {shown(due)}: {words}")]
+
+
+def _say(incident: str, kind: str) -> str:
+    """Return how a message is sent: its text is above, and the plan posts it where a webhook is."""
+    of = f" --incident {incident}" if incident else ""
+    what = "an update" if kind == "update" else f"INCIDENT {kind.upper()}"
+    return f"send {what}: copy its text, or plan it: {to_run('incident-communication', send=kind)}{of}"
 
 
 def _last(rows: list[dict[Any, Any]], what: set[str]) -> datetime | None:

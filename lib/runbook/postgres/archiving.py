@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from runbook.connections import PostgresConnection, read_sql
@@ -13,6 +14,7 @@ from runbook.postgres.explanations import EXPLAINED_BY
 SQL = read_sql(__package__, "archiving")
 BACKLOG = read_sql(__package__, "archive_backlog")
 _NEXT = "run archive_command by hand as the server's user; until it works pg_wal grows, and no backup reaches to now"
+_NEXT_FILES = "see how long archive_command takes for one file, and whether its place is full or slow: pg_wal grows"
 _HOUR = 3600
 
 
@@ -52,7 +54,8 @@ def check(frame: pd.DataFrame, *, hours: float = 1, warning: float = 10, critica
         return [*found, Finding(object="files that wait", status=Status.UNKNOWN, message=row["unseen"], unit="files")]
     oldest = f", the oldest for {row['oldest_seconds']:.0f} s" if pd.notna(row["oldest_seconds"]) else ""
     message = f"{counted(row['waiting'], 'WAL file')} not archived yet{oldest}"
-    return [*found, at_most("files that wait", row["waiting"], warning, critical, unit="files", message=message)]
+    waiting = at_most("files that wait", row["waiting"], warning, critical, unit="files", message=message)
+    return [*found, msgspec.structs.replace(waiting, next=_NEXT_FILES) if waiting.bad else waiting]
 
 
 def _failures(row: Mapping[Any, Any], hours: float) -> Finding:
@@ -75,9 +78,9 @@ def _failures(row: Mapping[Any, Any], hours: float) -> Finding:
         object="archiving",
         status=Status.WARNING if since else Status.CRITICAL,
         message=f"{message}{', after it' if since else ''}",
-        value=round(failed / _HOUR, 2),
-        threshold=hours,
-        unit="h",
+        value=row["failed_count"],
+        threshold=0,
+        unit="failures",
     )
 
 

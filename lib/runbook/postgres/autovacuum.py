@@ -7,15 +7,17 @@ import pandas as pd
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status
+from runbook.model.text import to_run
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.privileges import seeing_all
 from runbook.postgres.records import records
 from runbook.postgres.xmin_horizon import SQL as HORIZON
-from runbook.postgres.xmin_horizon import holds_tables, told
+from runbook.postgres.xmin_horizon import holds_tables, release, told
 
 SQL = read_sql(__package__, "autovacuum")
 MOST_TOLD = 10
+_PLAN = "{} (the {})"
 
 
 def probe(asking: Asking) -> pd.DataFrame:
@@ -24,7 +26,8 @@ def probe(asking: Asking) -> pd.DataFrame:
 
     Each row has as well: told_at, autovacuum (on for the server), workers, max_workers, switched_off (how many tables
     it is off for), holder, holder_since, holder_transactions (what holds vacuum back in this database; None:
-    nothing). Where no table has any, one row has no table. Raises `CouldNotFindOut` for a role without pg_monitor.
+    nothing), release (what makes it let go). Where no table has any, one row has no table. Raises `CouldNotFindOut` for
+    a role without pg_monitor.
     """
     connection = seeing_all(asking)
     frame = connection.rows(SQL)
@@ -34,6 +37,7 @@ def probe(asking: Asking) -> pd.DataFrame:
     return frame.assign(
         holder=told(worst) if worst else None,
         holder_since=worst["since"] if worst else None,
+        release=release(worst) if worst else None,
         holder_transactions=int(worst["transactions"]) if worst else 0,
     )
 
@@ -52,7 +56,7 @@ def check(
     told_tables = []
     waiting = 0
     for row in records(frame[frame["table_name"].notna()]):
-        starved, message, value = _starved(row, rows, percent, days, transactions)
+        starved, message, value, after = _starved(row, rows, percent, days, transactions)
         waiting += starved
         if message:
             told_tables.append(
@@ -63,13 +67,14 @@ def check(
                     value=round(value, 1),
                     threshold=percent,
                     unit="% of the rows",
-                    next=f"ALTER TABLE {row['table_name']} RESET (autovacuum_enabled)" if row["off_here"] else "",
+                    next=f"ALTER TABLE {row['table_name']} RESET (autovacuum_enabled)" if row["off_here"] else after,
                 )
             )
     findings = [*_server(server, waiting), *told_tables]
     if findings:
         left = len(findings) - MOST_TOLD
-        more = Finding(object="further tables", status=Status.WARNING, message=f"{left} more are in need of it")
+        message = f"{counted(left, 'more is', 'more are')} in need of it"
+        more = Finding(object="further tables", status=Status.WARNING, message=message)
         return findings[:MOST_TOLD] + ([more] if left > 0 else [])
     message = f"no table has more than {rows:,.0f} dead rows that are more than {percent:g}% of it; autovacuum is on"
     message += f", but for {counted(server['switched_off'], 'table')}" if server["switched_off"] else ""
@@ -90,7 +95,9 @@ def _server(server: Mapping[str, Any], waiting: int) -> list[Finding]:
             )
         )
     if waiting and server["workers"] >= server["max_workers"]:
-        message = f"all {server['max_workers']} workers are at work, and {counted(waiting, 'table')} wait"
+        message = (
+            f"all {server['max_workers']} workers are at work, and {counted(waiting, 'table waits', 'tables wait')}"
+        )
         after = "see what they work on (postgres.maintenance_at_work); raise autovacuum_vacuum_cost_limit first"
         findings.append(
             Finding(object="autovacuum workers", status=Status.WARNING, message=message, next=after)
@@ -100,8 +107,10 @@ def _server(server: Mapping[str, Any], waiting: int) -> list[Finding]:
 
 def _starved(
     row: Mapping[str, Any], rows: float, percent: float, days: float, transactions: float
-) -> tuple[bool, str, float]:
-    """Return whether a table waits for vacuum, what is wrong with it in words, and how many percent that concerns."""
+) -> tuple[bool, str, float, str]:
+    """Return whether a table waits for vacuum, what is wrong with it in words, how many percent that concerns, and what
+    to do about it.
+    """
     all_rows = max(1, row["dead"] + row["live"])
     dead = 100 * row["dead"] / all_rows
     changed = 100 * row["changed"] / max(1, row["live"])
@@ -112,14 +121,26 @@ def _starved(
         held = _held_back(row, transactions)
         message += f" and autovacuum held back by {row['holder']}" if held else ""
         message += f"; vacuum at work: {row['progress']}" if row["progress"] else ""
-        return True, f"{message}{off}; last vacuum {_ago(row, 'last_vacuum')}", dead
+        after = (
+            f"end the holder first: {row.get('release') or 'see postgres.xmin_horizon'}"
+            if held
+            else _PLAN.format(_again(row), "first plan, VACUUM")
+        )
+        after = "a vacuum is at work: ask again when it is through" if row["progress"] and not held else after
+        return True, f"{message}{off}; last vacuum {_ago(row, 'last_vacuum')}", dead, after
     stale = row["last_analyze"] is None or _days(row, "last_analyze") > days
     if stale and row["changed"] > rows and changed > percent:
         message = f"{row['changed']:,} rows changed since the last analyze ({_ago(row, 'last_analyze')}){off}"
-        return False, f"{message}: the planner works with old figures", changed
+        after = _PLAN.format(_again(row), "second plan, ANALYZE")
+        return False, f"{message}: the planner works with old figures", changed, after
     if off and row["changed"] > rows:
-        return False, f"{off[2:]}, and {row['changed']:,} rows changed; last vacuum {_ago(row, 'last_vacuum')}", changed
-    return False, "", 0.0
+        message = f"{off[2:]}, and {row['changed']:,} rows changed; last vacuum {_ago(row, 'last_vacuum')}"
+        return False, message, changed, ""
+    return False, "", 0.0, ""
+
+
+def _again(row: Mapping[str, Any]) -> str:
+    return to_run("database-maintenance", table=row["table_name"])
 
 
 def _held_back(row: Mapping[str, Any], transactions: float) -> bool:
@@ -137,7 +158,10 @@ def _ago(row: Mapping[str, Any], column: str) -> str:
     if row[column] is None:
         return "never, as far as the statistics go back"
     days = _days(row, column)
-    return f"{days:.0f} days ago" if days >= 2 else f"{24 * 60 * days:.0f} min ago"
+    minutes = 24 * 60 * days
+    return (
+        f"{days:.0f} days ago" if days >= 2 else f"{minutes:.0f} min ago" if minutes < 120 else f"{24 * days:.0f} h ago"
+    )
 
 
 autovacuum = Question(

@@ -8,6 +8,7 @@ from psycopg import sql
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable
+from runbook.model.text import to_run
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.records import records
@@ -18,6 +19,7 @@ DEADLINE = 12.0
 MOST_TOLD = 10
 # So many of each kind are measured by reading them: the largest, and only where there is something to gain.
 MEASURED = 5
+_NEXT_UNKNOWN = "give what is missing, and ask again"
 _MIB = 1 << 20
 
 
@@ -91,7 +93,7 @@ def check(frame: pd.DataFrame, *, percent: float = 80, index_mib: float = 100, t
         subject = f"{row['kind']} {row['relation_name']}"
         if row["percent"] is None:
             message = f"{as_bytes(row['bytes'])}, of which nobody knows how much is air: {row['how']}"
-            findings.append(Finding(object=subject, status=Status.UNKNOWN, message=message))
+            findings.append(Finding(object=subject, status=Status.UNKNOWN, message=message, next=_NEXT_UNKNOWN))
         elif row["percent"] > percent:
             message = f"{row['percent']:.0f}% of {as_bytes(row['bytes'])} is air ({as_bytes(row['wasted_bytes'])})"
             of_table = f", of table {row['table_name']}" if row["kind"] == "index" else ""
@@ -103,7 +105,7 @@ def check(frame: pd.DataFrame, *, percent: float = 80, index_mib: float = 100, t
                     value=round(row["percent"], 1),
                     threshold=percent,
                     unit="%",
-                    next="the plan to REINDEX CONCURRENTLY" if row["kind"] == "index" else "",
+                    next=_rebuilt(row["relation_name"]) if row["kind"] == "index" else "",
                 )
             )
     if findings:
@@ -112,6 +114,10 @@ def check(frame: pd.DataFrame, *, percent: float = 80, index_mib: float = 100, t
     message = f"none is worth it: {large} above {index_mib:g} MiB (indexes) or {table_mib:g} MiB (tables)"
     message += f", and no more than {percent:g}% of any is air"
     return [Finding(object="bloat", status=Status.OK, message=message)]
+
+
+def _rebuilt(index: str) -> str:
+    return f"plan its REINDEX CONCURRENTLY: {to_run('database-maintenance', index=index)}"
 
 
 bloat = Question(

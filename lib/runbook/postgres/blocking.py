@@ -8,6 +8,7 @@ import pandas as pd
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status, at_most
+from runbook.model.text import to_run
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.privileges import seeing_all
@@ -84,17 +85,31 @@ def check(frame: pd.DataFrame, *, warning: float = 60, critical: float = 120) ->
 def _judged(tree: Tree, frame: pd.DataFrame, warning: float, critical: float) -> Finding:
     waits = frame[frame["pid"].isin(tree.victims)]
     worst = waits.sort_values("waits", ascending=False, na_position="last").iloc[0] if len(waits) else None
-    message = (
-        f"keeps {counted(len(tree.victims), 'session')} waiting, {tree.depth} deep, for up to {tree.longest:.0f} s"
-    )
+    message = f"keeps {counted(len(tree.victims), 'session')} waiting, {tree.depth} deep, {_for_up_to(tree, waits)}"
     message += f"; it {does(tree.facts)}"
     if worst is not None:
-        message += f"; the longest wait is for {worst['mode']} on {worst['lock']}: {worst['query']}"
+        message += f"; the longest wait is for {_wanted(worst.to_dict())}: {worst['query']}"
     finding = at_most(subject(tree), tree.longest, warning, critical, unit="s", message=message)
     if tree.pid != PREPARED:
-        return finding
+        return msgspec.structs.replace(finding, next=_next(tree))
     after = "SELECT * FROM pg_prepared_xacts; then COMMIT PREPARED or ROLLBACK PREPARED, as its owner says"
     return msgspec.structs.replace(finding, next=after)
+
+
+def _for_up_to(tree: Tree, waits: pd.DataFrame) -> str:
+    # The server may not have noted yet since when a session waits.
+    known = waits["waits"].notna().any()
+    return f"for up to {tree.longest:.0f} s" if known else "since when is not known yet"
+
+
+def _wanted(row: dict[Any, Any]) -> str:
+    return "a lock" if pd.isna(row["mode"]) else f"{row['mode']} on {row['lock']}"
+
+
+def _next(tree: Tree) -> str:
+    if tree.facts["backend_type"] not in ("client backend", None) and pd.notna(tree.facts["backend_type"]):
+        return f"it is the server's own: see how far it is ({to_run('database-maintenance')})"
+    return f"ask its owner; then: {to_run('database-issues', pid=tree.pid)}, which lets all behind it go on"
 
 
 def subject(tree: Tree) -> str:
@@ -133,8 +148,13 @@ def lines(frame: pd.DataFrame) -> list[str]:
 
 
 def _line(row: dict[Any, Any], *, waits: bool) -> str:
-    what = f"waits {row['waits']:.0f} s for {row['mode']} on {row['lock']}" if waits else str(row["state"])
-    return f"{row['pid']} {row['application'] or row['role'] or ''}: {what}"
+    if row["pid"] == PREPARED:
+        return "a prepared transaction, which no session holds"
+    since = f"{row['waits']:.0f} s" if pd.notna(row["waits"]) else "(since when is not known yet)"
+    state = row["backend_type"] if row["state"] is None or pd.isna(row["state"]) else row["state"]
+    what = f"waits {since} for {_wanted(row)}" if waits else str(state)
+    who = next((row[name] for name in ("application", "role") if pd.notna(row[name]) and row[name]), "")
+    return f"{row['pid']} {who}: {what}"
 
 
 def _behind(facts: dict[int, Any]) -> dict[int, list[int]]:

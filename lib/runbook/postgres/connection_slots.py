@@ -4,6 +4,7 @@ import pandas as pd
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, at_most
+from runbook.model.text import to_run
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.privileges import seeing_all
 
@@ -34,6 +35,6 @@ connection_slots = Question(
     check=check,
     source=SQL,
     needs=(PostgresConnection,),
-    next="see which application holds them (pg_stat_activity by application_name and state) before ending any",
+    next=f"{to_run('connection-exhaustion')}: who holds them, and the plan to end idle ones",
     explained_by=EXPLAINED_BY,
 )

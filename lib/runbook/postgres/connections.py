@@ -3,10 +3,12 @@
 import time
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status, UsageError, at_most
+from runbook.model.text import to_run
 from runbook.model.units import counted
 from runbook.postgres.connection_slots import SQL as SLOTS
 from runbook.postgres.explanations import EXPLAINED_BY
@@ -44,13 +46,14 @@ def check(
 
     The upper limit is the one at which managed services alert for all together; one application alone should not come
     there. Connections that stay idle for ``idle_seconds`` (5 min, as for transactions) and longer are a leak, or a pool
-    that is too large; those that work are load.
+    that is too large; those that work are load; those that are idle in a transaction are neither: they hold locks, and
+    hold vacuum back.
     """
     usable = frame.attrs["usable"]
     held = [_of(name, rows, usable, idle_seconds) for name, rows in frame.groupby(_holders(frame), sort=False)]
     judged = [
-        at_most(name, share, share_warning, share_critical, unit="%", message=told)
-        for name, share, told in sorted(held, key=lambda one: -one[1])
+        msgspec.structs.replace(at_most(name, share, share_warning, share_critical, unit="%", message=told), next=after)
+        for name, share, told, after in sorted(held, key=lambda one: -one[1])
     ]
     bad = [finding for finding in judged if finding.status is not Status.OK]
     total = int(frame["connections"].sum())
@@ -67,30 +70,41 @@ def _holders(frame: pd.DataFrame) -> "pd.Series[str]":
     return named.astype(str)
 
 
-def _of(name: Any, rows: pd.DataFrame, usable: int, idle_seconds: float) -> tuple[str, float, str]:
-    """Return an application's name, its share of the slots (%), and in words what it does with them."""
+def _of(name: Any, rows: pd.DataFrame, usable: int, idle_seconds: float) -> tuple[str, float, str, str]:
+    """Return an application's name, its share of the slots (%), what it does with them in words, and what to do."""
     count = int(rows["connections"].sum())
     share = 100 * count / usable if usable else 100.0
     states = rows.groupby("state")["connections"].sum().sort_values(ascending=False)
     told = ", ".join(f"{number} {state}" for state, number in states.items())
     clients = rows.groupby("client")["connections"].sum().sort_values(ascending=False)
     where = ", ".join(f"{client} ({number})" for client, number in clients.head(3).items())
-    message = (
-        f"holds {count} of {usable} usable slots: {told}; from {where}; {_leak_or_load(rows, count, idle_seconds)}"
-    )
-    return str(name), share, message
+    verdict, after = _leak_or_load(str(name), rows, count, idle_seconds)
+    return str(name), share, f"holds {count} of {usable} usable slots: {told}; from {where}; {verdict}", after
 
 
-def _leak_or_load(rows: pd.DataFrame, count: int, idle_seconds: float) -> str:
-    idle = rows[rows["state"].str.startswith("idle")]
-    waiting = int(idle["connections"].sum())
+def _leak_or_load(name: str, rows: pd.DataFrame, count: int, idle_seconds: float) -> tuple[str, str]:
+    """Return in words what an application does with most of its connections, and what to do about it."""
+    opened = rows[rows["state"].str.startswith("idle in transaction")]
+    if 2 * int(opened["connections"].sum()) > count:
+        words = (
+            f"most are idle in transaction, for up to {opened['longest'].max():.0f} s: their locks stay, and dead rows"
+        )
+        return words, f"see which, and ask their owner: {to_run('database-issues')}"
+    idle = rows[rows["state"] == "idle"]
+    waiting = int(idle["connections"].sum() + opened["connections"].sum())
     longest = float(idle["longest"].max()) if len(idle) else 0.0
     stale = int(idle.loc[idle["median"] > idle_seconds, "connections"].sum())
     if 2 * stale > count:
-        return f"a leak, or a pool too large: most have been idle for over {idle_seconds:g} s, up to {longest:.0f} s"
+        words = f"a leak, or a pool too large: most have been idle for over {idle_seconds:g} s, up to {longest:.0f} s"
+        ended = to_run("connection-exhaustion", application=name)
+        return (
+            words,
+            f"ask its owner for a smaller pool, or one that closes what is idle; to end those idle long: {ended}",
+        )
     if 2 * waiting > count:
-        return f"most are idle, for up to {longest:.0f} s: not yet long enough to tell a leak from a pause"
-    return "load: most are at work"
+        words = f"most are idle, for up to {longest:.0f} s: not yet long enough to tell a leak from a pause"
+        return words, "ask its owner whether its pool is to be so large, and look again in some minutes"
+    return "load: most are at work", f"see what they work on: {to_run('query-performance')}"
 
 
 def _most(judged: list[Finding]) -> str:
@@ -131,7 +145,8 @@ def check_growth(frame: pd.DataFrame, *, minutes: float = 15) -> list[Finding]:
         rate = 60 * grown / span
         full = max(0.0, left / rate)
         kind = "they stay idle, a leak" if 2 * idle > grown else "they are at work, load"
-        message = f"{grown} more connections in {span:.0f} s: all slots are taken in {full:.0f} min; {kind}"
+        time_left = f"{full:.0f} min" if full < 120 else f"{full / 60:.0f} h"
+        message = f"{grown} more connections in {span:.0f} s: all slots are taken in {time_left}; {kind}"
         status = Status.WARNING if full <= minutes else Status.OK
         findings.append(Finding(object=str(name), status=status, message=message, value=rate, unit="connections/min"))
     bad = [finding for finding in findings if finding.status is not Status.OK]

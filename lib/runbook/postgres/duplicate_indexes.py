@@ -3,19 +3,22 @@
 from typing import Any
 
 import pandas as pd
+from psycopg import sql
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status
-from runbook.model.units import as_bytes
+from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
 
 SQL = read_sql(__package__, "duplicate_indexes")
 MOST = 10
+_MIB = 1 << 20
 
 
 def probe(asking: Asking) -> pd.DataFrame:
     """Return a row for each index that another one makes superfluous: schema, table, index, other, is_same (else: its
-    columns are the first ones of the other), is_needed (a constraint stands on it), bytes (as of the last vacuum).
+    columns are the first ones of the other), is_needed (it is unique, or something rests on it), of_constraint (the
+    name of the constraint whose index it is), is_partitioned, bytes (as of the last vacuum).
 
     The same are those with the same table, method, columns, expressions, operator classes, collations, order and
     predicate.
@@ -31,7 +34,7 @@ def check(frame: pd.DataFrame) -> list[Finding]:
         return [Finding(object="indexes", status=Status.OK, message=message, value=0, unit="indexes")]
     findings = [_superfluous(row) for row in frame.head(MOST).to_dict("records")]
     if len(frame) > MOST:
-        message = f"{len(frame) - MOST} more are superfluous"
+        message = counted(len(frame) - MOST, "more is superfluous", "more are superfluous")
         findings.append(Finding(object="other indexes", status=Status.WARNING, message=message))
     return findings
 
@@ -43,10 +46,25 @@ def _superfluous(row: dict[Any, Any]) -> Finding:
         object=f"index {row['schema']}.{row['index']}",
         status=Status.WARNING,
         message=message,
-        value=float(row["bytes"]),
-        unit="bytes",
-        next="ALTER TABLE … DROP CONSTRAINT: a constraint stands on it" if row["is_needed"] else "",
+        value=round(float(row["bytes"]) / _MIB, 1),
+        unit="MiB",
+        next=_dropped(row),
     )
+
+
+def _dropped(row: dict[Any, Any]) -> str:
+    if pd.notna(row["of_constraint"]):
+        statement = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(
+            sql.Identifier(row["schema"], row["table"]), sql.Identifier(row["of_constraint"])
+        )
+        return f"{statement.as_string()}; what refers to it, and a replica identity, need the other one first"
+    return f"{drop_index(row)}, after a look whether anything names it (a hint, a migration)"
+
+
+def drop_index(row: dict[Any, Any]) -> str:
+    """Return the statement that drops an index while others work; that of a partitioned one locks its table."""
+    how = sql.SQL("DROP INDEX {}" if row["is_partitioned"] else "DROP INDEX CONCURRENTLY {}")
+    return how.format(sql.Identifier(row["schema"], row["index"])).as_string()
 
 
 duplicate_indexes = Question(

@@ -15,5 +15,11 @@ def counted_since(connection: PostgresConnection) -> dict[str, Any]:
     """
     row = connection.rows(SQL).iloc[0]
     days = None if pd.isna(row["since"]) else float((row["now"] - row["since"]).total_seconds()) / 86400
-    since = "nobody knows when" if days is None else f"{days:.0f} days ago" if days >= 2 else f"{days * 24:.0f} h ago"
-    return {"days": days, "since": since, "replicas": int(row["replicas"]), "is_replica": bool(row["is_replica"])}
+    return {"days": days, "since": _ago(days), "replicas": int(row["replicas"]), "is_replica": bool(row["is_replica"])}
+
+
+def _ago(days: float | None) -> str:
+    if days is None:
+        return "nobody knows when"
+    hours = 24 * days
+    return f"{days:.0f} days ago" if days >= 2 else f"{hours:.0f} h ago" if hours >= 2 else f"{60 * hours:.0f} min ago"

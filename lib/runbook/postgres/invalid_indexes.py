@@ -1,8 +1,10 @@
 """Which indexes are not valid, so that no query uses them?"""
 
+import re
 from typing import Any
 
 import pandas as pd
+from psycopg import sql
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status
@@ -28,26 +30,33 @@ def check(frame: pd.DataFrame) -> list[Finding]:
     if left.empty:
         message = "every index is valid"
         if building:
-            message = f"every index is valid, but for {counted(building, 'one', 'those')} of a build that is under way"
+            message = (
+                f"every index is valid, but for {counted(building, 'index', 'indexes')} of a build that is under way"
+            )
         return [Finding(object="indexes", status=Status.OK, message=message, value=0, unit="indexes")]
     findings = [_invalid(row) for row in left.head(MOST).to_dict("records")]
     if len(left) > MOST:
-        message = f"{len(left) - MOST} more are not valid"
+        message = counted(len(left) - MOST, "more is not valid", "more are not valid")
         findings.append(Finding(object="other indexes", status=Status.WARNING, message=message))
     return findings
 
 
 def _invalid(row: dict[Any, Any]) -> Finding:
-    message, after = f"on {row['schema']}.{row['table']}, ", ""
+    message, name = f"on {row['schema']}.{row['table']}, ", sql.Identifier(row["schema"], row["index"]).as_string()
+    drop = f"DROP INDEX CONCURRENTLY {name}"
+    after = f"{drop}, and CREATE INDEX CONCURRENTLY again; or at once: REINDEX INDEX CONCURRENTLY {name}"
+    # What a REINDEX CONCURRENTLY leaves is beside the index that it was to replace.
+    after = drop if re.search(r"_cc(new|old)\d*$", row["index"]) else after
     if row["is_partitioned"]:
         message += "not valid: not every partition has its part of it"
-        after = "see which partition lacks it, and ALTER INDEX … ATTACH PARTITION"
+        after = f"see which partition lacks it, and ALTER INDEX {name} ATTACH PARTITION …"
     else:
         message += "not valid: its build failed or was broken off; no query uses it"
         message += ", though every write pays for it" if row["is_written"] else ""
     if row["is_unique"]:
         message += "; nobody can rely on its uniqueness"
-        after = after or "DROP INDEX CONCURRENTLY, find the rows that are not unique, then build it again"
+        if not row["is_partitioned"]:
+            after = f"{drop}, find the rows that are not unique, then build it again"
     return Finding(object=f"index {row['schema']}.{row['index']}", status=Status.WARNING, message=message, next=after)
 
 

@@ -1,9 +1,11 @@
 """Does a transaction stay open that should have ended?"""
 
+import msgspec
 import pandas as pd
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status, at_most
+from runbook.model.text import to_run
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.privileges import seeing_all
 from runbook.postgres.query_text import masked
@@ -35,7 +37,11 @@ def check(frame: pd.DataFrame, *, warning: float = 300, critical: float = 600) -
         )
         for row in frame.to_dict("records")
     ]
-    bad = [finding for finding in judged if finding.status is not Status.OK]
+    owned = [
+        msgspec.structs.replace(finding, next=f"ask its owner; then: {to_run('database-issues', pid=pid)}")
+        for finding, pid in zip(judged, frame["pid"].astype(int), strict=True)
+    ]
+    bad = [finding for finding in owned if finding.status is not Status.OK]
     oldest = float(frame["seconds"].max())
     message = f"{len(frame)} open, the oldest for {oldest:.0f} s"
     return bad or [Finding(object="transactions", status=Status.OK, message=message, value=oldest, unit="s")]
@@ -48,6 +54,6 @@ longest_transaction = Question(
     check=check,
     source=SQL,
     needs=(PostgresConnection,),
-    next="ask its application's owner; ending it (pg_terminate_backend, by pid and backend_start) loses its work",
+    next="ask its application's owner; ending it loses its work",
     explained_by=EXPLAINED_BY,
 )

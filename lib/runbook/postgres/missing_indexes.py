@@ -1,11 +1,14 @@
 """Where is an index missing?"""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from psycopg import sql
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status
+from runbook.model.text import to_run
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.index_statistics import counted_since
@@ -20,21 +23,40 @@ def probe(asking: Asking, *, rows: int = 10_000) -> pd.DataFrame:
     and more that was read from end to end: kind ("foreign key" or "sequential scans"), schema, table, rows (as far as
     known).
 
-    Of a foreign key: name, columns, refers_to. Of a table, since the statistics began: seq_scans, seq_rows (read by
-    them, each worker of a parallel one counted as one), idx_scans, bytes (as of the last vacuum), workers (that a scan
-    of it may have). The frame's attrs hold what `counted_since` returns, and ``rows``.
+    Of a foreign key: name, columns, refers_to, statement (which makes its index). Of a table, since the statistics
+    began: seq_scans, seq_rows (read by them, each worker of a parallel one counted as one), idx_scans, bytes (as of the
+    last vacuum), workers (that a scan of it may have). The frame's attrs hold what `counted_since` returns, and
+    ``rows``.
 
     pg_stats, where it is often looked for, has statistics of columns, and tells neither.
     """
     connection = asking.connection(PostgresConnection)
     keys = connection.rows(KEYS).assign(kind="foreign key")
+    keys["statement"] = [
+        creation(row["schema"], row["table"], row["columns"], partitioned=row["is_partitioned"])
+        for row in keys.to_dict("records")
+    ]
+    keys["columns"] = keys["columns"].map(", ".join)
     scans = connection.rows(SCANS, {"rows": rows}).assign(kind="sequential scans")
-    columns = ["kind", "schema", "table", "rows", "name", "columns", "refers_to"]
+    columns = ["kind", "schema", "table", "rows", "name", "columns", "refers_to", "statement"]
     columns += ["seq_scans", "seq_rows", "idx_scans", "bytes", "workers"]
     parts = [part.reindex(columns=columns).astype(object) for part in (keys, scans)]
     frame = pd.concat(parts, ignore_index=True).infer_objects()
     frame.attrs.update(counted_since(connection), rows=rows)
     return frame
+
+
+def creation(schema: str, table: str, columns: Sequence[str], *, partitioned: bool = False) -> str:
+    """Return the statement that makes an index on columns of a table.
+
+    That of a partitioned table cannot be made while others write: it is made empty, and its parts one by one.
+    """
+    statement = sql.SQL("CREATE INDEX {how} {table} ({columns})").format(
+        how=sql.SQL("ON ONLY" if partitioned else "CONCURRENTLY ON"),
+        table=sql.Identifier(schema, table),
+        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
+    )
+    return statement.as_string()
 
 
 def check(frame: pd.DataFrame, *, scans: float = 100, index_share: float = 95, part_read: float = 10) -> list[Finding]:
@@ -59,7 +81,13 @@ def check(frame: pd.DataFrame, *, scans: float = 100, index_share: float = 95, p
     findings += [_key(row) for row in keys.head(MOST).to_dict("records")]
     left = max(0, len(tables) - MOST) + max(0, len(keys) - MOST)
     if left:
-        findings.append(Finding(object="others", status=Status.WARNING, message=f"{left} more lack an index"))
+        findings.append(
+            Finding(
+                object="others",
+                status=Status.WARNING,
+                message=counted(left, "more lacks an index", "more lack an index"),
+            )
+        )
     if findings:
         return findings
     message = f"no table of {least:,} rows or more is mostly read from end to end or lacks an index on a foreign key"
@@ -85,7 +113,8 @@ def _scanned(row: dict[Any, Any], since: str, threshold: float) -> Finding:
         value=share,
         threshold=threshold,
         unit="% of scans by an index",
-        next="find what reads it (postgres.explain), and index what it looks for: CREATE INDEX CONCURRENTLY",
+        next=f"find what reads it ({to_run('query-performance')}), and index what it looks for: CREATE INDEX "
+        f"CONCURRENTLY ON {sql.Identifier(row['schema'], row['table']).as_string()} (…)",
     )
 
 
@@ -98,7 +127,15 @@ def _key(row: dict[Any, Any]) -> Finding:
         message=message,
         value=float(row["rows"]),
         unit="rows",
+        next=_made(str(row["statement"])),
     )
+
+
+def _made(statement: str) -> str:
+    if not statement.startswith("CREATE INDEX ON ONLY "):
+        return statement
+    parts = "then the same on each partition by CREATE INDEX CONCURRENTLY, and ALTER INDEX … ATTACH PARTITION"
+    return f"{statement}; {parts}"
 
 
 missing_indexes = Question(

@@ -1,9 +1,11 @@
 """Can the runbook's own role do harm?"""
 
 import pandas as pd
+from psycopg import sql
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status
+from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
 
 SQL = read_sql(__package__, "own_role")
@@ -19,17 +21,18 @@ def check(frame: pd.DataFrame) -> list[Finding]:
 
     A read-only transaction does not stop a superuser's VACUUM, REINDEX or ALTER SYSTEM.
     """
-    row = frame.iloc[0]
+    row, after = frame.iloc[0], ""
     if row["is_superuser"]:
         message = "is a superuser: a read-only session does not stop its VACUUM, REINDEX or ALTER SYSTEM"
     elif row["writes_tables"] or row["powers"]:
-        more = f"; {row['powers']}" if row["powers"] else ""
-        message = f"can do more than read statistics: change {row['writes_tables']} tables{more}"
+        tables = f"change {counted(int(row['writes_tables']), 'table')}" if row["writes_tables"] else ""
+        message = f"can do more than read statistics: {'; '.join(filter(None, [tables, row['powers']]))}"
     elif not row["sees_all"]:
         message = "lacks pg_monitor: other sessions and server settings stay hidden from the runbook"
+        after = f"as a superuser: GRANT pg_monitor TO {sql.Identifier(row['role']).as_string()}"
     else:
         return [Finding(object=row["role"], status=Status.OK, message="may read statistics and change nothing")]
-    return [Finding(object=row["role"], status=Status.WARNING, message=message)]
+    return [Finding(object=row["role"], status=Status.WARNING, message=message, next=after)]
 
 
 own_role = Question(

@@ -41,7 +41,7 @@ def probe(asking: Asking) -> pd.DataFrame:
             )
             row = (name, places[0].value, places[0].where, others)
         else:
-            row = (name, default, _WHOSE.get(name, "nothing says otherwise"), "")
+            row = (name, default, _WHOSE.get(name, "the default"), "")
         rows.append(row)
     frame = pd.DataFrame(rows, columns=["setting", "value", "where", "others"])
     slots = asking.connection(PostgresConnection).rows(SLOTS).iloc[0]

@@ -3,15 +3,22 @@
 import time
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from runbook.connections import ApplicationDatabase, read_sql
 from runbook.model import Asking, Finding, Question, Status, Unreachable, at_most
+from runbook.model.text import to_run
 
 SQL = read_sql(__package__, "reachable")
 # Refused for want of the right password: the server is up, and whether the application gets in is not known.
 _NEXT = {
-    "slots": "as a superuser (slots are reserved for one), see pg_stat_activity by application_name and state",
+    "slots": f"{to_run('connection-exhaustion')}: who holds them, and the plan to end idle ones; "
+    "it needs a reserved slot",
+    "name": "see how the profile's dsn writes the host's name, and what it resolves to here: getent hosts NAME",
+    "timeout": "see whether the machine is up, and whether a firewall drops what is sent; then the server's log",
+    "tls": "see the server's certificate (names, end, who signed it), and the profile's sslmode and sslrootcert",
+    "other": "the reason is in the server's own words: see its log of this minute",
     "password": "compare the password that the service has with the one that the profile refers to",
     "no-database": "see whether the database was renamed or dropped, before anything creates an empty one",
     "not-configured": "add what is missing to the profile, or list the check under not_applicable",
@@ -20,6 +27,7 @@ _NEXT = {
     "starting": "wait, and follow the server's log: a recovery says how far it is",
 }
 _NOT_KNOWN = ("password", "tls-required", "not-configured")
+_NEXT_SLOW = f"see what keeps it busy: {to_run('database-issues')}; then the machine and the network between"
 _NEXT_STANDBY = "see where the primary is, and whether the address that the application has should lead there"
 _NEXT_READ_ONLY = "somebody did it, or a provider whose disk is full: find out before it is switched off"
 
@@ -59,7 +67,8 @@ def check(frame: pd.DataFrame, *, warning_ms: float = 500, critical_ms: float = 
     message = f"SELECT 1 in {row['place']} took {row['ms']:.0f} ms{own}"
     if row.get("in_recovery") or row.get("read_only"):
         return [_takes_no_writes(row, own)]
-    return [at_most("PostgreSQL", round(row["ms"], 1), warning_ms, critical_ms, unit="ms", message=message)]
+    judged = at_most("PostgreSQL", round(row["ms"], 1), warning_ms, critical_ms, unit="ms", message=message)
+    return [msgspec.structs.replace(judged, next=_NEXT_SLOW) if judged.status is not Status.OK else judged]
 
 
 def _takes_no_writes(row: "pd.Series[Any]", own: str) -> Finding:

@@ -68,9 +68,8 @@ def judge_receiver(
             object=obj,
             status=Status.CRITICAL,
             message=message,
-            value=round(size / (1 << 20), 1) if pd.notna(size) else None,
-            unit="MiB",
-            threshold=warning_mib,
+            value="gone",
+            threshold="streaming",
             next=_NEXT_GONE,
         )
     if row["paused"]:

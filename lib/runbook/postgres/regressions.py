@@ -16,7 +16,7 @@ from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.query_text import masked
 from runbook.postgres.slow_queries import NOT_READ, SQL
 from runbook.postgres.slow_queries import probe as probe_slow
-from runbook.postgres.statements import TEXTS, shortened, statements, subject
+from runbook.postgres.statements import TEXTS, planned, shortened, statements, subject
 
 FILE = "*-postgres.slow_queries.parquet"
 _NEEDED = ["queryid", "database", "calls", "total_ms", "mean_ms", "since"]
@@ -135,11 +135,12 @@ def check(frame: pd.DataFrame, *, times: float = 2, mean_ms: float = 5, calls: f
             value=float(row["mean_ms"]),
             threshold=times * float(row["former_ms"]),
             unit="ms",
+            next=planned(row, frame.attrs["database"]),
         )
         for row in slower.sort_values("mean_ms", ascending=False).head(MOST).to_dict("records")
     ]
     if len(slower) > MOST:
-        message = f"{len(slower) - MOST} more are {times:g} times as slow as they were"
+        message = f"{counted(len(slower) - MOST, 'more is', 'more are')} {times:g} times as slow as before"
         findings.append(Finding(object="other statements", status=Status.WARNING, message=message))
     if findings:
         return findings

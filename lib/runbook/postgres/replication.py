@@ -111,7 +111,7 @@ def _synchronous(frame: pd.DataFrame) -> list[Finding]:
 
 
 def _rest(findings: list[Finding]) -> Finding:
-    message = f"{counted(len(findings), 'more standby', 'more standbys')} not well"
+    message = f"{counted(len(findings), 'more standby is', 'more standbys are')} not well"
     return Finding(object="more standbys", status=findings[0].status, message=message, value=len(findings))
 
 

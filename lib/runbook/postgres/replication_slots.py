@@ -9,12 +9,12 @@ from psycopg import sql
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status, at_most
+from runbook.model.text import to_run
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.lag import MIB
 
 SQL = read_sql(__package__, "replication_slots")
-_UNUSED = "where nobody will come back for it: it holds WAL until the disk is full"
 _LOST = "its standby must be made anew: what it needs is gone"
 
 
@@ -44,7 +44,7 @@ def check(frame: pd.DataFrame, *, warning_mib: float = 1024, critical_mib: float
         most = float(frame["held_bytes"].fillna(0).max()) / MIB
         return [Finding(object="slots", status=Status.OK, message=message, value=round(most, 1), unit="MiB")]
     if len(bad) > 10:
-        message = f"{counted(len(bad) - 10, 'more slot')} not well"
+        message = f"{counted(len(bad) - 10, 'more slot is', 'more slots are')} not well"
         bad[10:] = [Finding(object="more slots", status=bad[10].status, message=message, value=len(bad) - 10)]
     return bad
 
@@ -62,7 +62,7 @@ def _judged(row: Mapping[Any, Any], warning_mib: float, critical_mib: float) -> 
     message = f"{row['kind']}, {used}; {holds}{left}"
     if row["wal_status"] == "unreserved":
         message += "; what it needs goes at the next checkpoint"
-        return Finding(object=obj, status=Status.CRITICAL, message=message, value="unreserved", next=_drop(row, _LOST))
+        return Finding(object=obj, status=Status.CRITICAL, message=message, value="unreserved", next=_hurry(row))
     if row["synced"] or not (row["holds"] or row["active"]):
         return Finding(object=obj, status=Status.OK, message=message)
     size = at_most(obj, round(held / MIB, 1), warning_mib, critical_mib, unit="MiB", message=message)
@@ -71,19 +71,41 @@ def _judged(row: Mapping[Any, Any], warning_mib: float, critical_mib: float) -> 
             object=obj,
             status=Status.WARNING,
             message=message,
-            value=size.value,
-            unit="MiB",
-            next=_drop(row, _UNUSED),
+            value=f"{as_bytes(held)} for nobody",
+            next=_bring_back(row),
             threshold="in use",
         )
     if not row["active"]:
-        return msgspec.structs.replace(size, next=_drop(row, _UNUSED))
+        return msgspec.structs.replace(size, next=_bring_back(row))
     return size
+
+
+def drop(slot: str) -> str:
+    """Return the statement that drops a slot, which fails while the slot is in use."""
+    return sql.SQL("SELECT pg_drop_replication_slot({})").format(sql.Literal(slot)).as_string()
+
+
+def bring_back(slot: str, kind: str) -> str:
+    """Return what to do about a slot that nobody uses: its reader first; the statement that drops it comes last."""
+    reader = f"standby back ({to_run('read-replica')})" if kind == "physical" else "subscriber back"
+    return f"bring its {reader}; only if it never comes back: {drop(slot)}"
+
+
+def _bring_back(row: Mapping[Any, Any]) -> str:
+    return bring_back(row["slot"], row["kind"])
 
 
 def _drop(row: Mapping[Any, Any], why: str) -> str:
     """Return the statement that drops a slot, with the reason to as its comment."""
-    return f"{sql.SQL('SELECT pg_drop_replication_slot({})').format(sql.Literal(row['slot'])).as_string()}  -- {why}"
+    return f"{drop(row['slot'])}  -- {why}"
+
+
+def _hurry(row: Mapping[Any, Any]) -> str:
+    reader = "standby" if row["kind"] == "physical" else "subscriber"
+    return (
+        f"hurry: let its {reader} catch up before the next checkpoint (its log, network, a paused replay), or raise "
+        "max_slot_wal_keep_size and SELECT pg_reload_conf(); drop the slot only once it is lost"
+    )
 
 
 def _who(row: Mapping[Any, Any]) -> str:

@@ -154,7 +154,10 @@ def check(frame: pd.DataFrame, *, warning: float = 85, critical: float = 95) -> 
     told = unknown(hidden, "sequences and keys", "how full it is, is not known")[:MOST_TOLD]
     if bad or told:
         return bad + told
-    message = f"{counted(len(judged), 'sequence and integer key', 'sequences and integer keys')}: "
+    if not judged:
+        message = "there is no sequence and no integer key that could run out"
+        return [at_most("integer keys", 0.0, warning, critical, unit="%", message=message)]
+    message = f"{counted(len(judged), 'sequence or integer key', 'sequences and integer keys')}: "
     message += f"none has used more than {warning:g}% of what its column holds"
     message += _CUT if frame.attrs.get("cut") else ""
     fullest = max((float(finding.value or 0) for finding in judged), default=0.0)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status
+from runbook.model.text import to_run
 from runbook.postgres.explanations import EXPLAINED_BY
 
 SQL = read_sql(__package__, "server_state")
@@ -19,6 +20,8 @@ SUPPORTED_UNTIL = {
     17: date(2029, 11, 8),
     18: date(2030, 11, 14),
 }
+_NEXT_RECOVERY = f"see where the primary is; a restore: follow its log; a standby: {to_run('read-replica')}"
+_NEXT_VERSION = "see postgresql.org/support/versioning, and plan the change of version"
 # Where the runbook's role alone is read-only, as it should be, that says nothing of the application.
 _OWN = ("user", "database user", "session", "client")
 
@@ -49,7 +52,9 @@ def _writable(row: Mapping[Any, Any]) -> Finding:
     up = f"up since {row['started']:%Y-%m-%d %H:%M} UTC"
     if row["in_recovery"]:
         message = f"in recovery: it is a standby, or a restore that is under way, and takes no writes; {up}"
-        return Finding(object="server", status=Status.WARNING, message=message, value="in recovery")
+        return Finding(
+            object="server", status=Status.WARNING, message=message, value="in recovery", next=_NEXT_RECOVERY
+        )
     if row["read_only"] and row["read_only_by"] not in _OWN:
         message = f"read-only: default_transaction_read_only is on, by the {row['read_only_by']}; {up}"
         after = "somebody did it, or a provider whose disk is full: find out before it is switched off"
@@ -79,13 +84,17 @@ def _supported(row: Mapping[Any, Any], days: float) -> Finding:
     if left is None or pd.isna(left):
         old = row["version_num"] < min(SUPPORTED_UNTIL) * 10000
         message = f"{version} is {'out of support' if old else 'newer than the table of supported versions here'}"
-        return Finding(object="version", status=Status.WARNING if old else Status.OK, message=message, value=version)
+        status, after = (Status.WARNING, _NEXT_VERSION) if old else (Status.OK, "")
+        return Finding(object="version", status=status, message=message, value=version, next=after)
     until = f"{row['supported_until']:%Y-%m-%d}"
     message = (
         f"{version} has been out of support since {until}" if left < 0 else f"{version} is supported until {until}"
     )
     status = Status.WARNING if left < days else Status.OK
-    return Finding(object="version", status=status, message=message, value=left, threshold=days, unit="days")
+    after = _NEXT_VERSION if status is Status.WARNING else ""
+    return Finding(
+        object="version", status=status, message=message, value=left, threshold=days, unit="days", next=after
+    )
 
 
 server_state = Question(
@@ -95,6 +104,6 @@ server_state = Question(
     check=check,
     source=SQL,
     needs=(PostgresConnection,),
-    next="see postgresql.org/support/versioning, and plan the change of version",
+    next="see its log, and who changed its configuration",
     explained_by=EXPLAINED_BY,
 )

@@ -21,6 +21,7 @@ from runbook.postgres.records import records
 SQL = read_sql(__package__, "sizes")
 NAME = "postgres.sizes"
 MOST_TOLD = 5
+_MIB = 1 << 20
 # How many archived runs are looked into for an earlier answer: each costs the reading of its record.
 RUNS_READ = 200
 
@@ -87,9 +88,9 @@ def check(frame: pd.DataFrame) -> list[Finding]:
     """
     first = frame.iloc[0]
     message = f"the database takes {_told(first['database_bytes'])}{_growth(first, 'database_grown')}"
-    size = None if pd.isna(first["database_bytes"]) else float(first["database_bytes"])
+    size = None if pd.isna(first["database_bytes"]) else round(float(first["database_bytes"]) / _MIB, 1)
     findings = [
-        Finding(object=f"database {first['database']}", status=Status.OK, message=message, value=size, unit="B")
+        Finding(object=f"database {first['database']}", status=Status.OK, message=message, value=size, unit="MiB")
     ]
     tables = frame[frame["table_name"].notna()]
     for row in records(tables[~tables["locked"].astype(bool)].head(MOST_TOLD)):
@@ -97,7 +98,7 @@ def check(frame: pd.DataFrame) -> list[Finding]:
         message = f"{as_bytes(row['total_bytes'])} (rows {as_bytes(row['heap_bytes'])}, {parts}){_growth(row, 'grown')}"
         findings.append(
             Finding(object=f"table {row['table_name']}", status=Status.OK, message=message,
-                    value=float(row["total_bytes"]), unit="B")
+                    value=round(float(row["total_bytes"]) / _MIB, 1), unit="MiB")
         )  # fmt: skip
     for row in records(tables[tables["locked"].astype(bool)].head(MOST_TOLD)):
         message = f"another session locks it; some {as_bytes(row['total_bytes'])} when it was last vacuumed"

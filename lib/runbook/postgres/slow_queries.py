@@ -8,9 +8,10 @@ import pandas as pd
 from runbook.connections import PostgresConnection, read_sql
 from runbook.connections.postgres import Rows
 from runbook.model import Asking, Finding, Question, Status, UsageError
+from runbook.model.text import to_run
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.statements import CALLS, MEAN_MS, apart, shortened, statements, subject, with_texts
+from runbook.postgres.statements import CALLS, MEAN_MS, apart, planned, shortened, statements, subject, with_texts
 
 NAME = "postgres.slow_queries"
 SQL = read_sql(__package__, "slow_queries")
@@ -91,11 +92,13 @@ def check(frame: pd.DataFrame, *, mean_ms: float = MEAN_MS, calls: float = CALLS
             value=float(row["mean_ms"]),
             threshold=mean_ms,
             unit="ms",
+            next=planned(row, attrs["database"]),
         )
         for row in slow.head(MOST).to_dict("records")
     ]
     if len(slow) > MOST:
-        message = f"{len(slow) - MOST} more of at least {mean_ms:g} ms and {calls:g} calls"
+        more = counted(len(slow) - MOST, "more takes", "more take")
+        message = f"{more} {mean_ms:g} ms or more over {calls:g} calls or more"
         findings.append(Finding(object="other statements", status=Status.WARNING, message=message))
     since = f"since the counters began, {_age(attrs['minutes'])} ago"
     if attrs["forgotten"]:
@@ -139,6 +142,6 @@ slow_queries = Question(
     check=check,
     source=SQL,
     needs=(PostgresConnection,),
-    next="see its plan (postgres.explain), and whether an index is missing",
+    next=f"see its plan, and whether an index is missing: {to_run('query-performance')}",
     explained_by=EXPLAINED_BY,
 )

@@ -7,10 +7,21 @@ import pandas as pd
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, UsageError
+from runbook.model.text import to_run
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.query_text import masked
-from runbook.postgres.statements import CALLS, MEAN_MS, Recorded, apart, shortened, statements, subject, with_texts
+from runbook.postgres.statements import (
+    CALLS,
+    MEAN_MS,
+    Recorded,
+    apart,
+    planned,
+    shortened,
+    statements,
+    subject,
+    with_texts,
+)
 
 SAMPLE = read_sql(__package__, "statements_sample")
 RUNNING = read_sql(__package__, "running_statements")
@@ -103,7 +114,7 @@ def check(frame: pd.DataFrame, *, mean_ms: float = MEAN_MS, calls: float = CALLS
             message=f"its statement has been running for {row['running']:.0f} s: {shortened(row['query'])}",
             value=float(row["running"]),
             unit="s",
-            next="see with its owner what it is for; a plan of database-issues cancels it",
+            next=f"ask its owner; then: {to_run('database-issues', pid=int(row['pid']))}, whose plan cancels it",
         )
         for row in running.head(MOST).to_dict("records")
     ]
@@ -116,11 +127,12 @@ def check(frame: pd.DataFrame, *, mean_ms: float = MEAN_MS, calls: float = CALLS
             value=float(row["mean_ms"]),
             threshold=mean_ms,
             unit="ms",
+            next=planned(row, attrs["database"]),
         )
         for row in slow.head(MOST).to_dict("records")
     ]
     if len(slow) > MOST:
-        message = f"{len(slow) - MOST} more of at least {mean_ms:g} ms"
+        message = f"{counted(len(slow) - MOST, 'more takes', 'more take')} {mean_ms:g} ms or more on average"
         findings.append(Finding(object="other statements", status=Status.WARNING, message=message))
     if attrs["forgotten"] > 0:
         message = "statements were forgotten between the two samples: the figures are the least that it can be"
@@ -163,6 +175,6 @@ slow_queries_now = Question(
     source=SAMPLE,
     needs=(PostgresConnection,),
     deadline=75,
-    next="see its plan (postgres.explain), and whether an index is missing",
+    next=f"see its plan, and whether an index is missing: {to_run('query-performance')}",
     explained_by=EXPLAINED_BY,
 )

@@ -1,6 +1,5 @@
 """Make a standby of the database on this machine, and remove it."""
 
-import os
 import re
 import secrets
 import shlex
@@ -29,11 +28,10 @@ from runbook.model import (
 from runbook.model.units import as_bytes
 from runbook.postgres import acts, programs
 from runbook.postgres.programs import Owner
-from runbook.postgres.standby_facts import is_running, observe
+from runbook.postgres.standby_facts import START_SECONDS, control, is_running, observe, starting, typed
 from runbook.target import resolve
 from runbook.target.profile import Standby
 
-START_SECONDS = 120.0
 ROW_SECONDS = 30.0
 # What is copied grows while it is copied, and the standby keeps WAL of its own.
 ROOM = 1.2
@@ -213,8 +211,7 @@ def _slot_step(act: str, facts: _Facts) -> Step:
 
 
 def _typed(facts: _Facts, argv: list[str]) -> str:
-    """Return a command as one would type it who is the user that runs this."""
-    return shlex.join([*([] if facts["uid"] == os.geteuid() else ["runuser", "-u", facts["owner"], "--"]), *argv])
+    return typed(Owner(facts["uid"], facts["gid"]), argv)
 
 
 def _in_quotes(line: str) -> str:
@@ -241,7 +238,6 @@ def _observed(asking: Asking) -> dict[str, Any]:
     facts = observe(asking)
     settings: Standby = asking.target.standby
     data, binaries = str(settings.data), settings.binaries
-    control = [str(binaries / "pg_ctl"), "-D", data, "-w", "-t", f"{START_SECONDS:.0f}"]
     address = psycopg.conninfo.make_conninfo(settings.primary_dsn, application_name=settings.name)
     facts["plan"] = {
         "slot": settings.slot,
@@ -250,8 +246,8 @@ def _observed(asking: Asking) -> dict[str, Any]:
             "-c", "fast", "--no-password",
         ],
         "settings": _settings(settings, facts["at_least"]),
-        "start": [*control, "-l", f"{data}/standby.log", "start"],
-        "stop": [*control, "-m", "fast", "stop"],
+        "start": starting(settings),
+        "stop": [*control(settings), "-m", "fast", "stop"],
     }  # fmt: skip
     return facts
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import socket
 from contextlib import suppress
@@ -16,6 +17,7 @@ from runbook.postgres.programs import Owner
 from runbook.target.profile import Standby
 
 PLAN = read_sql(__package__, "standby_plan")
+START_SECONDS = 120.0
 IN_RECOVERY = read_sql(__package__, "in_recovery")
 
 
@@ -56,6 +58,26 @@ def observe(asking: Asking) -> dict[str, Any]:
         "answers": _answers(asking, facts["system"]),
         "at": f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}",
     }
+
+
+def control(settings: Standby) -> list[str]:
+    """Return the call of pg_ctl for a standby, up to what it is to do."""
+    return [str(settings.binaries / "pg_ctl"), "-D", str(settings.data), "-w", "-t", f"{START_SECONDS:.0f}"]
+
+
+def log_of(settings: Standby) -> str:
+    """Return where a standby's log is."""
+    return f"{settings.data}/standby.log"
+
+
+def starting(settings: Standby) -> list[str]:
+    """Return the command that starts a standby."""
+    return [*control(settings), "-l", log_of(settings), "start"]
+
+
+def typed(owner: Owner, argv: list[str]) -> str:
+    """Return a command as one would type it who is the user that runs this."""
+    return shlex.join([*([] if owner.is_us else ["runuser", "-u", owner.name, "--"]), *argv])
 
 
 def _here(settings: Standby, owner: Owner) -> dict[str, Any]:

@@ -4,18 +4,22 @@ import pandas as pd
 
 from runbook.connections import PostgresConnection, StandbyDatabase, read_sql, streams_from
 from runbook.model import Asking, CouldNotFindOut, DoesNotApply, Finding, Question, Status, Unreachable
+from runbook.model.text import to_run
 from runbook.model.units import as_bytes
 from runbook.postgres import receiver
 from runbook.postgres.explanations import EXPLAINED_BY
+from runbook.postgres.programs import owner_of
+from runbook.postgres.standby_facts import log_of, starting, typed
 
 POSITION = read_sql(__package__, "wal_position")
-_NEXT_DOWN = "start it (`pg_ctl -D FOLDER start`) and read its log; the plan that removes it drops its slot as well"
+_NEXT_DOWN = "read its log, {log}, and start it: {start}; the plan that removes it ({removal}) drops its slot as well"
+_NEXT_REFUSED = "compare the password that the standby takes with the one that the profile refers to"
 
 
 def probe(asking: Asking) -> pd.DataFrame:
     """Return one row: name, port, answered (bool), kind and reason (why not), other (the system
-    identifier, where another cluster answered), has_slot and slot_active (on the
-    primary), held_bytes (what the slot holds); where it answered, also what
+    identifier, where another cluster answered), has_slot and slot_active (on the primary), held_bytes (what the slot
+    holds), log and start (the file, and the command that starts it here); where it answered, also what
     `runbook.postgres.receiver.receiver_of` tells of it, behind_bytes counted from the primary's position, and refused
     (where nothing arrives: why the primary lets nobody in who asks as the standby would, by `primary_dsn`; or "").
 
@@ -31,6 +35,8 @@ def probe(asking: Asking) -> pd.DataFrame:
         "has_slot": bool(position["has_slot"]),
         "slot_active": bool(position["active"]),
         "held_bytes": position["held_bytes"],
+        "log": log_of(settings),
+        "start": typed(owner_of(settings.data), starting(settings)),
     }
     try:
         standby = asking.connection(StandbyDatabase)
@@ -82,7 +88,9 @@ def check(
         status = Status.UNKNOWN if row["kind"] in ("password", "tls-required", "not-configured") else Status.CRITICAL
         held = f"; its slot holds {as_bytes(row['held_bytes'])} of WAL" if pd.notna(row["held_bytes"]) else ""
         message = f"does not answer: {row['reason']}{held}"
-        return [Finding(object=name, status=status, message=message, value=row["kind"], next=_NEXT_DOWN)]
+        after = _NEXT_DOWN.format(log=row["log"], start=row["start"], removal=to_run("read-replica", remove="true"))
+        after = _NEXT_REFUSED if row["kind"] == "password" else after
+        return [Finding(object=name, status=status, message=message, value=row["kind"], next=after)]
     if row["other"]:
         message = f"another cluster answers on port {row['port']}: its system identifier is {row['other']}"
         after = "put the port right in the profile's [standby], or read_dsn"

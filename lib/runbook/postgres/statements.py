@@ -11,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 from runbook.connections import PostgresConnection, read_sql
 from runbook.connections.postgres import Rows
 from runbook.model import Asking, CouldNotFindOut, DoesNotApply
+from runbook.model.text import to_run
 from runbook.postgres.query_text import masked
 
 RECORDED = read_sql(__package__, "statements_recorded")
@@ -130,6 +131,13 @@ def subject(row: Any, database: str) -> str:
     """Return how a statement is named: by its id, and its database where that is another one."""
     name = f"statement {row['queryid']}"
     return name if row["database"] in ("", database) else f"{name} in {row['database']}"
+
+
+def planned(row: Any, database: str) -> str:
+    """Return what shows a statement's plan; "" where it is one of another database, which this target cannot ask."""
+    if row["database"] not in ("", database):
+        return ""
+    return f"see its plan, and whether an index is missing: {to_run('query-performance', statement=row['queryid'])}"
 
 
 def shortened(query: str) -> str:

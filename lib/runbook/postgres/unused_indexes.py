@@ -6,7 +6,8 @@ import pandas as pd
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status
-from runbook.model.units import as_bytes
+from runbook.model.units import as_bytes, counted
+from runbook.postgres.duplicate_indexes import drop_index
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.index_statistics import counted_since
 
@@ -17,7 +18,7 @@ _MIB = 1 << 20
 
 def probe(asking: Asking, *, mebibytes: float = 10) -> pd.DataFrame:
     """Return a row for each index of ``mebibytes`` and more that was never scanned since the statistics began: schema,
-    table, index, bytes (as of the last vacuum), supports (the foreign key that it leads with, or null).
+    table, index, is_partitioned, bytes (as of the last vacuum), supports (the foreign key that it leads with, or null).
 
     Unique and primary ones, those of constraints and of replica identity are not among them: they are used without a
     scan. The frame's attrs hold what `counted_since` returns, and ``mebibytes``.
@@ -42,12 +43,13 @@ def check(frame: pd.DataFrame, *, days: float = 7) -> list[Finding]:
         return [Finding(object="indexes", status=Status.OK, message=message, value=0, unit="indexes")]
     if attrs["days"] is None or attrs["days"] < days:
         sizes = as_bytes(float(unused["bytes"].sum()))
-        message = f"{len(unused)} of {sizes} together were not used, but their statistics began only {attrs['since']}"
+        those = counted(len(unused), f"index of {sizes} was", f"indexes of {sizes} together were")
+        message = f"{those} not used, but their statistics began only {attrs['since']}"
         later = f"ask again when they are {days:g} days old"
         return [Finding(object="indexes", status=Status.OK, message=message, value=len(unused), next=later)]
     findings = [_unused(row, attrs) for row in unused.head(MOST).to_dict("records")]
     if len(unused) > MOST:
-        message = f"{len(unused) - MOST} more were never used"
+        message = counted(len(unused) - MOST, "more was never used", "more were never used")
         findings.append(Finding(object="other indexes", status=Status.WARNING, message=message))
     return findings
 
@@ -56,15 +58,16 @@ def _unused(row: dict[Any, Any], attrs: Any) -> Finding:
     message = f"{as_bytes(row['bytes'])} on {row['schema']}.{row['table']}, never used since the statistics began "
     message += attrs["since"]
     if attrs["replicas"]:
-        message += f"; {attrs['replicas']} replicas are connected, whose counts are their own"
+        message += f"; {counted(attrs['replicas'], 'replica is', 'replicas are')} connected, whose counts are their own"
     if attrs["is_replica"]:
         message += "; this is a replica, and the primary has counts of its own"
     return Finding(
         object=f"index {row['schema']}.{row['index']}",
         status=Status.WARNING,
         message=message,
-        value=float(row["bytes"]),
-        unit="bytes",
+        value=round(float(row["bytes"]) / _MIB, 1),
+        unit="MiB",
+        next=f"see its scans on every replica too, each of which counts for itself; then {drop_index(row)}",
     )
 
 

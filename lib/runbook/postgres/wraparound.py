@@ -1,9 +1,14 @@
 """How far is the database from running out of transaction ids?"""
 
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
 import pandas as pd
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, at_most
+from runbook.model.text import to_run
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.records import records
 
@@ -35,10 +40,10 @@ def check(frame: pd.DataFrame, *, warning: float = 500_000_000, critical: float 
             if row["here"]:
                 named = ", ".join(f"{table['name']} ({table[column]:,})" for table in records(worst))
                 message += f"; the oldest tables: {named}"
-            judged.append(
-                at_most(f"database {row['name']} {what}", int(row[column]), warning, critical, unit=what,
-                        message=message)
-            )  # fmt: skip
+            subject = f"database {row['name']} {what}"
+            finding = at_most(subject, int(row[column]), warning, critical, unit=what, message=message)
+            oldest_table = records(worst)[0]["name"] if len(worst) else ""
+            judged.append(msgspec.structs.replace(finding, next=_next(row, oldest_table)) if finding.bad else finding)
     bad = [finding for finding in judged if finding.bad]
     if bad:
         return sorted(bad, key=lambda finding: -float(finding.value or 0))[:MOST_TOLD]
@@ -48,6 +53,14 @@ def check(frame: pd.DataFrame, *, warning: float = 500_000_000, critical: float 
         message = f"no database is older than {warning:,.0f} {what}; writes stop at 2.1 billion"
         told.append(at_most(what, oldest, warning, critical, unit=what, message=message))
     return told
+
+
+def _next(database: Mapping[str, Any], table: str) -> str:
+    if not database["here"] or not table:
+        return f"ask there which tables are the oldest: a profile whose dsn leads to database {database['name']}"
+    # A table's TOAST is vacuumed with it.
+    again = to_run("database-maintenance", table=table.removesuffix(" (TOAST)"))
+    return f"end what holds vacuum back (postgres.xmin_horizon); then vacuum the oldest table: {again}"
 
 
 wraparound = Question(

@@ -3,15 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pandas as pd
+from psycopg import sql
 
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, at_most
+from runbook.model.text import to_run
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.privileges import seeing_all
 from runbook.postgres.query_text import masked
 from runbook.postgres.records import records
+from runbook.postgres.replication_slots import bring_back
 
 SQL = read_sql(__package__, "xmin_horizon")
 MOST_TOLD = 10
@@ -44,6 +48,26 @@ def told(holder: Mapping[str, Any]) -> str:
     return f"the {holder['kind']} {named}{of_application} ({state})"
 
 
+def release(holder: Mapping[str, Any]) -> str:
+    """Return what makes a holder let go, by its kind."""
+    name, kind = holder["name"], holder["kind"]
+    if kind == "session":
+        return f"ask its owner; then: {to_run('database-issues', pid=name.removeprefix('pid '))}"
+    if kind == "prepared transaction":
+        gid = sql.Literal(name).as_string().strip()
+        where = sql.Identifier(holder["database"]).as_string()
+        owner = holder["session_role"]
+        return f"ask its owner, {owner}; in database {where}: ROLLBACK PREPARED {gid} (or COMMIT PREPARED)"
+    if kind == "standby feedback":
+        return (
+            "see on the standby which query is long, and end it there; or hot_standby_feedback = off there, by which "
+            "its long queries are cancelled instead"
+        )
+    if str(holder["state"]).startswith("active"):
+        return "see what keeps its reader back: its log, its network, a long query on it"
+    return bring_back(name, holder["application"])
+
+
 def check(frame: pd.DataFrame, *, warning: float = 50_000_000, critical: float = 200_000_000) -> list[Finding]:
     """Judge how far back each holder keeps the horizon, in transactions.
 
@@ -56,9 +80,9 @@ def check(frame: pd.DataFrame, *, warning: float = 50_000_000, critical: float =
         age = int(holder["transactions"])
         message = f"{told(holder)} keeps all rows that died within the last {counted(age, 'transaction')}"
         message += f": {holder['query']}" if holder["query"] else ""
-        judged.append(
-            at_most(f"{holder['kind']} {holder['name']}", age, warning, critical, unit="transactions", message=message)
-        )
+        subject = f"{holder['kind']} {holder['name']}"
+        finding = at_most(subject, age, warning, critical, unit="transactions", message=message)
+        judged.append(msgspec.structs.replace(finding, next=release(holder)) if finding.bad else finding)
     bad = [finding for finding in judged if finding.bad]
     if bad:
         return bad[:MOST_TOLD]

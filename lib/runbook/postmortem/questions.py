@@ -1,5 +1,7 @@
 """The questions of a post-mortem; all of them are answered from the archive, none asks the target."""
 
+from datetime import UTC, datetime
+
 import pandas as pd
 
 from runbook.model import Asking, DoesNotApply, Finding, Question, Status
@@ -12,6 +14,15 @@ from runbook.postmortem.story import Story
 
 NONE = "no incident is named: name one in the parameter incident"
 TOLD = 10
+_ATTACH = "attach what was run by hand: runbook evidence add FILE.ipynb --incident {} --after-close"
+
+
+def _moment(stamp: str) -> str:
+    """Return a moment as people read it; what is none as it stands."""
+    try:
+        return f"{datetime.fromisoformat(stamp).astimezone(UTC):%Y-%m-%d %H:%M UTC}"
+    except ValueError:
+        return stamp
 
 
 def _of(story: Story | None) -> Story:
@@ -35,9 +46,11 @@ def probe_cited(asking: Asking, *, story: Story | None = None) -> pd.DataFrame:
     ]
     frame = pd.DataFrame(rows, columns=columns)
     incident = story.incident
-    state = f"open since {incident.opened}" if incident.is_open else f"{incident.opened} to {incident.closed}"
+    opened, closed = _moment(incident.opened), _moment(incident.closed)
+    state = f"open since {opened}" if incident.is_open else f"{opened} to {closed}"
     frame.attrs = {
         "named": True,
+        "incident": incident.id,
         "gaps": story.gaps,
         "clocks": story.clocks.told(),
         "state": f"{incident.id}: {incident.severity}, {state}: {incident.title}",
@@ -60,15 +73,22 @@ def check_cited(frame: pd.DataFrame) -> list[Finding]:
         findings.append(Finding(object=row["record"], status=statuses[row["standing"]], message=message))
     if len(bad) > TOLD:
         worst = min((statuses[row["standing"]] for row in bad), key=lambda status: status.severity)
-        findings.append(Finding(object="others", status=worst, message=f"{len(bad) - TOLD} more are not as sealed"))
+        findings.append(
+            Finding(
+                object="others",
+                status=worst,
+                message=f"{counted(len(bad) - TOLD, 'more is', 'more are')} not as sealed",
+            )
+        )
     findings += [
         Finding(object="chain", status=Status.UNKNOWN, message=f"missing: {g}") for g in frame.attrs["gaps"][:3]
     ]
     runs = int((frame["kind"] == "run").sum())
     whole = int((frame["standing"] == "sealed").sum())
-    told = f"{whole} of {counted(len(frame), 'record')} are what was sealed, {counted(runs, 'run')} of it among them"
-    status = Status.OK if runs else Status.WARNING
-    findings.append(Finding(object="records", status=status, message=told, value=whole, unit="records"))
+    told = f"{whole} of {counted(len(frame), 'record')} {'is' if whole == 1 else 'are'} what was sealed"
+    told += f", {counted(runs, 'run')} of the incident among them" if runs else ", no run of the incident among them"
+    status, after = (Status.OK, "") if runs else (Status.WARNING, _ATTACH.format(frame.attrs.get("incident", "ID")))
+    findings.append(Finding(object="records", status=status, message=told, value=whole, unit="records", next=after))
     findings += [Finding(object="clocks", status=Status.OK, message="; ".join(frame.attrs["clocks"]))]
     return findings
 
@@ -143,7 +163,8 @@ def check_helped(frame: pd.DataFrame) -> list[Finding]:
     """
     made = [row for row in frame.to_dict("records") if row["status"] != "SKIPPED"]
     if not made:
-        message = f"{counted(len(frame), 'plan')}, none carried out: nothing was changed by this runbook"
+        planned = f"{counted(len(frame), 'plan')}, none carried out" if len(frame) else "no plan was made"
+        message = f"{planned}: nothing was changed by this runbook"
         return [Finding(object="changes", status=Status.OK, message=message, value=0, unit="changes")]
     return [
         Finding(object=row["plan"], status=Status(row["status"]), message=f"{row['summary']}: {row['answer']}")

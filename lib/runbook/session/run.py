@@ -15,7 +15,7 @@ from runbook.model import CouldNotFindOut, DoesNotApply, Finding, Findings, Ques
 from runbook.model.change import Change
 from runbook.model.layout import new_run_id
 from runbook.model.question import Asked
-from runbook.model.text import printable
+from runbook.model.text import TARGET, printable
 from runbook.redaction import Redactor
 from runbook.session.deadline import DeadlinePassed, Pending
 from runbook.session.dependencies import Dependencies
@@ -222,7 +222,7 @@ class Run:
             threshold=self._shown(finding.threshold) if isinstance(finding.threshold, str) else finding.threshold,
             unit=self._shown(finding.unit),
             source=self._redactor.text(fill(finding.source or question.source, self.target)),
-            next=self._shown(finding.next or after),
+            next=self._shown(fill(finding.next or after, self.target, (TARGET,))),
             acknowledged=self.target.acknowledgement(question.name, finding.object, today) if bad else None,
         )
 
@@ -231,15 +231,20 @@ class Run:
         return printable(self._redactor.text(text))
 
 
-def fill(source: str, target: Target) -> str:
-    """Return a source with the target's addresses in place of {api}, {redis} and {database}, so that it can be run."""
+def fill(text: str, target: Target, marks: Sequence[str] = (TARGET, "{api}", "{redis}")) -> str:
+    """Return a source or a next step with the target's addresses in place of {api} and {redis}, and with its name in
+    place of {target} in ``--target {target}``, so that it can be run.
+
+    A next step holds names of anybody's: of its ``marks`` only the last is filled in, and other braces stay.
+    """
     places = {
+        TARGET: f"--target {target.name}",
         "{api}": target.api.url if target.api else "",
         "{redis}": target.redis.url if target.redis else "",
     }
-    for mark, place in places.items():
-        source = source.replace(mark, place)
-    return source
+    for mark in marks:
+        text = text.replace(mark, places[mark])
+    return text
 
 
 def _mistake(error: Exception) -> str:

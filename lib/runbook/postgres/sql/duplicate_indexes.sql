@@ -12,6 +12,10 @@ WITH alike AS (
            index.relam,
            indisunique OR indisexclusion OR indisreplident
                OR EXISTS (SELECT FROM pg_constraint WHERE conindid = index.oid) AS is_needed,
+           -- Its own, not that of a foreign key which refers to its columns.
+           (SELECT conname::text FROM pg_constraint
+            WHERE conindid = index.oid AND contype IN ('p', 'u', 'x') LIMIT 1) AS of_constraint,
+           index.relkind = 'I' AS is_partitioned,
            indisunique,
            indnkeyatts = indnatts AS keys_only,
            indnkeyatts,
@@ -63,6 +67,8 @@ SELECT DISTINCT ON (pairs.oid)
        pairs.other,
        pairs.is_same,
        pairs.is_needed,
+       pairs.of_constraint,
+       pairs.is_partitioned,
        pairs.relpages * current_setting('block_size')::int8 AS bytes
 FROM pairs
 JOIN pg_class AS relation ON relation.oid = pairs.indrelid

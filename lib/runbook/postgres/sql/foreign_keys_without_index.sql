@@ -2,7 +2,8 @@
 SELECT schema.nspname::text AS schema,
        relation.relname::text AS "table",
        constraints.conname::text AS name,
-       (SELECT string_agg(attname::text, ', ' ORDER BY place)
+       relation.relkind = 'p' AS is_partitioned,
+       (SELECT array_agg(attname::text ORDER BY place)
         FROM unnest(constraints.conkey) WITH ORDINALITY AS key (number, place)
         JOIN pg_attribute ON attrelid = constraints.conrelid AND attnum = key.number) AS columns,
        parent.relname::text AS refers_to,

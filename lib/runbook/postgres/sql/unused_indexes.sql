@@ -13,6 +13,7 @@ WITH scans AS (
 SELECT schema.nspname::text AS schema,
        relation.relname::text AS "table",
        index.relname::text AS index,
+       index.relkind = 'I' AS is_partitioned,
        scans.pages * current_setting('block_size')::int8 AS bytes,
        (SELECT constraints.conname::text
         FROM pg_constraint AS constraints
