@@ -76,6 +76,7 @@ def make_alone(venv: str, lock: str, python: str, stamp: str, wanted: str) -> No
 
 def make(venv: str, lock: str, python: str) -> None:
     """Make the environment: interpreter, pip, the locked packages, and this folder itself."""
+    import compileall
     import shutil
     import time
 
@@ -93,6 +94,8 @@ def make(venv: str, lock: str, python: str) -> None:
     pip = find_pip(python)
     install([*pip, "install", "--require-hashes", "--no-deps", "--only-binary=:all:", "-r", lock], count_pins(lock))
     install([*pip, "install", "--no-deps", "--no-build-isolation", "--no-index", "-e", LIB], 0)
+    # Where PYTHONDONTWRITEBYTECODE is set, as in many images, each run would compile all of it anew, twice.
+    compileall.compile_dir(LIB, quiet=2, workers=0)
     say(f"Ready after {time.monotonic() - began:.0f} s")
 
 

@@ -1,27 +1,34 @@
 """What all tests share: one healthy sandbox, places of their own, and skips that can be forbidden."""
 
+import compileall
 import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from functools import cache
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import nbformat
+import nbval.kernel
 import pytest
 from cluster import CONTRIB, Cluster, cluster
 from engine import Engine, engine
-from running import METADATA
+from forks import Forks
+from monitoring import alertmanager as running_alertmanager
+from nbval.kernel import NbvalKernelspecManager
+from running import METADATA, run_as_json
 
-from runbook.model.protocol import FINDINGS_MIME, RunsDocument
-from runbook_sandbox import stack
+from runbook.kernels import provisioner
+from runbook.model.protocol import FINDINGS_MIME
+from runbook_sandbox import monitoring, stack
 from runbook_sandbox.place import Place
 from runbook_sandbox.servers import all_postgres, find_postgres, find_redis, version
 
@@ -31,8 +38,33 @@ _own = pytest.StashKey[Path]()
 _tools = pytest.StashKey["_Tools"]()
 
 
-# Questions whose answers depend on what PostgreSQL calls contrib: the stored outputs are those of a server with it.
-_OF_CONTRIB = re.compile(r"postgres\.(slow_queries|regressions|explain|index_integrity)")
+# Questions whose answers depend on what a machine has: the stored outputs are those of one that has it all.
+_NEEDED = (
+    (re.compile(r"postgres\.(slow_queries|regressions|explain|index_integrity)"), CONTRIB, "a PostgreSQL with contrib"),
+    (re.compile(r"integrity\.commit"), shutil.which("git"), "a sandbox with git"),
+    (
+        re.compile(r"postgres\.connections\b|prometheus\.|reports\."),
+        monitoring.installed(),
+        "a sandbox with Prometheus",
+    ),
+)
+
+
+@cache
+def _forks() -> Forks:
+    """Return the process of this session that gives commands, and kernels to nbval, with the imports done."""
+    return Forks(os.environ["TMPDIR"])
+
+
+class ForkedKernels(NbvalKernelspecManager):  # type: ignore[misc]
+    """Gives nbval kernels as headless runs have them."""
+
+    def get_kernel_spec(self, kernel_name: str) -> Any:
+        """Return a kernel's spec, with the provisioner that forks."""
+        spec = super().get_kernel_spec(kernel_name)
+        told = {"provisioner_name": provisioner.NAME, "config": {"template": _forks().template()}}
+        spec.metadata = {**spec.metadata, "kernel_provisioner": told}
+        return spec
 
 
 class NotebookPolicy:
@@ -40,10 +72,11 @@ class NotebookPolicy:
 
     @staticmethod
     def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-        """Compare no notebook with outputs that this machine's server cannot give."""
-        for path in {item.path for item in items if item.path.suffix == ".ipynb"} if not CONTRIB else ():
-            if _OF_CONTRIB.search(path.read_text()):
-                reason = pytest.mark.skip(reason="its stored outputs are those of a PostgreSQL with contrib")
+        """Compare no notebook with outputs that this machine's servers cannot give."""
+        missing = [(pattern, what) for pattern, there, what in _NEEDED if not there]
+        for path in {item.path for item in items if item.path.suffix == ".ipynb"} if missing else ():
+            for what in [what for pattern, what in missing if pattern.search(path.read_text())]:
+                reason = pytest.mark.skip(reason=f"its stored outputs are those of {what}")
                 for item in items:
                     if item.path == path:
                         item.add_marker(reason)
@@ -57,6 +90,8 @@ class NotebookPolicy:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(NotebookPolicy(), "notebook-policy")
+    if not hasattr(config, "workerinput"):  # what was changed since it was compiled, hundreds of kernels would compile
+        compileall.compile_dir(_ROOT / "lib", quiet=2, workers=0)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -67,6 +102,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """
     if session.config.pluginmanager.has_plugin("dsession"):
         return
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _as_ctrl_c)
     own = Path(tempfile.mkdtemp(prefix="rbt-"))
     own.chmod(0o711)  # PostgreSQL runs as another user when root runs the tests
     session.config.stash[_own] = own
@@ -77,13 +114,21 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     os.environ["XDG_CONFIG_HOME"] = str(own / "home")
     os.environ["XDG_STATE_HOME"] = str(own / "home")
     os.environ["TMPDIR"] = tempfile.tempdir = str(own)
+    nbval.kernel.NbvalKernelspecManager = ForkedKernels
     if not session.config.option.collectonly:
-        stack.up(TARGET)
+        stack.up(TARGET, recorded=True)
+
+
+def _as_ctrl_c(*_: Any) -> None:
+    """End the session as Ctrl-C does, so that no sandbox is left running: by default all would stop at once."""
+    raise KeyboardInterrupt
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     own = session.config.stash.get(_own, None)
     if own is not None:
+        if _forks.cache_info().currsize:
+            _forks().close()
         place = Place(TARGET)
         if place.exists:
             stack.down(place)
@@ -130,14 +175,34 @@ def sandbox() -> Place:
     return Place(TARGET)
 
 
-@pytest.fixture(scope="module")
-def breakable() -> Iterator[Place]:
-    """A sandbox of this test module, to be broken; its target is named `breakable`."""
-    place = stack.up("breakable")
+@contextmanager
+def _sandbox(name: str, *, watched: bool) -> Iterator[Place]:
+    place = stack.up(name, watched=watched, recorded=watched)
     try:
         yield place
     finally:
         stack.down(place)
+
+
+@pytest.fixture(scope="module")
+def breakable() -> Iterator[Place]:
+    """A sandbox of this test module, to be broken, without Prometheus; its target is named `breakable`."""
+    with _sandbox("breakable", watched=False) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def watched() -> Iterator[Place]:
+    """A sandbox of this test module, to be broken, with Prometheus where it is installed; its target is `watched`."""
+    with _sandbox("watched", watched=True) as place:
+        yield place
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path) -> Iterator[str]:
+    """The address of an Alertmanager of this test."""
+    with running_alertmanager(tmp_path / "alertmanager") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -181,34 +246,33 @@ def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., st
     return write
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def runbook() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Call the command as a person would and return how it ended."""
 
     def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "runbook", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            stdin=subprocess.DEVNULL,
-            # With this one set, ipykernel leaves what programs print to the tests.
-            env={**os.environ, **environment, "PYTEST_CURRENT_TEST": ""},
-        )
+        # With this one set, ipykernel leaves what programs print to the tests.
+        return _forks().call(*arguments, environment={**os.environ, **environment, "PYTEST_CURRENT_TEST": ""})
 
     return call
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def program() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Call the command as a program that is started by itself: for tests that look at the list of processes."""
+
+    def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "runbook", *arguments]
+        whole = {**os.environ, **environment, "PYTEST_CURRENT_TEST": ""}
+        return subprocess.run(argv, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, env=whole)
+
+    return call
+
+
+@pytest.fixture(scope="session")
 def run_json(runbook: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., Any]:
     """Call `run … --json` and return its exit status and its document."""
-
-    def call(*arguments: str, **environment: str) -> tuple[int, RunsDocument]:
-        ended = runbook("run", *arguments, "--json", **environment)
-        assert ended.stdout, ended.stderr
-        return ended.returncode, msgspec.json.decode(ended.stdout, type=RunsDocument)
-
-    return call
+    return partial(run_as_json, runbook)
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import docker
+import psutil
 import pytest
 
 from runbook_sandbox.containers import image_of_busybox
@@ -68,11 +69,21 @@ def engine() -> Iterator[Engine]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        _end_what_is_left(place)
         # What the engine mounted for its containers' networks outlives it.
         mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         for point in sorted((point for point in mounted if point.startswith(f"{place}/")), reverse=True):
             subprocess.run(["umount", point], check=False, capture_output=True)
         shutil.rmtree(place)
+
+
+def _end_what_is_left(place: Path) -> None:
+    """End what an engine that was killed has left: its containerd, and what keeps its containers, with all of these."""
+    for keeper in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(str(place) in part for part in keeper.cmdline()):
+                for process in (*keeper.children(recursive=True), keeper):
+                    process.kill()
 
 
 def _answering(host: str, process: "subprocess.Popen[bytes]", log: Path) -> docker.DockerClient:

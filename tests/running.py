@@ -35,6 +35,13 @@ def decoded(text: str) -> RunsDocument:
     return msgspec.json.decode(text, type=RunsDocument)
 
 
+def run_as_json(call: Callable[..., Any], *arguments: str, **environment: str) -> tuple[int, RunsDocument]:
+    """Call `run … --json` and return its exit status and its document."""
+    ended = call("run", *arguments, "--json", **environment)
+    assert ended.stdout, ended.stderr
+    return ended.returncode, decoded(ended.stdout)
+
+
 def processes_of(archive: Path) -> list[psutil.Process]:
     """Return the processes of runs into an archive of a test's own: runner, template, keepers, kernels and theirs."""
     found = []

@@ -24,9 +24,11 @@ def main() -> None:
     wanted = set(sys.argv[1:])
     with tempfile.TemporaryDirectory(prefix="rbt-") as own:
         Path(own).chmod(0o711)  # PostgreSQL runs as another user when root does this
-        os.environ["RUNBOOK_TARGETS"] = own
+        for name, folder in (("TARGETS", "targets"), ("EVIDENCE", "evidence")):
+            os.environ[f"RUNBOOK_{name}"] = f"{own}/{folder}"
+        os.environ["XDG_STATE_HOME"] = f"{own}/home"  # the key that seals the baseline of the sandbox's files
         os.environ["TMPDIR"] = tempfile.tempdir = own
-        place = stack.up(TARGET)
+        place = stack.up(TARGET, recorded=True)
         try:
             for notebook in all_notebooks():
                 if not wanted or notebook.name in wanted:

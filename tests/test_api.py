@@ -29,7 +29,9 @@ OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Sta
 CONNECT, QUESTION, SLACK = 0.6, 1.0, 1.0
 USER = "/documents?limit=1"
 STATISTICS = "/triage/statistics"
-EVERY = (*api.questions, queue.size)
+# What an audit asks: other paths, and several findings each (test_api_exposure.py).
+EXPOSURE = (api.security_headers, api.cors, api.open_documentation, api.debug, api.tls_redirect)
+EVERY = (*(question for question in api.questions if question not in EXPOSURE), queue.size)
 PATHS = {
     "api.liveness": "/health", "api.readiness": "/ready", "api.user_request": USER, "api.circuit_breakers": "/health",
     "api.active_alerts": "/alerts", "api.rate_limits": "/health", "queue.size": STATISTICS,
@@ -352,7 +354,7 @@ def test_429_is_a_warning_that_names_the_rate_limit(service: Hostile, ask: Calla
 # --- no answer, or none that ends
 
 
-@pytest.mark.parametrize("question", EVERY, ids=lambda question: question.name)
+@pytest.mark.parametrize("question", (*EVERY, *EXPOSURE[:-1]), ids=lambda question: question.name)
 def test_a_service_that_accepts_and_hangs_costs_its_deadline(
     question: Question, service: Hostile, ask: Callable[..., Any]
 ) -> None:
@@ -375,7 +377,7 @@ def test_a_service_that_falls_silent_keeps_no_later_question_waiting(
     profile(f'[api]\nurl = "{service.url}"\n[deadlines]\nconnect = {CONNECT}\nquestion = {CONNECT}', name="late")
     run = open_run("test", target="late", needs=["api"])
     service.answers = {"*": service.hang}
-    answers = [run.ask(question) for question in EVERY]
+    answers = [run.ask(question) for question in (*EVERY, *EXPOSURE)]
     run.close()
     assert OK not in verdicts(answers).values() and only(answers[0]).status is CRITICAL
     assert answers[0].seconds < CONNECT + 0.5 and max(answer.seconds for answer in answers[1:]) < 0.5
@@ -591,6 +593,14 @@ def test_requests_that_are_not_counted_are_unknown_and_the_metric_is_named(
     assert (limits.status, refused.status) == (OK, UNKNOWN)
     assert "http_requests_total" in refused.message and "/metrics/prometheus" in refused.message
     assert "acknowledge this in the profile" in refused.next and "who sends" not in refused.next
+
+
+def test_limits_that_are_said_to_be_on_and_told_by_no_number_are_not_believed(
+    service: Hostile, ask: Callable[..., Any]
+) -> None:
+    service.answers["/health"] = http({**HEALTH, "rate_limiting": {"enabled": True}})
+    limits, _ = ask(api.rate_limits, api.liveness)[0].findings
+    assert limits.status is UNKNOWN and "no limit is told" in limits.message
 
 
 STRANGE = [

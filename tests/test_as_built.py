@@ -14,7 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from runbook import llm
 from runbook.model import Status
+from runbook.session import open_run
 from runbook_sandbox import as_built, faults, stack
 from runbook_sandbox.place import Place, SandboxError
 
@@ -107,7 +109,7 @@ def logged(place: Place, *, since: int = 0) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Place]:
-    made = stack.up("as-built", "as-built")
+    made = stack.up("as-built", "as-built", watched=False)
     try:
         yield made
     finally:
@@ -354,3 +356,18 @@ def test_redis_lost_explains_all_that_the_service_no_longer_tells(place: Place, 
     faults.heal(place)
     alone = {f.check for f in document.runs[0].findings if f.bad and not f.explained_by}
     assert alone == {"redis.reachable"}
+
+
+def test_its_words_about_a_model_that_nobody_runs_are_told_as_proof_of_nothing(
+    fresh: httpx.Client, place: Place
+) -> None:
+    answer = fresh.post("/candidates/generate", json=SENTENCE)
+    assert answer.status_code == 200
+    run = open_run("tests", target=place.name, needs=["api", "llm"])
+    (model,) = run.ask(llm.reachable).findings
+    (service,) = run.ask(llm.told).findings
+    run.close()
+    assert (model.status, model.value) == (Status.CRITICAL, "refused")
+    assert service.status is Status.WARNING and "ollama_api is open" in service.message
+    assert "1 generation is counted as a success, 0 as failed" in service.message
+    assert "openai and gpt-4o" in service.message

@@ -23,17 +23,21 @@ import trustme
 from hostile import payloads
 from running import only, text_of
 
-from runbook import communication
+from runbook import communication, postmortem
 from runbook.communication import webhook
-from runbook.communication.facts import SAID
 from runbook.communication.payloads import payload
+from runbook.communication.said import SAID
 from runbook.communication.severities import SEVERITIES, in_words
 from runbook.evidence.incidents import add_note, close_incident, open_incident
+from runbook.evidence.keys import keys_folder, signer
+from runbook.evidence.sealing import Ended, seal_run
+from runbook.evidence.statement import Source
 from runbook.model import Finding, Status, UsageError
 from runbook.model.layout import new_run_id, run_folder
 from runbook.model.plan import Helped, PlanState
 from runbook.model.protocol import RunRecord
-from runbook.plans.place import all_plans
+from runbook.model.protocol import plain as plain_value
+from runbook.plans.place import all_plans, encoded, plans_folder
 from runbook.plans.token import token_of
 from runbook.redaction import Redactor
 from runbook.session import open_run
@@ -73,6 +77,7 @@ EXAMPLE = {
     "resolution": "Database connection pool increased from 20 to 50",
     "root_cause": "Database connection exhaustion during peak usage",
 }
+GOING_ON = {name: value for name, value in EXAMPLE.items() if name != "ended"}
 SECRET_PATH = "/services/T0PLANTED1/B0PLANTED2/plantedWebhookToken4567"
 BROKEN = Finding(check="api.user_request", object="/documents", status=CRITICAL, message="answered 500")
 
@@ -240,7 +245,7 @@ def holds_in_order(text: str, template: str) -> bool:
 
 
 def test_the_alert_has_each_line_of_the_runbooks_template_in_its_order(operator: Any) -> None:
-    text = operator(more='[communication]\nstatus_page = "https://status.company.com"').text("alert", **EXAMPLE)
+    text = operator(more='[communication]\nstatus_page = "https://status.company.com"').text("alert", **GOING_ON)
     assert holds_in_order(text, ALERT), text
     assert "Response: 30 minutes (P1 - High)" in text
 
@@ -252,10 +257,9 @@ def test_the_end_has_each_line_of_the_runbooks_template_in_its_order(operator: A
 
 
 def test_an_update_says_how_it_stands_what_is_done_and_when_the_next_one_is_due(operator: Any, incident: Any) -> None:
-    add_note(incident, "restarting the API", author="bob", redactor=Redactor([]), at="2026-01-02T03:04:05Z")
-    text = operator().text("update", incident, [BROKEN])
+    text = operator().text("update", incident, [BROKEN], doing="restarting the API")
     assert text.startswith("🔄 INCIDENT UPDATE 1\n")
-    assert "Now: /documents: answered 500\nBeing done: restarting the API (2026-01-02 03:04 UTC)" in text
+    assert "Now: /documents: answered 500\nBeing done: restarting the API" in text
     due = datetime.strptime(re.findall("Next update: (.*) UTC", text)[0], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
     assert timedelta(minutes=13) < due - datetime.now(UTC) < timedelta(minutes=16)
 
@@ -296,7 +300,7 @@ def test_no_incident_makes_no_message_and_no_finding_but_ok(operator: Any) -> No
         communication.alert(known.frame)
     )
     planned = one.run.propose(communication.post, message=communication.due(known.frame).plain, verify=[])
-    assert not planned.plans and "there is nothing to tell" in planned.reason
+    assert not planned.plans and "there is nothing to post: no incident is named" in planned.reason
 
 
 def test_the_contacts_of_the_profile_are_named_as_whom_to_call(operator: Any) -> None:
@@ -414,7 +418,31 @@ def test_a_severity_that_is_none_is_a_warning_and_is_not_given_a_response_time(o
 def test_an_incident_that_is_not_there_is_unknown(name: str, operator: Any) -> None:
     one = operator()
     assert [f.status for f in one.known(name).findings] == [UNKNOWN] and one.told(name).status is UNKNOWN
-    assert communication.alert(one.known(name).frame).text == ""
+    message = communication.alert(one.known(name).frame)
+    assert message.text == "" and "no INCIDENT ALERT: what is known about the incident could not be found" in plain(
+        message
+    )
+    planned = one.run.propose(communication.post, message=message.plain, verify=[])
+    assert not planned.plans and "no incident is named" not in planned.reason
+
+
+def test_an_incident_that_is_open_and_not_named_is_a_warning(operator: Any, incident: Any) -> None:
+    one = operator()
+    for found in (only_one(one.known().findings), one.told()):
+        assert (found.status, found.object) == (WARNING, incident.id) and incident.title in found.message
+        assert found.next.startswith(f"name it: --incident {incident.id}")
+    assert incident.id in {f.object for f in one.known(issue="it is slow").findings if f.status is WARNING}
+    named = {f.object for f in one.known(incident).findings}
+    close_incident(incident, "over", author="alice", redactor=Redactor([]))
+    assert incident.id not in named and only_one(one.known().findings).status is OK and one.told().status is OK
+
+
+def test_a_post_mortem_of_no_incident_is_a_warning_while_one_is_open(operator: Any, incident: Any) -> None:
+    one = operator()
+    found = only_one(one.run.ask(postmortem.cited, story=None).findings)
+    assert (found.status, found.object) == (WARNING, incident.id) and incident.title in found.message
+    close_incident(incident, "over", author="alice", redactor=Redactor([]))
+    assert only_one(one.run.ask(postmortem.cited, story=None).findings).status is OK
 
 
 def test_open_means_the_one_that_is_open(operator: Any, incident: Any) -> None:
@@ -435,11 +463,12 @@ def test_a_message_that_there_is_not_is_refused_by_name(operator: Any) -> None:
 # --- told in time
 
 
-def judged(severity: str, *moments: tuple[str, int]) -> Finding:
+def judged(severity: str, *moments: tuple[str, int], **known: Any) -> Finding:
     """Judge moments that were so many minutes ago."""
     now = datetime.now(UTC)
     rows = [(what, now - timedelta(minutes=ago), "", severity) for what, ago in (*moments, ("now", 0))]
     frame = pd.DataFrame(rows, columns=["what", "at", "how", "severity"])
+    frame.attrs = known
     found: Finding = only_one(communication.updates.check(frame))
     return found
 
@@ -458,12 +487,15 @@ def test_an_incident_of_which_nobody_was_told_is_a_warning() -> None:
     found = judged("P1", ("started", 7))
     assert found.status is WARNING and "nobody was told for 7 minutes" in found.message
     plan = "runbook run incident-communication --target {target} -p send=alert"
-    assert found.next == f"send INCIDENT ALERT: copy its text, or plan it: {plan}"
+    copied = "send INCIDENT ALERT: copy its text, which stands under `to be copied`, and say when: -p updated=TIME"
+    assert found.next == copied, "where there is no webhook, nothing can be planned"
+    hooked = judged("P1", ("started", 7), webhook=True, incident="inc_x")
+    assert hooked.next == f"{copied}, or plan it: {plan} --incident inc_x"
 
 
 def test_an_end_that_was_not_told_is_a_warning_and_one_that_was_is_well() -> None:
     found = judged("P1", ("started", 90), ("update", 60), ("ended", 50))
-    assert found.status is WARNING and "-p send=resolved" in found.next
+    assert found.status is WARNING and found.next.startswith("send INCIDENT RESOLVED: ")
     # Told in the same minute as it ended: that it ended was not told by it.
     assert judged("P1", ("started", 90), ("update", 0), ("ended", 0)).next.startswith("send INCIDENT RESOLVED: ")
     assert judged("P1", ("started", 90), ("update", 60), ("ended", 50), ("resolved", 49)).status is OK
@@ -522,6 +554,7 @@ def test_with_its_token_it_is_posted_once_and_everybody_is_told(operator: Any, i
     assert json.loads(hook.bodies[0]).keys() == {"text"}
     record = done.plans[0]
     assert (record.state, record.helped.answer, outcome(done).status) == (PlanState.VERIFIED, "helped", OK)
+    assert not done.to_copy, "it was delivered: copied as well, it would be told twice"
     assert f"127.0.0.1:{hook.port} answered 200" in record.journal[-2].told
     assert one.told(incident).status is OK
     used = one.run.apply(done, token_of(record.plan))
@@ -568,11 +601,15 @@ def test_the_end_is_not_planned_while_users_are_not_served(operator: Any, incide
     one.run.findings.replace("api.user_request", [BROKEN])
     planned = one.propose(incident, "resolved", first=[api.user_request])
     assert not planned.plans and "first api.user_request: /documents: answered 500" in planned.reason
+    assert not planned.to_copy, "nor is it to be copied"
 
 
 def test_without_a_webhook_the_text_is_to_be_copied(operator: Any, incident: Any) -> None:
     planned = operator(webhook=None).propose(incident)
-    assert not planned.plans and "names no [webhook]: copy the text instead" in planned.reason
+    assert (
+        not planned.plans and "names no [webhook]: copy the text, which stands under `to be copied`" in planned.reason
+    )
+    assert planned.to_copy.startswith("🚨 INCIDENT ALERT\n"), "it reaches whoever called the command"
 
 
 def test_a_target_that_is_read_only_posts_nothing(operator: Any, incident: Any) -> None:
@@ -632,6 +669,7 @@ def test_what_was_not_delivered_is_said_with_the_reason_and_can_be_copied(
     everything = shown(done) + text_of(tmp_path / "state")
     assert "PLANTED" not in everything and "secret-place" not in everything
     assert one.propose(incident).plans, "it can be tried again"
+    assert done.to_copy.startswith("🚨 INCIDENT ALERT\n")
 
 
 def test_an_error_that_is_over_at_the_second_try_is_delivered_and_said_so(
@@ -646,7 +684,7 @@ def test_an_error_that_is_over_at_the_second_try_is_delivered_and_said_so(
 
 @pytest.mark.parametrize("what", ["hang", "break", "drip"])
 def test_what_broke_off_in_the_middle_is_not_known_and_is_not_sent_again(
-    what: str, operator: Any, incident: Any, hook: Hook
+    what: str, operator: Any, incident: Any, hook: Hook, runbook: Any
 ) -> None:
     hook.answers = [what]
     one = operator()
@@ -656,6 +694,32 @@ def test_what_broke_off_in_the_middle_is_not_known_and_is_not_sent_again(
     assert "It may have arrived: look there before it is sent again" in found.message and len(hook.bodies) == 1
     again = one.run.apply(done, token_of(done.plans[0].plan))
     assert "so it is not gone on with" in plain(again) and len(hook.bodies) == 1
+    plan = done.plans[0].id
+    advice = f"look there whether it arrived, then close it: `runbook plans close {plan} WHAT-YOU-FOUND`"
+    told = [outcome(done), outcome(again), *one.run.findings.of("plans.half_done")]
+    assert len(told) == 3 and all(found.next.startswith(advice) for found in told), told
+    assert not any("curl" in found.message or "did not help" in found.message for found in told), told
+    assert done.to_copy.startswith("🚨"), "it is to be copied where it did not arrive"
+    path = plans_folder() / plan / "plan.json"
+    path.write_bytes(encoded(msgspec.structs.replace(done.plans[0].plan, expires="2024-01-01T00:00:00.000Z")))
+    late = one.run.apply(done, token_of(next(all_plans())))
+    assert outcome(late).next.startswith(advice) and "nothing more was changed" in outcome(late).message
+    shown_plan = runbook("plans", "show", plan).stdout
+    assert f"its token does not go on with it: {advice}" in shown_plan
+
+
+def test_a_message_that_may_not_have_arrived_is_told_in_runs_about_its_incident_alone(
+    operator: Any, incident: Any, hook: Hook
+) -> None:
+    hook.answers = ["break", 200]
+    operator().post(incident)
+    another = open_incident("queue backup", "P2", author="alice", redactor=Redactor([]))
+    one = operator()
+    one.post(another)
+    assert not one.run.findings.of("plans.half_done") and one.run.findings.verdict is not UNKNOWN
+    one = operator()
+    one.propose(incident)
+    assert [found.status for found in one.run.findings.of("plans.half_done")] == [UNKNOWN]
 
 
 def test_a_webhook_that_refuses_has_surely_not_got_it(
@@ -894,18 +958,32 @@ def test_html_in_a_text_is_escaped(text: str, operator: Any) -> None:
 # --- from what runs found
 
 
-def kept_run(archive: Path, incident: Any, minute: int, findings: list[Finding], plans: Any = (), **more: str) -> str:
-    """Put a run of the incident into the archive, as it looks once it was sealed; return its id."""
+def kept_run(archive: Path, incident: Any, minute: int, findings: list[Finding], plans: Any = (), **more: Any) -> str:
+    """Leave a run of the incident in the archive, sealed; return its id."""
     run_id = new_run_id(more.get("notebook", "api-down"), datetime.now(UTC) + timedelta(minutes=minute))
     folder = run_folder(archive, run_id)
     folder.mkdir(parents=True)
+    began = f"{datetime.now(UTC) + timedelta(minutes=minute):%Y-%m-%dT%H:%M:%SZ}"
     record = RunRecord(
-        notebook="api-down", target=more.get("target", "hooked"), run_id=run_id, status="CRITICAL", exit=2, error=None,
-        seconds=1.0, evidence=str(folder), findings=findings, plans=list(plans), incident=incident.id,
+        notebook=more.get("notebook", "api-down"), target=more.get("target", "hooked"), run_id=run_id,
+        status="CRITICAL", exit=2, error=None, seconds=1.0, evidence=str(folder), findings=findings,
+        plans=list(plans), incident=incident.id, started=began,
     )  # fmt: skip
-    (folder / "run.json").write_bytes(msgspec.json.encode(record))
+    (folder / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(record, enc_hook=plain_value), indent=1))
     if more.get("sealed", "yes") == "yes":
-        (folder / "seal.json").write_text("{}")
+        told = msgspec.to_builtins(record, enc_hook=plain_value)
+        source = Source(name="api-down.ipynb", sha256="0" * 64)
+        seal_run(
+            archive,
+            Ended(
+                record=told,
+                source=source,
+                parameters=more.get("said", {}),
+                identity={},
+                clock_offsets={},
+                redactions={},
+            ),
+        )
     return run_id
 
 
@@ -927,6 +1005,19 @@ def test_the_worst_of_the_last_look_of_each_check_is_told_with_its_run(
     told = [line for line in one.text("alert", incident).splitlines() if line.startswith("Found: ")]
     assert told == ["Found: WARNING postgres.connection_slots: slots: 36 of 37 used"]
     assert one.known(incident).frame.set_index("fact").loc["found_1", "source"] == last
+
+
+def test_a_run_that_is_not_what_was_sealed_is_named_and_nothing_of_it_is_told(
+    operator: Any, incident: Any, archive: Path
+) -> None:
+    run_id = kept_run(archive, incident, 1, [finding("redis.reachable", "Redis", WARNING, "refuses connections")])
+    path = run_folder(archive, run_id) / "run.json"
+    path.write_text(path.read_text().replace("refuses connections", "is much too slow"))
+    one = operator()
+    assert "much too slow" not in one.text("alert", incident)
+    (told,) = (found for found in one.known(incident).findings if found.object == run_id)
+    assert told.status is CRITICAL and "not what was sealed" in told.message
+    assert f"runbook evidence verify {run_id}" in told.next
 
 
 def test_no_more_than_three_findings_are_told_the_worst_first(operator: Any, incident: Any, archive: Path) -> None:
@@ -976,6 +1067,103 @@ def test_what_was_told_before_need_not_be_said_again(operator: Any, incident: An
     assert "Impact: all is lost" in one.text("update", incident, impact="all is lost")
 
 
+@pytest.mark.parametrize("webhook", ["timeout = 0.6", None], ids=["planned", "no-webhook"])
+def test_what_was_said_for_a_message_that_was_not_delivered_is_kept_for_the_next(
+    webhook: str | None, operator: Any, incident: Any, archive: Path, hook: Hook
+) -> None:
+    hook.answers = [500]
+    said = {"impact": "logins fail", "root_cause": "the pool", "doing": "restarting", "severity": "p0"}
+    if webhook is not None:
+        assert operator(webhook).post(incident, **said).plans[0].state is PlanState.FAILED
+    else:
+        told_to = kept_run(archive, incident, 1, [], notebook="incident-communication", said=said)
+    one = operator(webhook)
+    text = one.text("update", incident)
+    assert "Impact: logins fail" in text and "Severity: P0" in text and "Updates: Every 15 minutes" in text
+    assert re.search(r"Being done: restarting \(\d{4}-\d\d-\d\d \d\d:\d\d UTC\)", text), "it is of its hour"
+    rows = one.known(incident).frame.set_index("fact")
+    by = f"said in {told_to}" if webhook is None else "said for the message of pln_"
+    assert rows.loc["impact", "source"].startswith(by)
+    bad = {found.object for found in one.known(incident).findings if found.bad}
+    assert bad == {"response"}, "a P0 is to be answered at once"
+    assert "Impact: not known yet" in one.text("update", incident, impact="-"), "it can be taken back"
+    closed = close_incident(incident, "pool enlarged", author="alice", redactor=Redactor([]))
+    ended = one.text("resolved", closed)
+    assert "Impact: logins fail" in ended and "Root Cause: the pool" in ended
+
+
+def test_what_the_incident_was_told_later_goes_before_what_was_said_for_a_message(operator: Any, incident: Any) -> None:
+    one = operator()
+    one.propose(incident, severity="P0", owner="bob", component="the login")
+    time.sleep(0.01)
+    add_note(incident, "not so bad", author="alice", redactor=Redactor([]), severity="P2")
+    text = one.text("update", incident)
+    assert "Severity: P2" in text and "Investigating: bob" in text and "Component: the login" in text
+    assert "Updates: Every 2 hours" in text
+
+
+def test_what_was_said_and_is_none_any_more_is_as_if_it_had_not_been_said(
+    operator: Any, incident: Any, archive: Path
+) -> None:
+    kept_run(archive, incident, 0, [], notebook="incident-communication", said={"ended": "yesterday", "impact": 7})
+    assert "Impact: not known yet" in operator().text("alert", incident)
+
+
+def test_a_note_of_the_incident_is_told_nobody(operator: Any, incident: Any) -> None:
+    add_note(incident, "I suspect bob's deployment", author="alice", redactor=Redactor([]))
+    text = operator().text("update", incident)
+    assert "bob" not in text and "Being done: not known yet" in text
+
+
+def test_what_a_post_mortem_found_is_no_part_of_the_trouble(operator: Any, incident: Any, archive: Path) -> None:
+    cited = finding("postmortem.cited", "run_x", CRITICAL, "broken")
+    kept_run(archive, incident, 1, [cited, finding("host.disk", "/", CRITICAL, "full")], notebook="post-mortem")
+    kept_run(archive, incident, 2, [finding("postmortem.sections", "sections", WARNING, "nothing is written")])
+    assert "Found: " not in operator().text("alert", incident)
+
+
+def test_while_nobody_is_served_less_than_a_p0_is_a_warning_that_says_how_to_raise_it(
+    operator: Any, incident: Any, archive: Path
+) -> None:
+    gone = finding("postgres.reachable", "PostgreSQL", CRITICAL, "refuses connections")
+    kept_run(archive, incident, 1, [gone])
+    one = operator()
+    found = {f.object: f for f in one.known(incident).findings}["severity"]
+    assert (
+        found.status is WARNING and "postgres.reachable is CRITICAL: PostgreSQL: refuses connections" in found.message
+    )
+    assert found.next == f"raise it: runbook incident note {incident.id} TEXT --severity P0"
+    raised = add_note(incident, "", author="alice", redactor=Redactor([]), severity="P0")
+    assert {f.object: f for f in one.known(raised).findings}["severity"].status is OK
+    kept_run(archive, incident, 2, [finding("postgres.reachable", "PostgreSQL", OK, "answers")])
+    assert {f.object: f for f in one.known(incident, severity="P1").findings}["severity"].status is OK
+    seen = one.run.ask(communication.incident, incident=incident.id, said={"severity": "P1"}, seen=[BROKEN])
+    assert {f.object: f for f in seen.findings}["severity"].status is WARNING, "what is seen now counts"
+    alone = one.run.ask(communication.incident, said={"severity": "P2"}, seen=[BROKEN])
+    assert {f.object: f for f in alone.findings}["severity"].next == "say it: -p severity=P0"
+
+
+def test_what_was_asked_anew_in_this_run_is_not_told_as_a_run_found_it(
+    operator: Any, incident: Any, archive: Path
+) -> None:
+    kept_run(archive, incident, 1, [BROKEN])
+    one = operator()
+    well = finding("api.user_request", "/documents", OK, "answered 200")
+    known = one.run.ask(communication.incident, incident=incident.id, seen=[well])
+    text = communication.update(known.frame, [well]).text
+    assert "answered 500" not in text and "Now: well: /documents: answered 200" in text
+
+
+def test_once_it_is_over_its_end_alone_is_to_be_told(operator: Any, incident: Any) -> None:
+    closed = close_incident(incident, "pool enlarged", author="alice", redactor=Redactor([]))
+    one = operator()
+    for kind in ("alert", "update"):
+        message = communication.due(one.known(closed).frame, kind=kind)
+        assert message.text == "" and "it is over since" in plain(message) and "INCIDENT RESOLVED" in plain(message)
+        assert "it is over since" in one.propose(closed, kind).reason
+    assert communication.due(one.known(closed).frame).text.startswith("✅ INCIDENT RESOLVED")
+
+
 def test_an_archive_that_something_strange_lies_in_is_unknown(operator: Any, incident: Any, archive: Path) -> None:
     (archive / "runs" / "strange").mkdir()
     found = only_one(operator().known(incident).findings)
@@ -1011,9 +1199,44 @@ def test_headless_the_findings_of_the_incidents_runs_are_told_and_nothing_secret
     assert "INCIDENT ALERT" in archived
     for secret in (hook.url, SECRET_PATH, "plantedWebhookToken4567", "T0PLANTED1", plan.token):
         assert secret not in archived
-    # What another operator posted is known from the archive.
+    # The end is told after it was closed, and belongs to it as well.
+    close_incident(incident, "restarted", author="alice", redactor=Redactor([]))
+    served = load_target("sandbox").api
+    assert served is not None
+    profile(f'[api]\nurl = "{served.url}"\n[webhook]\nurl = "env:RB_WEBHOOK"', "served")
+    told = only(run_json("incident-communication", "--target", "served", "--incident", incident.id)[1])
+    ended = only(run_json("incident-communication", "--target", "served", "--confirm", told.plans[0].token)[1])
+    assert ended.incident == incident.id and "INCIDENT RESOLVED" in hook.text()
+    # What another operator posted is known from the archive, where the key is trusted that sealed it.
+    public = keys_folder() / "evidence.pub"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "of-another"))
-    assert not list(all_plans())
+    assert not list(all_plans()) and signer()
     one = Operator("hooked")
+    (untold, *_) = [found for found in one.known(incident).findings if found.object == record.run_id]
+    assert untold.status is UNKNOWN and f"put its public key into {keys_folder()} as NAME.pub" in untold.message
+    (keys_folder() / "alice.pub").write_bytes(public.read_bytes())
     assert one.told(incident).status is OK
     one.run.close()
+
+
+def test_headless_the_text_stands_on_the_terminal_to_be_copied(
+    runbook: Any, run_json: Any, profile: Any, incident: Any, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = profile("", "bare")
+    of = ["run", "incident-communication", "--incident", incident.id]
+    ended = runbook(*of, "--target", bare, "-p", "impact=nobody can log in", "-p", "issue=down\x1b[31m")
+    lines = ended.stdout.splitlines()
+    place = lines.index("  to be copied:")
+    assert lines[place + 2 : place + 4] == ["🚨 INCIDENT ALERT", ""] and "Impact: nobody can log in" in lines[place:]
+    assert "which stands under `to be copied`" in ended.stdout and "plan it" not in ended.stdout
+    assert "\x1b" not in ended.stdout
+    monkeypatch.setenv("RB_WEBHOOK", hook.url)
+    hook.answers = [500]
+    hooked = profile('[webhook]\nurl = "env:RB_WEBHOOK"\n', "hooked")
+    _, document = run_json(*of[1:], "--target", hooked)
+    record = only(document)
+    assert record.to_copy["communication.post"].startswith("🚨 INCIDENT ALERT\n")
+    assert "Impact: nobody can log in" in record.to_copy["communication.post"], "it was said to the former run"
+    confirmed = runbook(*of, "--target", hooked, "--confirm", record.plans[0].token).stdout
+    assert "not delivered" in confirmed and "Impact: nobody can log in" in confirmed.split("  to be copied:")[1]
+    assert "it is not known whom it hurts" not in confirmed

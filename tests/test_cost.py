@@ -6,8 +6,8 @@ import sys
 import pytest
 
 HEAVY = {
-    "IPython", "docker", "httpx", "jupyter_client", "matplotlib", "nbclient", "numpy", "pandas", "papermill", "psycopg",
-    "pyarrow", "pydantic", "redis", "rich",
+    "IPython", "docker", "duckdb", "httpx", "jupyter_client", "matplotlib", "nbclient", "numpy", "pandas", "papermill",
+    "psycopg", "pyarrow", "pydantic", "redis", "rich",
 }  # fmt: skip
 
 

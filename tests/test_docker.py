@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import docker.types
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from engine import Engine
 
-from runbook.docker import containers, events, images, output, resources
+from runbook.docker import containers, events, images, output, resources, socket_exposure
 from runbook.model import Status, UsageError
 from runbook.session import open_run
 
@@ -282,3 +283,22 @@ def test_a_restart_long_ago_is_no_crash_loop() -> None:
     assert told.status is CRITICAL and "deployed" not in told.message
     (told,) = containers.check(pd.DataFrame([{**row, "state": "exited", "created": now - timedelta(minutes=12)}]))
     assert "; it was deployed 12 min ago from i (" in told.message, "the commonest cause of an outage"
+
+
+# --- who could command the engine
+
+
+def test_a_container_that_has_the_engines_socket_is_named(there: Engine, ask: Ask) -> None:
+    path = there.host.removeprefix("unix://")
+    start(there, "plain", "sleep 300", volumes={"/etc": {"bind": "/host", "mode": "ro"}})
+    start(there, "rooted", "sleep 300", volumes={path: {"bind": "/engine.sock", "mode": "rw"}})
+    told = ask(socket_exposure, {"api": "plain"})
+    assert told["container rooted"].status is WARNING and "is to be root" in told["container rooted"].message
+    assert "container plain" not in told
+    mode = Path(path).stat().st_mode & 0o777
+    assert told[f"socket {path}"].status is OK and f"mode {mode:04o}" in told[f"socket {path}"].message
+    Path(path).chmod(0o666)
+    try:
+        assert ask(socket_exposure, {"api": "plain"})[f"socket {path}"].status is CRITICAL
+    finally:
+        Path(path).chmod(mode)

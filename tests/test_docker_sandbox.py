@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from engine import Engine, engine
 
+from runbook import integrity
 from runbook.docker import containers, output, resources
 from runbook.model import Findings, Status
 from runbook.session import open_run
@@ -16,7 +17,7 @@ from runbook_sandbox.place import Place, SandboxError
 @pytest.fixture(scope="module")
 def contained(docker_host: Engine) -> Iterator[tuple[Engine, Place]]:
     """A sandbox `contained` on the shared engine."""
-    place = stack.up("contained", docker=True)
+    place = stack.up("contained", docker=True, watched=False)
     try:
         yield docker_host, place
     finally:
@@ -49,6 +50,7 @@ def test_the_containers_are_judged_by_what_the_engine_says(contained: tuple[Engi
     used = findings(resources)
     assert "of 512.0 MiB" in used["api (contained-shrimp-api) memory"].message
     assert findings(output)["contained-shrimp-api"].value > 0
+    assert {told.status for told in findings(integrity.containers).values()} == {Status.OK}
 
 
 def test_a_part_that_is_stopped_is_an_exited_container_and_heals(contained: tuple[Engine, Place]) -> None:
@@ -63,7 +65,7 @@ def test_a_part_that_is_stopped_is_an_exited_container_and_heals(contained: tupl
 
 
 def test_down_leaves_no_container_no_process_and_no_file(engine_of_its_own: Engine) -> None:
-    place = stack.up("fleeting", docker=True)
+    place = stack.up("fleeting", docker=True, watched=False)
     stack.down(place)
     assert not engine_of_its_own.client.containers.list(all=True) and not processes.find(place) and not place.exists
 

@@ -1,7 +1,6 @@
 """The archive by command: what real runs leave, what a person adds, what is told of each."""
 
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -21,12 +20,11 @@ NOTEBOOK = "daily-security-checks"
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def first(runbook: Call, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the archive of one real run, and the state of who ran it."""
     place = tmp_path_factory.mktemp("first")
     own = {"RUNBOOK_EVIDENCE": str(place / "evidence"), "XDG_STATE_HOME": str(place / "state")}
-    argv = [sys.executable, "-m", "runbook", "run", NOTEBOOK, "-p", "hours=1"]
-    subprocess.run(argv, env={**os.environ, **own}, capture_output=True, timeout=120)
+    runbook("run", NOTEBOOK, "-p", "hours=1", **own)
     return place
 
 

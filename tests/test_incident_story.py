@@ -9,14 +9,15 @@ import pytest
 from engine import Engine
 from test_post_mortem import shown
 
-from runbook.evidence.incidents import load, runs_of
+from runbook.evidence.incidents import load
+from runbook.evidence.standing import runs_of
 from runbook_sandbox import faults, stack
 from runbook_sandbox.place import Place
 
 
 @pytest.fixture(scope="module")
 def contained(docker_host: Engine) -> Iterator[Place]:
-    place = stack.up("contained", docker=True)
+    place = stack.up("contained", docker=True, watched=False)
     try:
         yield place
     finally:
@@ -44,7 +45,8 @@ def test_a_stranger_can_tell_what_happened_when_how_bad_and_what_helped(
     assert run("morning-health-check", "--incident", "open").status == "CRITICAL"
     run("log-review", "--incident", "open")
     (plan,) = (plan for plan in run("api-down", "--incident", "open").plans if plan.token)
-    assert run("api-down", "--incident", "open", "--confirm", plan.token).status == "OK"
+    # What carries a plan out belongs to the incident that the plan was made for.
+    assert run("api-down", "--confirm", plan.token).status == "OK"
     by_hand = tmp_path / "log-analysis.ipynb"
     shutil.copy(Path(run("log-analysis").evidence) / "notebook.ipynb", by_hand)
     assert runbook("evidence", "add", str(by_hand), "--incident", "open").returncode == 0
@@ -52,6 +54,8 @@ def test_a_stranger_can_tell_what_happened_when_how_bad_and_what_helped(
     assert runbook("incident", "close", "--resolution", "its container was started again").returncode == 0
 
     assert len(runs_of(load(incident))) == 6
+    kept = shown((archive / load(incident).page).read_text())
+    assert "plan: start contained-shrimp-api, which is exited: verified" in kept and "incident show" in kept
     ended = runbook("incident", "report", incident)
     assert ended.returncode == 0, ended
     page = shown(Path(ended.stdout.splitlines()[0]).read_text())
@@ -63,7 +67,7 @@ def test_a_stranger_can_tell_what_happened_when_how_bad_and_what_helped(
         "refuses connections",
         "it helped : start contained-shrimp-api, which is exited",
         "by hand: docker start",
-        "well again by",
+        "until it was well again",
         "502 &lt;b&gt;bad gateway&lt;/b&gt;",
         ", by hand",
     ):

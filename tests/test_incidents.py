@@ -22,16 +22,17 @@ from runbook.evidence.incidents import (
     find,
     load,
     open_incident,
-    runs_of,
     to_attach,
 )
 from runbook.evidence.index import check_index, rebuild_index
 from runbook.evidence.keys import trusted_keys
 from runbook.evidence.pruning import plan_pruning
+from runbook.evidence.standing import runs_of
 from runbook.evidence.verify import verify_archive
 from runbook.model import RunFailed, UsageError
 from runbook.model.incident import is_incident_id
 from runbook.redaction import Redactor
+from runbook.session import open_run
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -136,6 +137,7 @@ def test_a_writer_that_dies_at_any_point_leaves_an_archive_that_verifies(archive
 import os, sys
 from runbook.evidence import archive, incidents
 from runbook.redaction import Redactor
+from runbook.session import open_run
 real, left = os.fsync, int(sys.argv[2])
 def fsync(fd):
     global left
@@ -328,6 +330,15 @@ def test_a_broken_seal_is_shown_as_broken(archive: Path, runbook: Call) -> None:
     path.write_text(path.read_text().replace("first", "other"))
     shown = runbook("incident", "show", incident.id)
     assert shown.returncode == 1 and "BROKEN" in shown.stdout and "incident.json is not what was sealed" in shown.stdout
+
+
+def test_a_notebook_that_is_run_without_the_command_is_held_to_the_archives_incidents_too(archive: Path) -> None:
+    with pytest.raises(UsageError, match=r"there is no incident 'inc_20260101_abcdef'.*incident list"):
+        open_run("api-down", target="sandbox", needs=[], incident="inc_20260101_abcdef")
+    incident = opened()
+    run = open_run("api-down", target="sandbox", needs=[], incident="open")
+    assert run.incident == incident.id
+    run.close()
 
 
 def test_a_notebook_run_by_hand_is_attached(

@@ -28,7 +28,7 @@ NOTEBOOKS = ("log-review", "log-analysis", "daily-security-checks")
 
 @pytest.fixture(scope="module")
 def as_built() -> Iterator[Place]:
-    place = stack.up("asbuilt", "as-built")
+    place = stack.up("asbuilt", "as-built", watched=False)
     try:
         yield place
     finally:

@@ -258,6 +258,7 @@ def compared(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Return what the probe returns for two windows."""
     frame = pd.DataFrame(rows)
     frame.attrs = {"windows": "2026-11-22T12:00 to 2026-11-22T13:00 and 2026-11-22T13:00 to 2026-11-22T14:00"}
+    frame.attrs |= {"passed": 1.0, "passed_seconds": 3600.0}
     return frame
 
 
@@ -565,7 +566,7 @@ def test_hostile_texts_are_shown_and_do_nothing(logged: Opened, question: Questi
     for kind in ("text/plain", "text/html"):
         assert not [sign for sign in "\x1b\x07\u202e" if sign in bundle[kind]], kind
     assert "<script" not in bundle["text/html"]
-    if question not in (logs.coverage, logs.timeline, logs.recent, logs.suspicious_requests):
+    if question not in (logs.coverage, logs.timeline, logs.recent, logs.suspicious_requests, logs.secrets):
         assert "&lt;script&gt;alert(1)" in bundle["text/html"]
 
 
@@ -662,6 +663,17 @@ def test_two_windows_are_compared_around_a_moment(logged: Opened) -> None:
     found = asked(run, logs.compared, moment=middle.isoformat())
     assert found["error api: lost #"].status is found["p95 /items"].status is WARNING
     assert "no entry from" in unknown(run, logs.compared, moment=(UNTIL + 9 * HOUR).isoformat())
+
+
+def test_an_hour_that_has_not_passed_is_compared_by_what_has(logged: Opened) -> None:
+    now_ = datetime.now(UTC)
+    middle, after = now_ - timedelta(minutes=2), now_ - timedelta(minutes=1)
+    told = request(middle - HOUR / 2) * 60 + entry(after, level="ERROR", message="lost 7") * 4
+    told += entry(after, level="ERROR", message="once") * 2
+    found = asked(logged(told), logs.compared, moment=middle.isoformat())
+    assert found["error api: lost #"].value == pytest.approx(4 * 30, rel=0.2)
+    assert "error api: once" not in found, "too few to be told by, of a whole hour and of two minutes"
+    assert "of the later one only 2 min have passed" in found["volume"].message and found["volume"].value > 100
 
 
 def test_what_was_never_logged_before_is_named(logged: Opened) -> None:

@@ -22,6 +22,7 @@ from runbook.model import (
     UsageError,
     at_least,
     at_most,
+    first_of,
     verdict,
 )
 from runbook.model.layout import new_run_id, run_folder
@@ -104,14 +105,26 @@ def test_findings_are_read_worst_first_explained_ones_after_their_cause_and_ackn
             found("well", OK),
             found("accepted", CRITICAL, acknowledged=ACCEPTED),
             found("explained", CRITICAL, explained_by="a.z"),
+            found("explained too", CRITICAL, check="a.d", explained_by="a.z"),
             found("unknown", UNKNOWN),
-            found("cause", CRITICAL),
+            found("as severe", CRITICAL),
+            found("cause", CRITICAL, check="a.z"),
             found("first warning", WARNING),
             found("second warning", WARNING),
         ]
     )
     order = [f.object for f in findings.worst_first()]
-    assert order == ["cause", "unknown", "first warning", "second warning", "well", "explained", "accepted"]
+    assert order == [
+        "cause",
+        "as severe",
+        "unknown",
+        "first warning",
+        "second warning",
+        "well",
+        "explained",
+        "explained too",
+        "accepted",
+    ]
 
 
 # --- limits
@@ -221,6 +234,13 @@ def test_a_scalar_of_a_frame_is_sent_as_a_plain_number(scalar: Any, plain: float
     told = json.loads(json.dumps(encode(message(findings=[found("x", value=scalar)]))))
     assert told["findings"][0]["value"] == plain
     assert decode(told).findings[0].value == plain
+
+
+def test_a_limit_that_is_never_reached_is_told_in_words() -> None:
+    """JSON has no infinity; the kernel's channel warns of one on every notebook's page."""
+    never = found("x", value=math.inf, threshold=math.inf)
+    told = json.dumps(encode(message(findings=[never])), allow_nan=False)
+    assert decode(json.loads(told)).findings[0].threshold == "inf"
 
 
 def test_what_is_no_plain_data_is_not_sent() -> None:
@@ -354,3 +374,11 @@ def test_no_field_of_the_metadata_may_be_missing(field: str) -> None:
 def test_a_notebook_without_metadata_is_refused(metadata: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=r"notebook n.*metadata\.runbook"):
         read_metadata("n", metadata)
+
+
+def test_of_many_findings_the_first_are_told_and_the_others_counted_with_their_worst() -> None:
+    each = [Finding(check="c", object=str(n), status=Status.WARNING, message="m") for n in range(12)]
+    assert first_of(each[:10], "things") == each[:10]
+    told = first_of([*each, Finding(check="c", object="x", status=Status.CRITICAL, message="m")], "things")
+    assert told[:10] == each[:10] and (told[10].object, told[10].status) == ("other things", Status.CRITICAL)
+    assert told[10].message.startswith("3 more are CRITICAL")

@@ -48,7 +48,7 @@ def test_its_profile_is_valid_and_its_ports_are_those_of_the_file(monkeypatch: p
 @pytest.fixture
 def empty() -> Iterator[tuple[Place, str]]:
     """A real PostgreSQL without roles and tables, and a Redis, whose one password is returned with them."""
-    place = stack.up("official")
+    place = stack.up("official", watched=False)
     try:
         password = (place.folder / "secrets" / "redis").read_text()
         processes.end(processes.of_part(place, "api"))

@@ -1,9 +1,8 @@
 """Changes on a real engine: planned, confirmed by their token, carried out, verified, undone; and refused."""
 
 import os
-import shutil
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -60,7 +59,7 @@ class There:
 
 @pytest.fixture(scope="module")
 def stack_of_containers(docker_host: Engine) -> Iterator[There]:
-    place = stack.up("contained", docker=True)
+    place = stack.up("contained", docker=True, watched=False)
     try:
         yield There(docker_host, place)
     finally:
@@ -506,36 +505,9 @@ def test_the_previous_image_comes_back_with_the_containers_own_settings_and_the_
 # --- its alerts are silenced while it runs
 
 
-@pytest.fixture
-def alertmanager(tmp_path: Path) -> Iterator[str]:
-    """A real Alertmanager on loopback; yields its address."""
-    if shutil.which("prometheus-alertmanager") is None:
-        pytest.skip("Alertmanager is not installed")
-    (tmp_path / "am.yml").write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port = held.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    argv = [
-        "prometheus-alertmanager", f"--config.file={tmp_path}/am.yml", f"--storage.path={tmp_path}/am",
-        f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address=",
-    ]  # fmt: skip
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            wait_for(lambda: ready(url))
-            yield url
-        finally:
-            process.terminate()
-
-
-def ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/-/ready", trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
 def with_alertmanager(profile: Callable[..., str], url: str) -> None:
     text = Path(os.environ["RUNBOOK_TARGETS"].split(os.pathsep)[1], "contained.toml").read_text()
+    text = re.sub(r'\[alertmanager\]\nurl = ".*"\n', "", text)  # the sandbox's own
     profile(text + f'\n[alertmanager]\nurl = "{url}"\nmatchers = {{ service = "shrimp-api" }}\n', "contained")
 
 

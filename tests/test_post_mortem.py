@@ -20,7 +20,7 @@ from runbook.evidence import sealing
 from runbook.evidence.archive import archive_id
 from runbook.evidence.chain import Chain, Head
 from runbook.evidence.incidents import Incident, add_note, close_incident, open_incident
-from runbook.evidence.keys import signer
+from runbook.evidence.keys import keys_folder, signer
 from runbook.evidence.seal import sealed
 from runbook.evidence.sealing import Ended, seal_run
 from runbook.evidence.statement import Source, digest
@@ -28,10 +28,11 @@ from runbook.model import Finding, Findings, Status, UsageError
 from runbook.model.layout import DATA_FOLDER, run_folder
 from runbook.model.plan import Entry, Helped, Plan, PlanState
 from runbook.model.protocol import PlanRecord, RunRecord, plain
+from runbook.model.units import length
 from runbook.postmortem.changes import changes
 from runbook.postmortem.course import courses
 from runbook.postmortem.events import Event, events
-from runbook.postmortem.impact import impact, length
+from runbook.postmortem.impact import impact
 from runbook.postmortem.page import render_post_mortem
 from runbook.postmortem.pdf import printed, printer
 from runbook.postmortem.sections import keep_sections, read_sections, sections_file
@@ -40,7 +41,7 @@ from runbook.redaction import Redactor
 from runbook.session import open_run
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
-CRITICAL, OK = Status.CRITICAL, Status.OK
+CRITICAL, UNKNOWN, OK = Status.CRITICAL, Status.UNKNOWN, Status.OK
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
 NONE = Redactor(())
 
@@ -96,8 +97,8 @@ class Machine:
             run_id=run_id,
             evidence=str(folder),
             findings=list(findings),
-            started=utc(began),
-            ended=utc(began + timedelta(seconds=2)),
+            started=told.pop("started", utc(began)),
+            ended=told.pop("ended", utc(began + timedelta(seconds=2))),
             operator=told.pop("operator", "ben"),
             incident="" if around else incident,
             **told,
@@ -175,7 +176,7 @@ def plan_record(run_id: str = "", host: str = "one", **changed: Any) -> PlanReco
     ]
     told: dict[str, Any] = {
         "journal": journal,
-        "before": [liveness(CRITICAL)],
+        "before": [liveness(CRITICAL, 9000.0)],
         "after": [liveness(OK, 5)],
         "helped": Helped(answer="helped", changed=[], left=[]),
         "state": PlanState.VERIFIED,
@@ -227,14 +228,15 @@ def test_everything_of_an_incident_is_one_timeline(archive: Path, machine: Calla
     incident = whole_story(archive, machine)
     kinds = [(event.kind, event.status) for event in events(told(incident)) if event.kind != "opened"]
     assert kinds == [
+        ("began", ""),
         ("run", "CRITICAL"),
         ("note", ""),
-        ("run", "OK"),
         ("plan", "planned"),
         ("change", "confirmed"),
-        ("change", "intent"),
+        ("change", "begun"),
         ("change", "done"),
         ("change", "verified"),
+        ("run", "OK"),
         ("run", "OK"),
         ("closed", ""),
     ]
@@ -249,7 +251,8 @@ def test_the_impact_is_told_in_numbers_each_from_a_run(archive: Path, machine: C
     assert measures["errors logged"].value == 44 and f"{at(10):%H:%M} UTC: 44" in measures["errors logged"].says
     assert measures["until a run saw it"].value == 600 and measures["until the first change"].value == 1200
     course = measures["api.liveness: service"]
-    assert f"first seen at {at(10):%Y-%m-%d %H:%M:%S} UTC" in course.says and course.value == 600
+    began, ended = (f"{at(minute):%Y-%m-%d %H:%M:%S} UTC" for minute in (10, 20))
+    assert f"CRITICAL, as runs saw it: from {began} to {ended}" in course.says and course.value == 600
 
 
 def test_whether_a_change_helped_is_told_by_what_was_found_around_it(
@@ -272,6 +275,94 @@ def test_a_plan_of_two_runs_is_told_once_and_one_never_carried_out_as_such(
     assert [made.answer for made in changes(told(incident))] == ["it was not carried out"]
     one.leave(incident.id, 20, liveness(OK), plans=[plan_record()])
     assert [made.answer for made in changes(told(incident))] == ["it helped"]
+
+
+def test_a_change_of_which_no_sound_record_tells_is_not_said_to_be_undone(
+    archive: Path, machine: Callable[..., Machine]
+) -> None:
+    incident, one = opened(), machine()
+    planned = plan_record(journal=[], helped=None, state=PlanState.PLANNED)
+    one.leave(incident.id, 18, liveness(CRITICAL), plans=[planned])
+    folder = one.leave(incident.id, 20, liveness(OK), plans=[plan_record()])
+    (folder / "seal.json").unlink()
+    (made,) = changes(told(incident))
+    assert made.status is UNKNOWN and f"it was carried out, as {folder.name} says" in made.answer
+    (folder / "run.json").unlink()
+    one.leave(incident.id, 30, liveness(OK))
+    (made,) = changes(told(incident))
+    assert made.status is UNKNOWN and "whether it was carried out is not known" in made.answer
+
+
+def test_a_run_that_carried_out_a_plan_of_the_incident_and_was_not_attached_is_found(
+    archive: Path, machine: Callable[..., Machine]
+) -> None:
+    incident, one = opened(), machine()
+    own = msgspec.structs.replace(plan_record().plan, incident=incident.id)
+    planned = msgspec.structs.replace(plan_record(journal=[], helped=None, state=PlanState.PLANNED), plan=own)
+    one.leave(incident.id, 18, liveness(CRITICAL), plans=[planned])
+    done = one.leave("", 20, liveness(OK), plans=[msgspec.structs.replace(plan_record(), plan=own)])
+    quiet = one.leave("", 25, liveness(OK), notebook="log-review")
+    one.leave("", 25, liveness(OK), target="another")
+    (made,) = changes(told(incident))
+    assert (made.answer, made.cited.run_id) == ("it helped", done.name)
+    assert [run.run_id for run in told(incident).beside] == [done.name, quiet.name]
+    page = shown(page_of(incident))
+    assert "a run that belongs to no incident" in page and "2 runs on the same target, while it lasted, belong" in page
+
+
+def test_a_notebook_run_by_hand_found_well_what_it_had_changed_only_afterwards(
+    archive: Path, machine: Callable[..., Machine]
+) -> None:
+    incident, one = opened(), machine()
+    begun, ended = utc(at(19)), utc(at(21))
+    more: dict[str, Any] = {"mode": "interactive", "started": begun, "ended": ended}
+    one.leave(incident.id, 40, liveness(OK), plans=[plan_record()], **more)
+    kinds = [(event.kind, event.status) for event in events(told(incident)) if event.kind != "opened"]
+    assert kinds[-2:] == [("change", "verified"), ("run", "OK")]
+    (course,) = courses(told(incident))
+    assert [(point.at, point.status) for point in course.points] == [(at(20), CRITICAL), (at(20), OK), (at(21), OK)]
+
+
+def test_what_was_not_well_twice_is_told_as_two_times(archive: Path, machine: Callable[..., Machine]) -> None:
+    incident, one = opened(), machine()
+    for minute, status in ((5, CRITICAL), (10, OK), (30, CRITICAL), (32, CRITICAL), (35, OK)):
+        one.leave(incident.id, minute, liveness(status))
+    measures = {measure.name: measure for measure in impact(told(incident))}
+    course = measures["api.liveness: service"]
+    assert course.value == 600 and course.says.startswith("10 min: CRITICAL 2 times, as runs saw it")
+    assert measures["until it was well again"].value == 35 * 60
+    assert measures["requests hit"].says.startswith("not known")
+
+
+def test_changes_are_told_in_the_order_in_which_they_were_begun(archive: Path, machine: Callable[..., Machine]) -> None:
+    incident, one = opened(), machine()
+    first, second = plan_record(), plan_record()
+    late = [msgspec.structs.replace(e, at=e.at.replace(first.plan.made, utc(at(30)))) for e in first.journal]
+    early = msgspec.structs.replace(second.plan, id="pln_second00000", made=utc(at(25)))
+    one.leave(incident.id, 31, plans=[msgspec.structs.replace(first, journal=late)])
+    sooner = [msgspec.structs.replace(e, at=utc(at(26))) for e in second.journal]
+    one.leave(incident.id, 27, plans=[msgspec.structs.replace(second, id=early.id, plan=early, journal=sooner)])
+    assert [made.begun for made in changes(told(incident))] == [at(26), at(30)]
+
+
+def test_what_was_found_about_the_telling_is_no_course_of_the_trouble(
+    archive: Path, machine: Callable[..., Machine]
+) -> None:
+    incident, one = opened(), machine()
+    telling = Finding(check="communication.updates", object="updates", status=Status.WARNING, message="nobody was told")
+    one.leave(incident.id, 5, liveness(CRITICAL), telling, notebook="incident-communication")
+    assert [course.check for course in courses(told(incident))] == ["api.liveness"]
+
+
+def test_a_message_that_was_posted_is_told_and_is_no_change(archive: Path, machine: Callable[..., Machine]) -> None:
+    incident, one = opened(), machine()
+    posted = plan_record()
+    posted = msgspec.structs.replace(posted, plan=msgspec.structs.replace(posted.plan, of_target=False))
+    one.leave(incident.id, 20, liveness(CRITICAL), plans=[posted])
+    assert changes(told(incident)) == []
+    (event,) = [event for event in events(told(incident)) if event.kind not in ("began", "opened", "run")]
+    assert (event.kind, event.status) == ("message", "done")
+    assert "until the first change" not in {measure.name for measure in impact(told(incident))}
 
 
 def test_clocks_that_differ_by_minutes_are_corrected_and_that_is_said(
@@ -363,7 +454,24 @@ def test_a_record_that_was_tampered_with_is_shown_as_broken_and_counts_for_nothi
     assert ("✖ broken" in page or "✖ not sealed" in page) and "✔ OK api-down it is fine" not in page
     assert "not to be believed: " in page or not (folder / "run.json").exists()
     measures = {measure.name: measure for measure in impact(told(incident))}
-    assert measures["worst error share"].value == 0 and "api.liveness: service" not in measures
+    assert measures["worst error share"].value == 0
+    # What is left is what the sound run found before and after its change.
+    assert measures["api.liveness: service"].value == 0 and f"from {at(20):%Y-%m-%d %H:%M}" in str(measures)
+
+
+def test_a_run_of_a_colleague_is_told_apart_from_a_broken_one_until_its_key_is_trusted(
+    archive: Path, machine: Callable[..., Machine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incident = opened()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "colleague"))
+    machine().leave(incident.id, 10, liveness(CRITICAL))
+    (public,) = keys_folder().glob("*.pub")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (run,) = told(incident).runs
+    assert run.standing == "unknown key" and "put its public key into" in run.why
+    assert "unknown key" in shown(page_of(incident))
+    (keys_folder() / "ben.pub").write_bytes(public.read_bytes())
+    assert [run.standing for run in told(incident).runs] == ["sealed"]
 
 
 def test_a_run_that_was_taken_away_is_missed(archive: Path, machine: Callable[..., Machine]) -> None:
@@ -520,6 +628,8 @@ def test_before_during_and_after_are_compared(archive: Path, machine: Callable[.
     assert [(point.value, point.cited.around) for point in course.points] == [
         (4.0, True),
         (9000.0, False),
+        (9000.0, False),
+        (5.0, False),
         (6.0, False),
         (5.0, False),
         (4.5, True),
@@ -552,7 +662,7 @@ def test_sections_that_somebody_added_are_shown_too(archive: Path) -> None:
 
 def test_lengths_of_time_are_said_as_people_say_them() -> None:
     assert [length(s) for s in (53, 119, 600, 7200, 100_000, 300_000)] == [
-        "53 s", "119 s", "10 min", "2 h 0 min", "27 h 47 min", "3 d 11 h"
+        "53 s", "119 s", "10 min", "2 h", "27 h 47 min", "3 d 11 h"
     ]  # fmt: skip
 
 

@@ -26,8 +26,9 @@ from runbook_sandbox.place import Place
 
 OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
 NEEDS = ["postgres", "application database"]
-# All that apply to a sandbox, which has no standby, and amcheck only where its server has it.
-_APART = (postgres.standby_state, *(() if CONTRIB else (postgres.index_integrity,)))
+# All that apply to a sandbox, which has no standby, lets roles in without a password on loopback (its profile accepts
+# that), and has amcheck only where its server has it.
+_APART = (postgres.standby_state, postgres.hba, *(() if CONTRIB else (postgres.index_integrity,)))
 EVERY = (*(question for question in postgres.questions if question not in _APART), queue.oldest_item)
 # A server without pg_stat_statements records no statements, and is well all the same.
 WELL = {OK} if CONTRIB else {OK, Status.SKIPPED}
@@ -304,7 +305,7 @@ def test_a_role_without_pg_monitor_is_told_the_grant(
         own = only(run.ask(postgres.own_role))
         run.close()
     assert (slots.status, longest.status) == (UNKNOWN, UNKNOWN)
-    assert all("GRANT pg_monitor TO plain" in finding.message for finding in (slots, longest))
+    assert all('GRANT pg_monitor TO "plain"' in finding.message for finding in (slots, longest))
     assert (own.status, own.object) == (WARNING, "plain") and "lacks pg_monitor" in own.message
     assert own.next == 'as a superuser: GRANT pg_monitor TO "plain"'
 
@@ -478,6 +479,10 @@ def test_there_is_packaged_sql_to_test() -> None:
     assert len(SQL_FILES) >= 6 and "queue/sql/oldest_item.sql" in SQL_FILES
 
 
+# For a superuser, who alone reads how passwords are kept, and for the operator, who changes a user.
+REFUSED = ("postgres/sql/password_kinds.sql", "users/sql/deactivate.sql", "users/sql/reactivate.sql")
+
+
 @pytest.mark.parametrize("name", SQL_FILES)
 def test_packaged_sql_says_first_what_it_asks_and_runs_as_the_runbooks_role(name: str, sandbox: Place) -> None:
     text = (PACKAGE / name).read_text()
@@ -490,6 +495,10 @@ def test_packaged_sql_says_first_what_it_asks_and_runs_as_the_runbooks_role(name
         if newer and connection.version_num < int(newer[1]) * 10000:
             return  # of views that this server does not have yet; the modules' own tests run it on one that does
         named = dict.fromkeys(re.findall(r"%\((\w+)\)s", text))
+        if name in REFUSED:
+            with pytest.raises(CouldNotFindOut, match=r"permission denied|read-only"):
+                connection.rows(text.strip(), named or None)
+            return
         assert len(connection.rows(text.strip(), named or None).columns) >= 1
     finally:
         connection.close()

@@ -23,7 +23,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 NEEDS = ["postgres", "application database"]
 # What anybody may see of a server: these need no grant.
-FOR_EVERYBODY = {"postgres.reachable", "postgres.own_role", "postgres.privileged_roles"}
+FOR_EVERYBODY = {"postgres.reachable", "postgres.own_role", "postgres.privileged_roles", "postgres.roles"}
 NOT_JUDGED = (Status.OK, Status.UNKNOWN, Status.SKIPPED)
 
 

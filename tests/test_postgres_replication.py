@@ -16,10 +16,10 @@ from cluster import Cluster, cluster, free_port, readable_binaries
 from running import only, text_of, wait_for
 
 from runbook import open_run, postgres
+from runbook.connections import programs
 from runbook.model import ChangeFailed, CouldNotFindOut, Finding, Question, Status, UsageError
 from runbook.model.plan import PlanState
 from runbook.plans.token import token_of
-from runbook.postgres import programs
 from runbook.session import Run
 from runbook_sandbox import stack
 from runbook_sandbox.servers import all_postgres, version
@@ -664,7 +664,7 @@ def test_an_archive_command_that_fails_is_critical_and_says_with_which_file(
     waiting = named(found, "files that wait")
     assert waiting.status is WARNING and "how long archive_command takes" in waiting.next
     blind = named(ask(postgres.archiving, primary, "nobody"), "files that wait")
-    assert blind.status is UNKNOWN and "GRANT pg_monitor TO nobody" in blind.message
+    assert blind.status is UNKNOWN and 'GRANT pg_monitor TO "nobody"' in blind.message
     primary.execute("ALTER SYSTEM RESET archive_command", "SELECT pg_reload_conf()")
     primary.execute("SELECT pg_switch_wal()")
     wait_for(lambda: primary.execute("SELECT last_archived_time > last_failed_time FROM pg_stat_archiver") == [(True,)])

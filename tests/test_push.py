@@ -1,14 +1,11 @@
 """The archive in an object store: an S3 interface on loopback, which a push reaches, loses, and goes on with."""
 
-import os
 import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from object_store import object_store
 from test_evidence import IDS, leave
 
 from runbook.evidence.keys import trusted_keys
@@ -22,37 +19,9 @@ PLACE = "s3://evidence/production"
 @pytest.fixture
 def store(tools: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Start an object store on loopback with one bucket; return its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    told = {
-        "AWS_ACCESS_KEY_ID": "runbook",
-        "AWS_SECRET_ACCESS_KEY": "not-a-secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-    }
-    for name, value in told.items():
-        monkeypatch.setenv(name, value)
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    argv = [tools, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with (tmp_path / "store.log").open("wb") as log:
-        server = subprocess.Popen(argv, stdout=log, stderr=log, env=environment, cwd=tmp_path)
-    try:
-        for _ in range(300):
-            with socket.socket() as tried:
-                if tried.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert server.poll() is None, (tmp_path / "store.log").read_text()
-            time.sleep(0.1)
-        import s3fs
-
-        s3fs.S3FileSystem.clear_instance_cache()  # one that knows the store of another test
-        s3fs.S3FileSystem(skip_instance_cache=True).mkdir("evidence")
-        yield told["AWS_ENDPOINT_URL"]
-    finally:
-        server.kill()
-        server.wait()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with object_store(tools, tmp_path, monkeypatch, "evidence") as address:
+        yield address
 
 
 @pytest.fixture

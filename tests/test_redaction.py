@@ -394,6 +394,15 @@ def test_a_frames_index_is_scrubbed() -> None:
     assert WORD not in scrubbed.to_html()
 
 
+def test_what_a_frame_holds_beside_its_rows_is_scrubbed() -> None:
+    frame = pd.DataFrame({"text": pd.Categorical([f"a {WORD}", "b", f"a {WORD}"])})
+    frame.attrs = {"note": f"of {WORD}", "list": [WORD, 1], "minutes": 5.0}
+    scrubbed = Redactor([WORD]).frame(frame)
+    assert scrubbed.attrs == {"note": f"of {MARK}", "list": [MARK, 1], "minutes": 5.0}
+    assert list(scrubbed["text"]) == [f"a {MARK}", "b", f"a {MARK}"] and WORD not in repr(scrubbed["text"])
+    assert frame.attrs["note"] == f"of {WORD}"
+
+
 def test_a_frame_without_secrets_keeps_values_and_types() -> None:
     frame = pd.DataFrame(
         {

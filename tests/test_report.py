@@ -98,7 +98,7 @@ def test_what_a_finding_explains_stands_below_it(page: Any) -> None:
             )
         )
     )
-    assert text.index("all are used") < text.index("refuses") < text.index("answered 500")
+    assert text.index("refuses") < text.index("answered 500") < text.index("all are used")
     assert "Explained by redis : mend that first" in text
 
 
@@ -199,6 +199,15 @@ def test_many_long_outputs_together_stay_a_page_that_opens(page: Any) -> None:
 def test_html_that_would_take_for_ever_to_look_through_is_shown_as_text(page: Any, element: str) -> None:
     bomb = "".join(element.replace("{}", str(n)) for n in range(60_000))
     assert "HTML shown as text" in page(record(), code(shows(text__html=bomb)))
+
+
+def test_a_very_long_name_is_cut_in_its_middle_and_leaves_room_for_what_is_said_of_it(page: Any) -> None:
+    path = f"GET /first/{'x' * 3000}/last"
+    shown = page(record(Finding(object=path, status=Status.CRITICAL, message="fails", check="api.paths")))
+    (told,) = re.findall(r"<b title=\"([^\"]*)\">([^<]*)</b>", shown)
+    assert told[0] == path, "the whole of it is there to be looked at"
+    assert len(told[1]) == 120 and told[1].startswith("GET /first/x") and told[1].endswith("x/last") and "…" in told[1]
+    assert re.search(r"\.out td, \.out th \{[^}]*max-width: [^}]*overflow-wrap: break-word", shown)
 
 
 def test_ten_thousand_findings_are_all_shown(page: Any) -> None:

@@ -17,7 +17,11 @@ import psutil
 import psycopg
 import pytest
 
-from runbook_sandbox import faults, processes, servers, stack
+from runbook import certificates
+from runbook.model import Status
+from runbook.plans.token import token_of
+from runbook.session import open_run
+from runbook_sandbox import faults, monitoring, processes, servers, stack
 from runbook_sandbox.place import MARK, Place, SandboxError, all_places
 
 
@@ -28,7 +32,7 @@ def named() -> Iterator[Callable[..., Place]]:
 
     def up(name: str, **options: Any) -> Place:
         names.append(name)
-        return stack.up(name, **options)
+        return stack.up(name, **{"watched": False, **options})  # what watches has tests of its own
 
     yield up
     for name in names:
@@ -118,7 +122,8 @@ def test_down_finds_everything_after_the_launcher_was_killed(seconds: float, run
 def test_status_tells_where_everything_is(runbook: Callable[..., Any], sandbox: Place) -> None:
     told = json.loads(runbook("sandbox", "status", "--json").stdout)
     assert Path(told["target"]).exists() and Path(told["logs"]).is_dir()
-    assert {part: facts["runs"] for part, facts in told["parts"].items()} == dict.fromkeys(stack.PARTS, True)
+    parts = (*stack.PARTS, stack.LLM, stack.TLS, *monitoring.installed())
+    assert {part: facts["runs"] for part, facts in told["parts"].items()} == dict.fromkeys(parts, True)
     missing = runbook("sandbox", "status", "--name", "nowhere")
     assert missing.returncode == 1 and "is not up" in missing.stdout
 
@@ -132,7 +137,7 @@ def test_every_process_is_known_as_the_sandboxs_own(sandbox: Place) -> None:
 
 def test_secrets_are_in_files_of_the_owner_only_and_in_no_process_list(sandbox: Place) -> None:
     secrets = {path.read_text() for path in (sandbox.folder / "secrets").iterdir()}
-    assert len(secrets) == 6
+    assert len(secrets) == 7 + bool(monitoring.installed())  # PostgreSQL's exporter has a role of its own
     for path in [
         *(sandbox.folder / "secrets").iterdir(),
         sandbox.folder / "service.json",
@@ -208,14 +213,29 @@ def test_a_user_can_be_added_logs_in_is_revoked_and_is_refused(sandbox: Place) -
 
 
 @pytest.mark.parametrize("name", list(faults.FAULTS))
-def test_a_fault_is_healed(name: str, breakable: Place) -> None:
-    faults.break_sandbox(breakable, name)
+def test_a_fault_is_healed(name: str, watched: Place) -> None:
+    part = name.removesuffix("-down")
+    if part in monitoring.COMPONENTS and part not in monitoring.installed():
+        pytest.skip(f"{monitoring.COMPONENTS[part]} is not installed")
+    faults.break_sandbox(watched, name)
     with pytest.raises(SandboxError, match="broken already"):
-        faults.break_sandbox(breakable, name)
-    assert faults.heal(breakable) == [name]
-    answer = httpx.get(f"http://127.0.0.1:{ports_of(breakable)['api']}/documents?limit=1", timeout=5, trust_env=False)
+        faults.break_sandbox(watched, name)
+    assert faults.heal(watched) == [name]
+    answer = httpx.get(f"http://127.0.0.1:{ports_of(watched)['api']}/documents?limit=1", timeout=5, trust_env=False)
     assert answer.status_code == 200
-    assert all(facts["runs"] for facts in stack.status(breakable)["parts"].values())
+    assert all(facts["runs"] for facts in stack.status(watched)["parts"].values())
+
+
+def test_what_is_renewed_on_the_disk_is_served_after_the_plan_to_reload(watched: Place) -> None:
+    faults.break_sandbox(watched, "served-certificate-old")
+    run = open_run("certificate-management", target="watched", needs=["certificates"])
+    assert run.ask(certificates.on_disk).findings[0].status is Status.CRITICAL
+    shown = run.propose(certificates.reload, verify=[certificates.on_disk, certificates.expiry])
+    done = run.apply(shown, token_of(shown.plans[0].plan))
+    run.close()
+    assert done.findings[0].status is Status.OK and "verified" in done.findings[0].message
+    assert {one.status for one in run.findings} == {Status.OK}
+    faults.heal(watched)
 
 
 def test_an_unknown_fault_is_refused(runbook: Callable[..., Any]) -> None:

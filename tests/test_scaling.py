@@ -44,7 +44,7 @@ def project(docker_host: Engine) -> Iterator[There]:
     """A sandbox `scaled`, whose service is a Compose project, on the shared engine."""
     if shutil.which("docker-compose") is None:
         pytest.skip("Compose is not installed")
-    place = stack.up("scaled", compose=True)
+    place = stack.up("scaled", compose=True, watched=False)
     try:
         yield There(docker_host, place)
     finally:

@@ -22,6 +22,7 @@ CONDA_NAMES = {
     "jupyter-client": "jupyter_client",
     "prometheus-client": "prometheus_client",
     "isal": "python-isal",
+    "duckdb": "python-duckdb",
 }
 
 

@@ -204,6 +204,19 @@ def test_a_broken_profile_is_refused_without_repeating_what_stands_in_it(text: s
     assert "line " in said or "end of document" in said
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ('token = "env:T"\nusername = "a"\npassword = "env:P"', "not both"),
+        ('username = "a"', "go together"),
+        ('password = "env:P"', "go together"),
+        ('jobs = { api = "x\\"} or vector(1)" }', "jobs.api"),
+    ],
+)
+def test_prometheus_is_asked_in_one_way_and_by_names_that_are_names(more: str, says: str, profile: Write) -> None:
+    assert says in refusal(profile(f'[prometheus]\nurl = "http://127.0.0.1:9090"\n{more}'))
+
+
 def test_a_number_as_password_is_refused_and_not_repeated(profile: Write) -> None:
     said = refusal(profile('[redis]\nurl = "redis://h"\npassword = 12345678\n'))
     assert "line 3: redis.password: " in said and "12345678" not in said

@@ -1,4 +1,4 @@
-"""The command ``sandbox``: up, status, break, heal, down."""
+"""The command ``sandbox``: up, status, break, heal, load, down."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from runbook_sandbox import faults, stack
+from runbook_sandbox.load import load
 from runbook_sandbox.place import Place, SandboxError, all_places
 from runbook_sandbox.servers import NoServerError
 
@@ -16,10 +17,14 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add the sandbox's commands to a parser."""
     commands = parser.add_subparsers(dest="sandbox_command", required=True, metavar="COMMAND")
     for name, says in (
-        ("up", "start PostgreSQL, Redis and the stand-in for the service, and write their target file"),
+        (
+            "up",
+            "start PostgreSQL, Redis, the stand-in for the service and, where installed, Prometheus; write the target",
+        ),
         ("status", "show where everything is and whether it runs"),
         ("break", "break it in one known way"),
         ("heal", "mend every fault"),
+        ("load", "send the service requests as its users do, for a while"),
         ("down", "stop everything and remove every file"),
     ):
         command = commands.add_parser(name, help=says, description=says)
@@ -30,6 +35,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
                 "--compose", action="store_true", help="the service is a Compose project (and --docker)"
             )
             command.add_argument("--mode", choices=stack.MODES, default=stack.MODES[0], help="how the service behaves")
+            command.add_argument(
+                "--without-monitoring", action="store_true", help="no Prometheus, though it is installed"
+            )
             for part in stack.PARTS:
                 command.add_argument(f"--{part}-port", type=int, default=0, metavar="PORT", help="0: a free one")
         if name == "status":
@@ -37,6 +45,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         if name == "break":
             command.add_argument("fault", nargs="?", metavar="FAULT")
             command.add_argument("--list", action="store_true", help="list the faults")
+        if name == "load":
+            command.add_argument("--seconds", type=float, default=60.0, help="for how long; 60")
+            command.add_argument("--rate", type=float, default=5.0, help="requests/s; 5")
         if name == "down":
             command.add_argument("--all", action="store_true", help="every sandbox of this user")
 
@@ -52,7 +63,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _up(arguments: argparse.Namespace) -> int:
     ports = {part: getattr(arguments, f"{part}_port") for part in stack.PARTS}
-    place = stack.up(arguments.name, arguments.mode, ports=ports, docker=arguments.docker, compose=arguments.compose)
+    place = stack.up(
+        arguments.name,
+        arguments.mode,
+        ports=ports,
+        docker=arguments.docker,
+        compose=arguments.compose,
+        watched=not arguments.without_monitoring,
+        recorded=True,
+    )
     _show([place])
     say(f"use it: runbook run morning-health-check --target {place.name}")
     return 0
@@ -76,7 +95,11 @@ def _show(places: Sequence[Place]) -> None:
         told = stack.status(place)
         say(f"sandbox {place.name} ({told['mode']}): {told['folder']}, target file {told['target']}")
         for part, facts in told["parts"].items():
-            say(f"  {part:<9} 127.0.0.1:{facts['port']}  {'runs' if facts['runs'] else 'DOES NOT RUN'}")
+            say(f"  {part:<17} 127.0.0.1:{facts['port']}  {'runs' if facts['runs'] else 'DOES NOT RUN'}")
+        if told["unwatched"]:
+            say(f"  no Prometheus: {told['unwatched']}")
+        if told["no_past"]:
+            say(f"  Prometheus remembers no past: {told['no_past']}")
         if told["broken"]:
             say(f"  broken: {', '.join(told['broken'])}")
 
@@ -84,7 +107,7 @@ def _show(places: Sequence[Place]) -> None:
 def _break(arguments: argparse.Namespace) -> int:
     if arguments.list or not arguments.fault:
         for fault in faults.FAULTS.values():
-            say(f"{fault.name:<16} {fault.truth}")
+            say(f"{fault.name:<22} {fault.truth}")
         return 0
     fault = faults.break_sandbox(_existing(arguments.name), arguments.fault)
     say(f"broken: {fault.truth}")
@@ -94,6 +117,13 @@ def _break(arguments: argparse.Namespace) -> int:
 def _heal(arguments: argparse.Namespace) -> int:
     healed = faults.heal(_existing(arguments.name))
     say(f"healed: {', '.join(healed) or 'nothing was broken'}")
+    return 0
+
+
+def _load(arguments: argparse.Namespace) -> int:
+    ends = load(_existing(arguments.name), arguments.seconds, arguments.rate)
+    told = ", ".join(f"{count} × {end}" for end, count in sorted(ends.items()))
+    say(f"{ends.total()} requests: {told or 'none'}")
     return 0
 
 
@@ -120,4 +150,4 @@ def say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-_COMMANDS = {"up": _up, "status": _status, "break": _break, "heal": _heal, "down": _down}
+_COMMANDS = {"up": _up, "status": _status, "break": _break, "heal": _heal, "load": _load, "down": _down}

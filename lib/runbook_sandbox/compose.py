@@ -4,6 +4,7 @@ They lie in a network of their own and reach PostgreSQL and Redis by the sockets
 """
 
 import os
+import secrets
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ PORT = 8000
 # How many containers of the service there can be: each has a port of the machine.
 MOST = 10
 _SECONDS = 60
+_FIRST, _LAST = 20_000, 32_000
 
 
 def write(place: Place, argv: Sequence[str | Path], first_port: int) -> None:
@@ -62,13 +64,15 @@ def down(place: Place) -> None:
 
 
 def free_ports() -> int:
-    """Return the first of as many free ports in a row as there can be containers; raises `SandboxError`."""
+    """Return the first of as many free ports in a row as there can be containers; raises `SandboxError`.
+
+    They lie below those that systems give to whoever asks for any: a container that is made anew finds its own free.
+    """
     for _ in range(50):
         held: list[socket.socket] = []
+        start = _FIRST + secrets.randbelow(_LAST - _FIRST)
         try:
-            held.append(socket.create_server(("127.0.0.1", 0)))
-            start = int(held[0].getsockname()[1])
-            held += [socket.create_server(("127.0.0.1", start + more)) for more in range(1, MOST)]
+            held += [socket.create_server(("127.0.0.1", start + more)) for more in range(MOST)]
             return start
         except (OSError, OverflowError):
             continue

@@ -96,6 +96,13 @@ def start(place: Place, part: str, argv: Sequence[str | Path], *, cwd: Path, use
         return int(container.attrs["State"]["Pid"])
 
 
+def images_of(place: Place, parts: Sequence[str]) -> dict[str, str]:
+    """Return the id of the image that each part's container runs, by the container's name."""
+    with engine() as client:
+        names = [container_name(place, part) for part in parts]
+        return {name: str(client.api.inspect_container(name)["Image"]) for name in names}
+
+
 @contextmanager
 def _starting(name: str) -> Iterator[None]:
     import docker

@@ -1,16 +1,22 @@
 """The service as the runbook documents it: its HTTP contract over a real PostgreSQL and Redis."""
 
 import os
+import time
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, LiteralString
 
+import httpx
 import jwt
 import psycopg
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from fastapi.routing import APIRoute
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -20,6 +26,14 @@ from starlette.requests import ClientDisconnect
 from runbook_sandbox.frame import API, PERMISSIONS, TOKEN_MINUTES, VERSION, Frame, client_of, now
 from runbook_sandbox.passwords import hash_password, is_password
 
+GENERATOR = "services.candidates.llm_candidate_generator"  # the logger of what becomes of its requests
+EXPOSITION = "/metrics/prometheus"
+COVER = {
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cache-control": "no-store",
+}
+DOCUMENTATION = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
 USER_COLUMNS = sql.SQL("id::text, username, email, role, is_active, created_at, last_login")
 
 
@@ -37,11 +51,47 @@ class Metrics:
             registry=self.registry,
         )
         self.logins = Counter("user_login", "Log-ins", ["role"], registry=self.registry)
-        self.queue = Gauge("triage_queue_size", "Items that wait", registry=self.registry)
-        for status in ("200", "401", "404", "429", "500"):
-            self.requests.labels("GET", "/documents", status)
+        self.generation = Histogram(
+            "candidate_generation_duration_seconds", "Time to find candidates", registry=self.registry
+        )
         for role in PERMISSIONS:
             self.logins.labels(role)
+
+    def know(self, method: str, path: str) -> None:
+        """Begin the series of a path at 0: a counter that is born with its first error has no rise to be seen."""
+        refused = {"/auth/login": ("401",), "/documents/{doc_id}": ("404",)}
+        for status in ("200", *refused.get(path, ()), "429", "500"):
+            self.requests.labels(method, path, status)
+        if path == "/candidates/generate":
+            self.requests.labels(method, path, "503")
+        self.duration.labels(path)
+
+
+class Queue(Collector):
+    """The gauges of the triage queue, asked of the database when they are scraped.
+
+    What cannot be asked is left out: a queue of which nothing is known is no empty one.
+    """
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield how many items wait, and for how long the oldest does."""
+        try:
+            with self._pool.connection(timeout=1) as connection:
+                connection.execute("SET LOCAL statement_timeout = '2s'")
+                size, age = connection.execute(_WAITING).fetchone() or (0, 0.0)
+        except (psycopg.Error, PoolTimeout):
+            return
+        yield GaugeMetricFamily("triage_queue_size", "Items that wait", value=size)
+        yield GaugeMetricFamily("triage_oldest_item_age_seconds", "Age of the item that waits longest", value=age)
+
+
+_WAITING: LiteralString = (
+    "SELECT count(*), coalesce(extract(epoch FROM max(now() - created_at)), 0)::float8 "
+    "FROM triage_items WHERE status IN ('pending', 'in_review')"
+)
 
 
 class Login(BaseModel):
@@ -67,6 +117,47 @@ class UserChange(BaseModel):
     role: str | None = None
 
 
+class Sentence(BaseModel):
+    """A sentence to find candidates in."""
+
+    doc_id: str
+    sent_id: str
+    text: str = Field(max_length=20_000)
+
+
+class Model:
+    """The language model, and the breaker that keeps the service from asking one that fails."""
+
+    FAILURES, PAUSE_SECONDS = 3, 5.0
+
+    def __init__(self, named: dict[str, str]) -> None:
+        self._client = httpx.Client(
+            base_url=named["url"], headers={"authorization": f"Bearer {named['key']}"}, timeout=5, trust_env=False
+        )
+        self._name = named["model"]
+        self._failures, self._last_failure = 0, 0.0
+
+    def breaker(self) -> dict[str, Any]:
+        """Return the breaker as /health tells it."""
+        state = "open" if self._failures >= self.FAILURES else "closed"
+        last = self._last_failure or None
+        return {"state": state, "failure_count": self._failures, "last_failure_time": last}
+
+    def ask(self, text: str) -> str:
+        """Return why the model did not answer; "" where it did. With its breaker open it is asked only now and then."""
+        if self._failures >= self.FAILURES and time.time() - self._last_failure < self.PAUSE_SECONDS:
+            return "its breaker is open"
+        messages = [{"role": "user", "content": f"Which entities are named here? {text}"}]
+        try:
+            answer = self._client.post("/v1/chat/completions", json={"model": self._name, "messages": messages})
+            problem = "" if answer.status_code == 200 else f"it answered {answer.status_code}"
+        except httpx.HTTPError as error:
+            problem = f"it does not answer ({type(error).__name__})"
+        self._failures = self._failures + 1 if problem else 0
+        self._last_failure = time.time() if problem else self._last_failure
+        return problem
+
+
 class Service(Frame):
     """The service's connections and metrics."""
 
@@ -75,7 +166,7 @@ class Service(Frame):
         self.metrics = Metrics()
         self.pool = ConnectionPool(
             settings["dsn"],
-            min_size=1,
+            min_size=2,  # two requests at once, such as a scrape beside another one, change nothing in what is held
             max_size=5,
             timeout=2,
             check=ConnectionPool.check_connection,
@@ -83,17 +174,37 @@ class Service(Frame):
             open=False,
         )
         self.pool.open(wait=False)
+        self.model = Model(settings["llm"]) if "llm" in settings else None
+        self.metrics.registry.register(Queue(self.pool))
 
     def own_breakers(self) -> dict[str, dict[str, Any]]:
         """Return the language model's breaker, which the documents show from the start."""
-        return {"ollama_api": {"state": "closed", "failure_count": 0, "last_failure_time": None}}
+        closed = {"state": "closed", "failure_count": 0, "last_failure_time": None}
+        return {"ollama_api": self.model.breaker() if self.model is not None else closed}
 
     def answered(self, request: Request, status: int, seconds: float, user: str | None) -> None:
-        """Count a request and log it, with who asked from where."""
+        """Count a request and log it, with who asked from where; but not that the metrics were read."""
+        if request.url.path == EXPOSITION and status < 400:
+            return
         path = getattr(request.scope.get("route"), "path", request.url.path if status != 404 else "other")
         self.metrics.requests.labels(request.method, path, str(status)).inc()
         self.metrics.duration.labels(path).observe(seconds)
         self.log.request(request.method, request.url.path, status, seconds, user, client=client_of(request))
+
+    def cover(self, request: Request, response: Response) -> None:
+        """Set the headers that a well-kept service sends, unless somebody has taken them away for practice."""
+        super().cover(request, response)
+        if not self.faults().get("headers_missing"):
+            response.headers.update(COVER)
+
+    def is_closed(self, request: Request) -> bool:
+        """Tell whether a request is for the documentation, and comes from nobody whom the service knows."""
+        if request.url.path not in DOCUMENTATION or self.faults().get("docs_open"):
+            return False
+        try:
+            return not self.claims(request.headers.get("authorization", ""))
+        except jwt.InvalidTokenError:
+            return True
 
     async def who(self, request: Request) -> str | None:
         """Return who asks: the token's user, or the one that a log-in was tried for."""
@@ -125,7 +236,6 @@ class Service(Frame):
         )
         waiting = [row for row in counted if row["status"] in ("pending", "in_review")]
         size = sum(row["n"] for row in waiting)
-        self.metrics.queue.set(size)
 
         def by(key: str) -> dict[str, int]:
             return {name: sum(r["n"] for r in counted if r[key] == name) for name in sorted({r[key] for r in counted})}
@@ -154,6 +264,10 @@ def build(folder: Path, settings: dict[str, Any]) -> FastAPI:
     _add_metrics(app, service)
     _add_work(app, service)
     _add_users(app, service)
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.path != EXPOSITION:
+            for method in route.methods or ():
+                service.metrics.know(method, route.path)
     service.log.say("INFO", API, "All services initialized successfully", ("startup_event", 340))
     return app
 
@@ -174,7 +288,7 @@ def _add_root(app: FastAPI) -> None:
 
 
 def _add_metrics(app: FastAPI, service: Service) -> None:
-    @app.get("/metrics/prometheus")
+    @app.get(EXPOSITION)
     def exposition() -> Response:
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -210,6 +324,20 @@ def _add_work(app: FastAPI, service: Service) -> None:
         if not found:
             raise HTTPException(404, "Document not found")
         return found[0]
+
+    @app.post("/candidates/generate")
+    def generate(sentence: Sentence) -> dict[str, Any]:
+        began = time.monotonic()
+        words = service.rows("SELECT DISTINCT label FROM candidates WHERE strpos(%s, text) > 0 LIMIT 50", sentence.text)
+        problem = service.model.ask(sentence.text) if service.model is not None else ""
+        if problem:
+            service.log.say("ERROR", GENERATOR, f"LLM request failed: {problem}", ("_call_llm", 460))
+            raise HTTPException(503, f"the language model did not answer: {problem}")
+        seconds = time.monotonic() - began
+        service.metrics.generation.observe(seconds)
+        entities = [word["label"] for word in words]
+        candidates = {"entities": entities, "relations": [], "topics": [], "triplets": []}
+        return {"success": True, "sent_id": sentence.sent_id, "candidates": candidates, "processing_time": seconds}
 
     @app.get("/statistics/overview")
     def overview() -> dict[str, Any]:

@@ -9,12 +9,16 @@ from typing import Any
 
 import psutil
 import redis
+from psycopg import sql
 
-from runbook_sandbox import containers, processes, stack
+from runbook_sandbox import backups, containers, deployed, monitoring, processes, stack, tls_front
+from runbook_sandbox.packages import MENDED, VULNERABLE, set_version
 from runbook_sandbox.past import append_attack
 from runbook_sandbox.place import Place, SandboxError
+from runbook_sandbox.seeding import DATABASE
 
 _FILLER = "fault-filler"
+_OWN = DATABASE
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def heal(place: Place) -> list[str]:
     broken = list(reversed(place.read("state.json").get("broken", [])))
     for name in broken:
         FAULTS[name].heal(place)
-    broken += _containers_healed(place)
+    broken += _containers_healed(place) + _monitoring_healed(place)
     if broken and processes.of_part(place, "api"):
         stack.wait_for(place, "api")  # its connections find out one by one that what they lead to is back
     place.write("state.json", {**place.read("state.json"), "broken": []})
@@ -65,6 +69,51 @@ def _containers_healed(place: Place) -> list[str]:
                 stack.wait_for(place, part)
                 healed.append(f"{part} did not run")
     return healed
+
+
+def _monitoring_healed(place: Place) -> list[str]:
+    """Start what of the monitoring was ended by other hands; return what it was."""
+    healed = []
+    for part in place.read("state.json").get("monitoring", {}):
+        if not processes.of_part(place, part):
+            stack.start_part(place, part)
+            stack.wait_for(place, part)
+            healed.append(f"{part} did not run")
+    return healed
+
+
+def _stop_watching(part: str) -> Callable[[Place], None]:
+    def stop(place: Place) -> None:
+        if part not in place.read("state.json").get("monitoring", {}):
+            raise SandboxError(
+                f"this sandbox has no {part}: {monitoring.COMPONENTS[part]} was not installed or not wanted"
+            )
+        processes.end(processes.of_part(place, part))
+
+    return stop
+
+
+_PUT_ASIDE = "put_aside_by_a_fault"
+
+
+def _drop_database(place: Place) -> None:
+    """Have the service's database be gone from under it; a practice stack keeps it under a name that nobody knows."""
+    with stack.superuser(place, "postgres") as connection:
+        connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (_OWN,))
+        connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*map(sql.Identifier, (_OWN, _PUT_ASIDE))))
+
+
+def _bring_database_back(place: Place) -> None:
+    """Have it be there as it was, and nothing of what a recovery has made."""
+    with stack.superuser(place, "postgres") as connection:
+        like = (f"{_OWN}%",)
+        connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname LIKE %s", like)
+        made = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", like).fetchall()
+        for (name,) in made:
+            connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*map(sql.Identifier, (_PUT_ASIDE, _OWN))))
+    if not processes.of_part(place, "api"):
+        _start("api")(place)
 
 
 def _stop(part: str) -> Callable[[Place], None]:
@@ -100,6 +149,12 @@ def _switch(key: str, value: Any) -> Callable[[Place], None]:
         place.write("faults.json", switched)
 
     return switch
+
+
+def _revoke_key(place: Place) -> None:
+    if place.read("state.json").get("mode") != "documented":
+        raise SandboxError("as built nobody runs a language model: there is no key to be revoked")
+    _switch("llm_key_revoked", True)(place)
 
 
 def _take_all_slots(place: Place) -> None:
@@ -151,6 +206,18 @@ def _forget_attack(place: Place) -> None:
     os.truncate(before["log"], before["size"])
 
 
+def _serve(name: str, *, taken_up: bool) -> Callable[[Place], None]:
+    def serve(place: Place) -> None:
+        folder = place.folder / tls_front.FOLDER
+        new = folder / "new.pem"
+        new.write_bytes((folder / name).read_bytes())
+        new.replace(folder / tls_front.CERTIFICATE)
+        if taken_up:
+            _signal(tls_front.PART, signal.SIGHUP)(place)
+
+    return serve
+
+
 _ALERT = {
     "high_cpu_usage": {
         "name": "high_cpu_usage",
@@ -200,8 +267,55 @@ FAULTS = {
             _switch("rate_limited", None),
         ),
         Fault(
+            "cors-open",
+            "the service lets every web site read what its users may",
+            _switch("cors_open", True),
+            _switch("cors_open", None),
+        ),
+        Fault(
+            "docs-open",
+            "the documentation of the service's interface is open to everybody",
+            _switch("docs_open", True),
+            _switch("docs_open", None),
+        ),
+        Fault(
+            "package-vulnerable",
+            "the practice package has a version that a (made-up) advisory is about",
+            lambda place: set_version(place, VULNERABLE),
+            lambda place: set_version(place, MENDED),
+        ),
+        Fault(
+            "headers-missing",
+            "the service sends none of the headers that tell browsers what to keep from",
+            _switch("headers_missing", True),
+            _switch("headers_missing", None),
+        ),
+        Fault(
             "api-slow", "each request takes 2.2 s longer", _switch("slow_seconds", 2.2), _switch("slow_seconds", None)
         ),
+        Fault(
+            "errors-30",
+            "30% of the requests POST /candidates/generate fail with 500; `sandbox load` brings some",
+            _switch("failing", {"method": "POST", "path": "/candidates/generate", "share": 0.3}),
+            _switch("failing", None),
+        ),
+        Fault(
+            "llm-key-revoked",
+            "the language model (a stand-in) refuses the service's key with 401, and POST /candidates/generate fails "
+            "with 503; `sandbox load` brings some",
+            _revoke_key,
+            _switch("llm_key_revoked", None),
+        ),
+        Fault(
+            "file-changed", "a file of the service was changed by somebody", deployed.change_file, deployed.restore_file
+        ),
+        Fault("file-added", "a file was put beside those of the service", deployed.add_file, deployed.remove_file),
+        Fault("file-setuid", "a program of the service was made set-uid", deployed.give_rights, deployed.take_rights),
+        Fault("database-dropped", "the service's database is gone", _drop_database, _bring_database_back),
+        Fault("backup-cut", "the newest dump ends at 60% of its length", backups.cut, backups.bring_back),
+        Fault("backup-flipped", "one bit of the newest dump is another one", backups.flip, backups.bring_back),
+        Fault("backup-missing", "no dump of the last three days is there", backups.take_away, backups.bring_back),
+        Fault("job-added", "a job was put among those of the machine", deployed.add_job, deployed.remove_job),
         Fault("queue-stuck", "pending items wait for five days", _age_queue(120), _age_queue(-120)),
         Fault(
             "disk-full", "the sandbox's share of the disk is full", _fill_disk, lambda p: (p.folder / _FILLER).unlink()
@@ -217,6 +331,27 @@ FAULTS = {
             "Redis has used more than 90% of its memory",
             lambda place: _redis(place).setrange(_FILLER, 29_800_000, "x"),
             lambda place: _redis(place).delete(_FILLER),
+        ),
+        Fault(
+            "certificate-expires-soon",
+            f"the certificate that is served over TLS has {tls_front.SOON_DAYS:g} days left",
+            _serve(tls_front.SOON, taken_up=True),
+            _serve(tls_front.GOOD, taken_up=True),
+        ),
+        Fault(
+            "served-certificate-old",
+            "the certificate was renewed on the disk, and the former one is still served",
+            _serve(tls_front.NEXT, taken_up=False),
+            _serve(tls_front.GOOD, taken_up=True),
+        ),
+        *(
+            Fault(f"{part}-down", f"{what} is stopped", _stop_watching(part), _start(part))
+            for part, what in (
+                ("prometheus", "Prometheus"),
+                ("alertmanager", "Alertmanager"),
+                ("node-exporter", "the exporter of the host's metrics"),
+                ("postgres-exporter", "PostgreSQL's exporter"),
+            )
         ),
     )
 }

@@ -33,6 +33,7 @@ class Frame:
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self._folder = folder
+        self._due = 0.0
         self.log = RequestLog(folder / "logs")
         self.signing_key: str = settings["signing_key"]
         self.redis = redis.asyncio.Redis.from_url(settings["redis_url"], socket_timeout=2, socket_connect_timeout=1)
@@ -65,12 +66,34 @@ class Frame:
         """Return the breakers as they are while no fault is switched on."""
         return {}
 
+    def _failed(self, request: Request) -> Response | None:
+        """Return what a request fails with while a share of those of its path is to; None where it does not."""
+        failing = self.faults().get("failing", {})
+        if (request.method, request.url.path) != (failing.get("method"), failing.get("path")):
+            return None
+        self._due += failing["share"]  # counted, not drawn: of ten requests just as many fail
+        if self._due < 1:
+            return None
+        self._due -= 1
+        return JSONResponse({"detail": "Internal server error"}, 500)
+
     async def who(self, _: Request) -> str | None:
         """Return who asks, as far as the log tells it."""
         return None
 
     def answered(self, request: Request, status: int, seconds: float, user: str | None) -> None:
         """Take note of a request that was answered."""
+
+    def cover(self, request: Request, response: Response) -> None:
+        """Set the headers that tell browsers what to keep from; as built there are none."""
+        if self.faults().get("cors_open"):
+            origin = request.headers.get("origin", "*")
+            response.headers["access-control-allow-origin"] = origin
+            response.headers["access-control-allow-credentials"] = "true"
+
+    def is_closed(self, request: Request) -> bool:
+        """Tell whether a request is answered as if there were nothing."""
+        return False
 
     async def around(self, request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
         """Admit a request, have it answered, take note of it."""
@@ -81,7 +104,7 @@ class Frame:
             admitted, seconds = await self.admit(client_of(request) or "unknown")
             if admitted:
                 await asyncio.sleep(self.faults().get("slow_seconds", 0))
-                response = await call(request)
+                response = self._failed(request) or _not_there(self.is_closed(request)) or await call(request)
             else:
                 response = JSONResponse({"error": "Rate limit exceeded", "retry_after": seconds}, 429)
         except redis.exceptions.RedisError:
@@ -91,6 +114,7 @@ class Frame:
             traceback.print_exc()
             response = JSONResponse({"detail": "Internal server error"}, 500)
         self.answered(request, response.status_code, time.monotonic() - began, user)
+        self.cover(request, response)
         return response
 
     def add_health(self, app: FastAPI, environment: str) -> None:
@@ -123,6 +147,10 @@ class Frame:
         def alerts() -> dict[str, Any]:
             active: dict[str, Any] = self.faults().get("alerts", {})
             return {"active_alerts": active, "alert_count": len(active)}
+
+
+def _not_there(closed: bool) -> Response | None:
+    return JSONResponse({"detail": "Not Found"}, 404) if closed else None
 
 
 def client_of(request: Request) -> str | None:

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+OWNER = "runbook-sandbox"  # whom the stand-in's models belong to
 MARK = "RUNBOOK_SANDBOX"  # in the environment of each process that belongs to a sandbox, with its folder
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 

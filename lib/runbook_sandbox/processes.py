@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -22,9 +22,14 @@ def start(
     cwd: Path,
     user: int | None = None,
     pass_fds: Sequence[int] = (),
+    more: Mapping[str, str] | None = None,
 ) -> int:
-    """Start a process of the sandbox in a session of its own, its output in ``logs/LOG``, and return its pid."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "REDIS"))}
+    """Start a process of the sandbox in a session of its own, its output in ``logs/LOG``, and return its pid.
+
+    It inherits the environment without what leads programs to other databases; ``more`` is added.
+    """
+    elsewhere = ("PG", "REDIS", "DATA_SOURCE")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(elsewhere)}
     with (place.folder / "logs" / log).open("ab") as output:
         process = subprocess.Popen(
             [os.fspath(part) for part in argv],
@@ -32,7 +37,7 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=cwd,
-            env={**environment, MARK: str(place.folder)},
+            env={**environment, **(more or {}), MARK: str(place.folder)},
             start_new_session=True,
             user=user,
             group=user,
@@ -62,10 +67,11 @@ def find(place: Place) -> list[psutil.Process]:
 
 
 def of_part(place: Place, part: str) -> list[psutil.Process]:
-    """Return the processes of one part (api, postgres, redis): the server and its children."""
+    """Return the processes of one part: the server and its children."""
     state = place.read("state.json")
     # A container that was started again has another first process.
-    pid = containers.pid(place, part) if state.get("docker") else state.get("pids", {}).get(part)
+    contained = state.get("docker") and part in containers.MEMORY
+    pid = containers.pid(place, part) if contained else state.get("pids", {}).get(part)
     try:
         server = psutil.Process(pid)
         if server not in find(place) or server.status() == psutil.STATUS_ZOMBIE:

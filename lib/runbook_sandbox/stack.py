@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,20 @@ import platformdirs
 import psycopg
 import redis
 
-from runbook_sandbox import compose, containers, processes
+from runbook_sandbox import backups, compose, containers, deployed, monitoring, processes, recovering, tls_front
 from runbook_sandbox.as_built.memory import DOCUMENT
+from runbook_sandbox.language_model import MODEL
+from runbook_sandbox.language_model import PART as LLM
+from runbook_sandbox.packages import packages_section, write_packages
 from runbook_sandbox.passwords import hash_password
 from runbook_sandbox.past import write_past
 from runbook_sandbox.place import Place, SandboxError
 from runbook_sandbox.seeding import DATABASE, ROLES, USERS, seed
 from runbook_sandbox.servers import find_postgres, find_redis, has_library, wheel_folders
+from runbook_sandbox.tls_front import PART as TLS
 
 PARTS = ("postgres", "redis", "api")
+_BESIDE = {LLM: "runbook_sandbox.language_model", TLS: "runbook_sandbox.tls_front"}
 MODES = ("documented", "as-built")  # how the service behaves
 # What the sandbox may use, whatever else the machine holds: its own limits for the disk and memory checks.
 DISK_BYTES, FILES, MEMORY_BYTES, CPUS = 512 << 20, 20_000, 2 << 30, 2
@@ -42,12 +49,17 @@ def up(
     targets: Path | None = None,
     docker: bool = False,
     compose: bool = False,
+    watched: bool = True,
+    recorded: bool = False,
 ) -> Place:
     """Bring a sandbox up and return its place.
 
     ``mode`` is one of `MODES`; ``ports`` fixes ports by part, others are free ones; ``targets`` is the folder for
     the target file; with ``docker`` each part is a container of a real engine, and with ``compose`` the service is a
-    Compose project as well. Raises `SandboxError` or `NoServerError`, having taken everything down again.
+    Compose project as well. Prometheus and what belongs to it run where they are installed, unless it is not to be
+    ``watched``. Where it is to be ``recorded``, a month of backups lies beside it, and a baseline of its files is
+    sealed in the archive, by which the notebook file-integrity tells what was changed since. Raises `SandboxError` or
+    `NoServerError`, having taken everything down again.
     """
     if mode not in MODES:
         raise SandboxError(f"unknown mode {mode!r}; there are: {', '.join(MODES)}")
@@ -58,7 +70,10 @@ def up(
             with containers.engine():
                 pass  # asked before anything is made
         kind = "compose" if compose else "docker" if docker else ""
-        _up(place, mode, ports or {}, targets if targets is not None else targets_folder(), kind=kind)
+        folder = targets if targets is not None else targets_folder()
+        _up(place, mode, ports or {}, folder, kind=kind, watched=watched, backed_up=recorded)
+        if recorded:
+            deployed.record(place.name, containers.images_of(place, PARTS) if kind else {})
     except (OSError, subprocess.CalledProcessError) as error:
         down(place)
         raise SandboxError(f"the sandbox did not come up: {_why(error)}") from error
@@ -68,7 +83,9 @@ def up(
     return place
 
 
-def _up(place: Place, mode: str, wanted: dict[str, int], targets: Path, *, kind: str) -> None:
+def _up(
+    place: Place, mode: str, wanted: dict[str, int], targets: Path, *, kind: str, watched: bool, backed_up: bool
+) -> None:
     closed = [folder for folder in place.folder.parents if not folder.stat().st_mode & 0o001]
     if server_user() is not None and closed:
         raise SandboxError(
@@ -78,16 +95,21 @@ def _up(place: Place, mode: str, wanted: dict[str, int], targets: Path, *, kind:
     if kind == "compose":
         wanted = {"api": compose.free_ports(), **wanted}
     listening = {part: _bind(wanted.get(part, 0), part) for part in PARTS}
+    programs = monitoring.installed() if watched else {}
+    unwatched = "" if programs else monitoring.missing() if watched else "it was not wanted"
+    listening |= {part: _bind(0, part) for part in (*programs, *_BESIDE)}
     ports = {part: held.getsockname()[1] for part, held in listening.items()}
     # PostgreSQL and Redis take no open socket: theirs is given up just before they start.
     folder = readable_by(find_postgres(), place)
     state: dict[str, Any] = {
         "name": place.name, "mode": mode, "ports": ports, "pids": {}, "broken": [], "postgres_bin": str(folder),
-        "docker": kind != "", "compose": kind == "compose",
+        "docker": kind != "", "compose": kind == "compose", "monitoring": programs,
+        "unwatched": unwatched,
     }  # fmt: skip
     target = targets / f"{place.name}.toml"
     _claim(target)
-    passwords = {role: secrets.token_urlsafe(18) for role in (*ROLES, *USERS, "redis")}
+    monitored = [monitoring.ROLE] if programs else []
+    passwords = {role: secrets.token_urlsafe(18) for role in (*ROLES, *USERS, "redis", LLM, *monitored)}
     references = {role: place.secret(role, password) for role, password in passwords.items()}
     state["target"] = str(target)
     place.write("state.json", state)
@@ -99,6 +121,7 @@ def _up(place: Place, mode: str, wanted: dict[str, int], targets: Path, *, kind:
             **_as_the_service_connects(place, dsn, redis_url, passwords),
             "signing_key": secrets.token_urlsafe(32),
             "mode": mode,
+            **_model(place, ports, passwords),
             "users": {username: hash_password(passwords[username]) for username in ("admin", "annotator1")},
         },
     )
@@ -106,30 +129,79 @@ def _up(place: Place, mode: str, wanted: dict[str, int], targets: Path, *, kind:
     if mode == "as-built":
         (place.folder / "documents").mkdir(mode=0o700)
         (place.folder / "documents" / "report1.txt").write_text(DOCUMENT)
+    write_packages(place)
+    deployed.deploy(place)
     write_past(place.folder / "logs", documented=mode == "documented")
-    initdb(place)
-    for part in PARTS:
-        handed_over = part == "api" and not kind
-        if not handed_over:
-            listening[part].close()
-        start_part(place, part, listening[part] if handed_over else None)
-    listening["api"].close()
+    with ThreadPoolExecutor(2) as beside:
+        past = beside.submit(monitoring.remember, place) if programs else None
+        certificates = beside.submit(tls_front.write_certificates, place.folder / tls_front.FOLDER)
+        initdb(place)
+    certificates.result()
+    if past is not None:
+        monitoring.write(place, ports)
+        place.write("state.json", {**place.read("state.json"), "no_past": past.result()})
+    _start(place, mode, kind, listening)
     _until("postgres", place, lambda: superuser(place, "postgres").close())
-    seed(lambda database: superuser(place, database), passwords)
+    seed(lambda database: superuser(place, database), passwords, documented=mode == "documented")
     if mode == "as-built":
         with superuser(place) as connection:
             connection.execute("TRUNCATE triage_items")  # this service keeps its queue in its memory
     _until("redis", place, lambda: redis.Redis.from_url(redis_url, password=passwords["redis"]).ping())
     # As soon as the database can be reached, as the service would be started.
     _until("api", place, lambda: _answers(ports["api"]))
+    _start_watching(place, programs, listening)
+    if backed_up:
+        backups.make(place, DATABASE)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(_profile(place, ports, dsn, redis_url, references))
+
+
+def _start_watching(place: Place, programs: Iterable[str], listening: dict[str, socket.socket]) -> None:
+    """Start what watches, when all that it looks at is there: the first scrape is to find nothing missing."""
+    for part in programs:
+        listening[part].close()
+        start_part(place, part)
+    for part in programs:
+        wait_for(place, part)
+
+
+def _start(place: Place, mode: str, kind: str, listening: dict[str, socket.socket]) -> None:
+    """Start the parts that the service is made of, on the ports that were held for them."""
+    if mode == "documented":
+        start_part(place, LLM, listening[LLM])  # as built nobody runs one: nothing listens there
+    listening[LLM].close()
+    start_part(place, TLS, listening[TLS])
+    listening[TLS].close()
+    for part in PARTS:
+        handed_over = part == "api" and not kind
+        if not handed_over:
+            listening[part].close()
+        start_part(place, part, listening[part] if handed_over else None)
+    listening["api"].close()
 
 
 def start_part(place: Place, part: str, listening: socket.socket | None = None) -> None:
     """Start one part, and remember its pid; it answers a little later (`wait_for`)."""
     state = place.read("state.json")
     port = state["ports"][part]
+    if part in state.get("monitoring", {}):
+        argv = monitoring.command(place, part, state["monitoring"][part], port)
+        more = monitoring.environment(place, part, state["ports"])
+        state["pids"][part] = processes.start(place, argv, log=f"{part}.log", cwd=place.folder, more=more)
+        place.write("state.json", state)
+        return
+    if part in _BESIDE:
+        held = listening or _bind(port, part)
+        argv = [sys.executable, "-m", _BESIDE[part], place.folder, str(held.fileno())]
+        state["pids"][part] = processes.start(
+            place, argv, log=f"{part}.log", cwd=place.folder, pass_fds=[held.fileno()]
+        )
+        if listening is None:
+            held.close()
+        if part == TLS:
+            (place.folder / tls_front.PID_FILE).write_text(f"{state['pids'][part]}\n")
+        place.write("state.json", state)
+        return
     service: list[str | Path] = [sys.executable, "-m", "runbook_sandbox.service", place.folder]
     commands: dict[str, tuple[list[str | Path], Path, int | None]] = {
         "postgres": (
@@ -168,6 +240,8 @@ def wait_for(place: Place, part: str) -> None:
         ).ping(),
         "api": lambda: _answers(place.read("state.json")["ports"]["api"]),
     }
+    if part in monitoring.COMPONENTS:
+        checks[part] = lambda: monitoring.answers(part, place.read("state.json")["ports"][part])
     _until(part, place, checks[part])
 
 
@@ -217,13 +291,15 @@ def status(place: Place) -> dict[str, Any]:
         "logs": str(place.folder / "logs"),
         "postgres_server": state.get("postgres_bin"),
         "broken": state.get("broken", []),
+        "unwatched": state.get("unwatched", ""),
+        "no_past": state.get("no_past", ""),
         "parts": {
             part: {
                 "port": ports.get(part),
                 "pid": state.get("pids", {}).get(part),
                 "runs": bool(processes.of_part(place, part)),
             }
-            for part in PARTS
+            for part in (*PARTS, *(p for p in _BESIDE if p in state.get("pids", {})), *state.get("monitoring", {}))
         },
     }
 
@@ -277,6 +353,22 @@ def _as_the_service_connects(place: Place, dsn: str, redis_url: str, passwords: 
         "dsn": dsn.replace("shrimp_user@", f"shrimp_user:{passwords['shrimp_user']}@"),
         "redis_url": redis_url.replace("redis://", f"redis://:{passwords['redis']}@"),
     }
+
+
+def _model(place: Place, ports: dict[str, int], passwords: dict[str, str]) -> dict[str, Any]:
+    """Return where the documented service finds its language model; none where it has a network of its own."""
+    state = place.read("state.json")
+    if state["mode"] != "documented" or state["compose"]:
+        return {}
+    return {"llm": {"url": f"http://127.0.0.1:{ports[LLM]}", "key": passwords[LLM], "model": MODEL}}
+
+
+def _model_section(place: Place, ports: dict[str, int], references: dict[str, str]) -> str:
+    if place.read("state.json")["mode"] != "documented":
+        # As the service's log says: "Initialized ollama generator with model llama3.2:3b".
+        return f'[llm]\nurl = "http://127.0.0.1:{ports[LLM]}"\nkind = "ollama"\nmodel = "llama3.2:3b"\n\n'
+    told = f'url = "http://127.0.0.1:{ports[LLM]}"\nmodel = "{MODEL}"\ntoken = "{references[LLM]}"'
+    return f"# A stand-in of the sandbox's own.\n[llm]\n{told}\n\n"
 
 
 def initdb(place: Place) -> None:
@@ -337,13 +429,13 @@ def _bind(port: int, part: str) -> socket.socket:
     except OSError as error:
         held.close()
         raise SandboxError(f"port {port} for {part} is taken; choose another, or none to get a free one") from error
-    held.listen(128) if part == "api" else None
-    held.set_inheritable(part == "api")
+    held.listen(128) if part in ("api", TLS) else None
+    held.set_inheritable(part in ("api", *_BESIDE))
     return held
 
 
 def _until(part: str, place: Place, works: Callable[[], object]) -> None:
-    what = {"postgres": "PostgreSQL", "redis": "Redis", "api": "the service"}[part]
+    what = {"postgres": "PostgreSQL", "redis": "Redis", "api": "the service"}.get(part, f"the part {part}")
     end = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -359,7 +451,7 @@ def _until(part: str, place: Place, works: Callable[[], object]) -> None:
 
 
 def _log_of(place: Place, part: str) -> str:
-    if place.read("state.json").get("docker"):
+    if place.read("state.json").get("docker") and part in PARTS:
         return containers.tail(place, part)
     return (place.folder / "logs" / f"{part}.log").read_text(errors="replace")
 
@@ -387,15 +479,36 @@ def _write_redis_conf(place: Place, port: int, password: str) -> None:
     path.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
 
 
+# What is so on purpose, where everything listens on loopback and lives for an hour.
+_ACCEPTED = {
+    ("postgres.hba", "*"): "a practice stack on loopback lets its roles in without a password",
+    ("redis.access", "commands"): "a practice stack has one user in Redis, who may do everything",
+    ("redis.access", "user default"): "a practice stack has one user in Redis, who may do everything",
+    ("reports.growth", "tables"): "a practice stack has no month of runs behind it, which would tell how tables grew",
+}
 _MARK = "# Written by the sandbox in "
 
 
 def _profile(place: Place, ports: dict[str, int], dsn: str, redis_url: str, references: dict[str, str]) -> str:
+    sections = "".join(
+        [
+            packages_section(place),
+            _certificates(place, ports),
+            _without_contrib(place),
+            _not_had(),
+            deployed.profile(place),
+            backups.profile(place),
+            recovering.profile(place) if not place.read("state.json").get("docker") else "",
+            _containers(place),
+            _monitoring(place),
+        ]
+    )
     return f"""{_MARK}{place.folder}
 description = "a practice stack on this machine"
 
 [api]
 url = "http://127.0.0.1:{ports["api"]}"
+admin_password = "{references["admin"]}"
 
 [postgres]
 dsn = "{dsn.replace("shrimp_user@", "runbook@")}"
@@ -415,9 +528,10 @@ replicas = 1
 url = "{redis_url}"
 password = "{references["redis"]}"
 
-[host]
+{_model_section(place, ports, references)}[host]
 where = "here"
 name = "sandbox"
+listening = [{_listening(place, ports)}]
 
 [host.share]
 folder = "{place.folder}"
@@ -426,17 +540,60 @@ files = {FILES}
 memory_bytes = {MEMORY_BYTES}
 cpus = {CPUS}
 
-{_without_contrib(place)}{_containers(place)}[logs]
+{sections}[logs]
 api = ["{place.folder}/logs/api_*.log*"]
 postgres = ["{_server_log(place, "postgres")}"]
 redis = ["{_server_log(place, "redis")}"]
 records_429 = {"true" if place.read("state.json")["mode"] == "documented" else "false"}
 
-[[contacts]]
+{_accepted()}[[contacts]]
 name = "yourself"
 how = "`sandbox heal`"
 when = "this is a practice stack"
 """
+
+
+def _certificates(place: Place, ports: dict[str, int]) -> str:
+    folder = place.folder / tls_front.FOLDER
+    return f"""[[certificates.endpoints]]
+at = "127.0.0.1:{ports[TLS]}"
+server_name = "{tls_front.NAME}"
+ca_file = "{folder / tls_front.CA}"
+file = "{folder / tls_front.CERTIFICATE}"
+key_file = "{folder / tls_front.KEY}"
+
+[certificates.reload]
+pid_file = "{place.folder / tls_front.PID_FILE}"
+signal = "HUP"
+
+"""
+
+
+def _listening(place: Place, ports: dict[str, int]) -> str:
+    """Return the sockets that the sandbox's own processes listen on; that of a Compose project is the engine's."""
+    state = place.read("state.json")
+    outside = {"api"} if state.get("compose") else set()
+    outside |= {LLM} if state["mode"] != "documented" else set()
+    return ", ".join(f'"127.0.0.1:{port}"' for part, port in ports.items() if part not in outside)
+
+
+def _accepted() -> str:
+    until = datetime.now(UTC).date() + timedelta(days=365)
+    return "".join(
+        f'[[acknowledge]]\ncheck = "{check}"\nobject = "{subject}"\nreason = "{reason}"\nuntil = {until}\n\n'
+        for (check, subject), reason in _ACCEPTED.items()
+    )
+
+
+# What a stack that lives for an hour does not have.
+_NOT_HAD = {
+    "advisories.outdated": "the package of this practice stack is made up: no index knows it",
+    "earlier.last_runs": "no month lies behind a practice stack",
+}
+
+
+def _not_had() -> str:
+    return "".join(f'[[not_applicable]]\ncheck = "{name}"\nreason = "{why}"\n\n' for name, why in _NOT_HAD.items())
 
 
 def _without_contrib(place: Place) -> str:
@@ -448,14 +605,21 @@ def _without_contrib(place: Place) -> str:
 
 def _containers(place: Place) -> str:
     if not place.read("state.json").get("docker"):
-        checks = "reachable containers resources events images output replicas compose_file sizing"
+        checks = "reachable containers resources events images output replicas compose_file sizing socket_exposure"
+        checks += " privileges image_age secrets_in_environment"
         why = "this practice stack has no containers; `sandbox up --docker` has"
-        return "".join(f'[[not_applicable]]\ncheck = "docker.{name}"\nreason = "{why}"\n\n' for name in checks.split())
+        lacking = [*(f"docker.{name}" for name in checks.split()), "integrity.containers", "upkeep.unused_images"]
+        return "".join(f'[[not_applicable]]\ncheck = "{name}"\nreason = "{why}"\n\n' for name in lacking)
     names = {part: containers.container_name(place, part) for part in PARTS}
     project = ""
     if place.read("state.json").get("compose"):
         project = f'[compose]\nfiles = ["{place.folder / compose.FILE}"]\nproject = "{place.name}"\n\n'
     return "[containers]\n" + "".join(f'{part} = "{name}"\n' for part, name in names.items()) + f"\n{project}"
+
+
+def _monitoring(place: Place) -> str:
+    state = place.read("state.json")
+    return monitoring.profile(state["ports"] if state.get("monitoring") else {}, state.get("unwatched", ""))
 
 
 def _server_log(place: Place, part: str) -> str:

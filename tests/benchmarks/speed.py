@@ -42,8 +42,10 @@ def test_the_sandbox_comes_up() -> None:
     for _ in range(3):
         began = time.perf_counter()
         place = stack.up("bench")
-        up.append(time.perf_counter() - began)
-        stack.down(place)
+        try:
+            up.append(time.perf_counter() - began)
+        finally:
+            stack.down(place)
     show("sandbox up", statistics.median(up))
 
 

@@ -75,4 +75,5 @@ circuit_breakers = Question(
     deadline=10.0,  # two requests
     next="see whether that back end answers; the breaker closes by itself when it does",
     explained_by=EXPLAINED_BY_SILENCE,
+    caused_by={"llm.reachable": ("ollama", "openai", "llm")},  # as breakers of the language model are named
 )

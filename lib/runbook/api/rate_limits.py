@@ -1,14 +1,14 @@
 """Are requests limited, and how many are refused for it?"""
 
 import pandas as pd
-from prometheus_client.parser import text_string_to_metric_families
 
 from runbook.api.answers import mapping_of, missing_key
 from runbook.api.explanations import EXPLAINED_BY_SILENCE
-from runbook.connections import ApiConnection
-from runbook.model import Asking, Finding, Question, Status, at_most
+from runbook.connections import EXPOSITION, ApiConnection
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable, at_most
 
 METRIC = "http_requests_total"
+NOT_TOLD = "not told"
 
 
 def probe(asking: Asking) -> pd.DataFrame:
@@ -21,14 +21,13 @@ def probe(asking: Asking) -> pd.DataFrame:
     limits = health.get("rate_limiting")
     if not isinstance(limits, dict) or not isinstance(limits.get("enabled"), bool):
         raise missing_key("/health", "rate_limiting.enabled", health)
-    response = api.get("/metrics/prometheus")
-    refused, requests = _count(response.body) if response.status == 200 and not response.cut else (None, None)
+    refused, requests = _count(api)
     return pd.DataFrame(
         [
             {
                 "enabled": limits["enabled"],
-                "per_minute": str(limits.get("per_minute", "not told")),
-                "per_hour": str(limits.get("per_hour", "not told")),
+                "per_minute": str(limits.get("per_minute", NOT_TOLD)),
+                "per_hour": str(limits.get("per_hour", NOT_TOLD)),
                 "refused": refused,
                 "requests": requests,
             }
@@ -36,16 +35,17 @@ def probe(asking: Asking) -> pd.DataFrame:
     )
 
 
-def _count(exposition: bytes) -> tuple[float | None, float | None]:
-    """Return the refused and all requests that the exposition counts; None, None where it counts none."""
+def _count(api: ApiConnection) -> tuple[float | None, float | None]:
+    """Return the refused and all requests that the service counts; None, None where it counts none."""
     try:
-        families = list(text_string_to_metric_families(exposition.decode("utf-8", "replace")))
-    except ValueError:
+        samples = [one for one in api.exposition() if one.name == METRIC and "status" in one.labels]
+    except Unreachable:
+        raise
+    except CouldNotFindOut:
         return None, None
-    samples = [s for family in families for s in family.samples if s.name == METRIC and "status" in s.labels]
     if not samples:
         return None, None
-    return sum(s.value for s in samples if s.labels["status"] == "429"), sum(s.value for s in samples)
+    return sum(one.value for one in samples if one.labels["status"] == "429"), sum(one.value for one in samples)
 
 
 def check(frame: pd.DataFrame, *, warning: float = 1, critical: float = 50) -> list[Finding]:
@@ -55,11 +55,16 @@ def check(frame: pd.DataFrame, *, warning: float = 1, critical: float = 50) -> l
     less is worth a look.
     """
     row = frame.iloc[0]
-    limits = f"{row['per_minute']} per minute, {row['per_hour']} per hour"
-    status, message = (Status.OK, f"on: {limits}") if row["enabled"] else (Status.WARNING, "rate limiting is off")
-    findings = [Finding(object="limits", status=status, message=message)]
+    limits = [f"{row[f'per_{span}']} per {span}" for span in ("minute", "hour") if row[f"per_{span}"] != NOT_TOLD]
+    if not row["enabled"]:
+        findings = [Finding(object="limits", status=Status.WARNING, message="rate limiting is off")]
+    elif limits:
+        findings = [Finding(object="limits", status=Status.OK, message=f"on: {', '.join(limits)}")]
+    else:
+        message = "it is said to be on, but no limit is told, per minute or per hour: is this the service?"
+        findings = [Finding(object="limits", status=Status.UNKNOWN, message=message)]
     if pd.isna(row["requests"]):
-        message = f"how many requests are refused is not told: {METRIC} with a status is not in /metrics/prometheus"
+        message = f"how many requests are refused is not told: {METRIC} with a status is not in {EXPOSITION}"
         after = "have the service count its requests by status, or acknowledge this in the profile"
         return [*findings, Finding(object="refused requests", status=Status.UNKNOWN, message=message, next=after)]
     requests, refused = float(row["requests"]), float(row["refused"])
@@ -73,7 +78,7 @@ rate_limits = Question(
     title="Are requests limited, and how many are refused?",
     probe=probe,
     check=check,
-    source="curl -sS {api}/health | jq .rate_limiting; curl -sS {api}/metrics/prometheus | grep 'http_requests_total{'",
+    source=f"curl -sS {{api}}/health | jq .rate_limiting; curl -sS {{api}}{EXPOSITION} | grep '{METRIC}{{'",
     needs=(ApiConnection,),
     deadline=10.0,  # two requests
     next="find out who sends the refused requests before raising a limit",

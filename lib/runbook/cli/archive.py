@@ -95,7 +95,8 @@ def show_difference(arguments: argparse.Namespace) -> int:
 
 
 def _show_course(incident: str, archive: Path) -> int:
-    from runbook.evidence.incidents import load, runs_of
+    from runbook.evidence.incidents import load
+    from runbook.evidence.standing import runs_of
 
     runs: dict[tuple[str, str], list[Kept]] = {}
     for run in runs_of(load(incident, archive), archive):

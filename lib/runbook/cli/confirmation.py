@@ -37,4 +37,5 @@ def how_to_confirm(record: PlanRecord) -> str:
 def command(record: PlanRecord, confirm: str) -> str:
     """Return the command that carries a plan out with its token."""
     plan = record.plan
-    return shlex.join(["runbook", "run", plan.notebook, "--target", plan.target, "--confirm", confirm])
+    of = ["--incident", plan.incident] if plan.incident else []
+    return shlex.join(["runbook", "run", plan.notebook, "--target", plan.target, *of, "--confirm", confirm])

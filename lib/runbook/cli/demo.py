@@ -10,7 +10,8 @@ from typing import NoReturn
 from runbook.cli.report import Report
 from runbook.cli.run import exit_status, into_index, run_all, stopping, template
 from runbook.kernels import DEFAULT
-from runbook.model import RunFailed
+from runbook.model import RunFailed, Status
+from runbook.model.protocol import RunRecord
 from runbook.runner.batch import Task
 from runbook.runner.collection import all_notebooks
 from runbook.target import load_target
@@ -36,8 +37,8 @@ def run() -> int:
     try:
         # In the stack's own folder: a demo leaves nothing in the user's configuration.
         targets = place.folder / "targets"
-        stack.up(name, targets=targets)
         os.environ["RUNBOOK_TARGETS"] = os.pathsep.join(filter(None, [str(targets), os.environ.get("RUNBOOK_TARGETS")]))
+        stack.up(name, targets=targets, recorded=True)
         sys.stdout.write(f"up after {time.monotonic() - began:.1f} s\n")
         notebooks = [notebook for notebook in all_notebooks() if notebook.metadata.changes == "none"]
         notebooks = [notebook for notebook in notebooks if not notebook.metadata.about_incident]  # there is none here
@@ -47,7 +48,11 @@ def run() -> int:
             records = run_all(dict(enumerate(tasks)), report, forking, stop)
         report.table(records)
         into_index(report)
-        return exit_status(records)
+        apply = [record for record in records if not _does_not_apply(record)]
+        for record in records:
+            if record not in apply:
+                sys.stdout.write(f"{record.notebook}: {record.findings[0].message}: nothing of it applies here\n")
+        return exit_status(apply)
     except (SandboxError, NoServerError) as error:
         raise RunFailed(str(error)) from error
     except KeyboardInterrupt:
@@ -55,6 +60,11 @@ def run() -> int:
     finally:
         if place.exists:
             stack.down(place)
+
+
+def _does_not_apply(record: RunRecord) -> bool:
+    """Tell whether a notebook found that the practice stack has nothing for it, as on a machine without Prometheus."""
+    return record.error is None and {finding.status for finding in record.findings} == {Status.SKIPPED}
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

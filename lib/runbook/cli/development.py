@@ -20,18 +20,21 @@ def test(arguments: list[str]) -> NoReturn:
         raise RunFailed("the tests need a checkout and the extra `test`; in a checkout: python3 lib test")
     os.chdir(ROOT)
     chosen = any(not argument.startswith("-") and Path(argument.split("::")[0]).exists() for argument in arguments)
-    # conftest.py starts the sandbox, for notebooks too: pytest itself would look for it beside them only.
-    places = ["tests/conftest.py"] if chosen else ["tests", "notebooks", *_side_by_side()]
+    # conftest.py starts the sandbox, for notebooks too: pytest itself would look for it beside them only. Notebooks go
+    # first: what other tests do to the sandbox they share is to be seen in no metric that a notebook shows.
+    places = ["tests/conftest.py"] if chosen else ["tests/conftest.py", "notebooks", "tests", *_side_by_side()]
     os.execv(sys.executable, [sys.executable, "-m", "pytest", "-c", str(tests / "pytest.ini"), *places, *arguments])
 
 
 def _side_by_side() -> list[str]:
-    """Return what makes the whole suite run in as many processes as there are cores, four at most.
+    """Return what makes the whole suite run in one process more than there are cores, four at most.
 
-    Each has a sandbox of its own. The modules go in their order, since the long ones are not those with many tests.
+    A third of its time it waits, for servers that start and deadlines that pass. Each process has a sandbox of its own.
+    With two for each core it took as long, and what looks at a moment's figures began to flake.
+    The modules go in their order, since the long ones are not those with many tests.
     """
-    cores = min(len(os.sched_getaffinity(0)), 4)
-    return ["-n", str(cores), "--dist", "loadfile", "--no-loadscope-reorder"] if cores > 1 else []
+    cores = len(os.sched_getaffinity(0))
+    return ["-n", str(min(cores + 1, 4)), "--dist", "loadfile", "--no-loadscope-reorder"] if cores > 1 else []
 
 
 def lab(arguments: list[str]) -> NoReturn:

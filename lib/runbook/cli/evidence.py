@@ -7,7 +7,7 @@ from pathlib import Path
 
 from runbook.evidence.archive import ARCHIVE_FILE, archive_folder, find_run, read_archive_id
 from runbook.model import RunFailed, UsageError
-from runbook.model.layout import is_entry_id
+from runbook.model.layout import is_baseline_id, is_entry_id
 from runbook.model.units import counted
 
 
@@ -103,9 +103,11 @@ def _verify(arguments: argparse.Namespace) -> int:
     chains = verified.heads()
     ended = len(verified.interrupted)
     noted = sum(map(is_entry_id, verified.runs))
-    count = len(verified.runs) - noted
+    baselines = sum(map(is_baseline_id, verified.runs))
+    count = len(verified.runs) - noted - baselines
     told = [f"{counted(count, 'run is', 'runs are')} what was sealed, in {counted(len(chains), 'unbroken chain')}"]
     told += [f"so {counted(noted, 'entry of an incident is', 'entries of incidents are')}"] if noted else []
+    told += [f"so {counted(baselines, 'baseline is', 'baselines are')}"] if baselines else []
     told += [f"{counted(ended, 'was', 'were')} interrupted"] if ended else []
     told += [f"of {len(verified.pruned)} only the seal is left, as was decided"] if verified.pruned else []
     _say("; ".join(told))

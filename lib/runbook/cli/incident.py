@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from runbook.model import RunbookError, UsageError
 from runbook.model.incident import RESPONSE, SEVERITIES
+from runbook.model.moments import moment as read_moment
 from runbook.model.text import printable
 from runbook.model.units import counted
 
 if TYPE_CHECKING:
     from runbook.evidence.incidents import Incident
-    from runbook.evidence.records import Kept
+    from runbook.evidence.standing import Stood
     from runbook.redaction import Redactor
 
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?")
@@ -122,13 +123,28 @@ def _close(arguments: argparse.Namespace) -> int:
     from runbook.evidence.incidents import close_incident, find
 
     incident = find(arguments.which)
-    at = moment(arguments.at)
+    told = _end_that_was_told(incident.id)
+    resolution = arguments.resolution or told.get("resolution", "")
+    at = moment(arguments.at or told.get("ended", ""))
     if at and at < incident.began:
         raise UsageError(f"it cannot have been over at {at}: it began at {incident.began}")
-    incident = close_incident(incident, arguments.resolution, author=who(), redactor=redactor_for(incident), at=at)
+    incident = close_incident(incident, resolution, author=who(), redactor=redactor_for(incident), at=at)
     bring_up_to_date(incident)
     say(f"{incident.id} is closed: {printable(incident.title)}")
+    if told and not (arguments.at and arguments.resolution):
+        say(f"  as everybody was told: it ended at {at}; {printable(resolution) or 'no resolution'}")
     return 0
+
+
+def _end_that_was_told(incident: str) -> dict[str, str]:
+    """Return the end and the resolution that a message told everybody; nothing where none was delivered."""
+    from runbook.communication.sent import sent
+    from runbook.evidence.incidents import find
+    from runbook.evidence.standing import verified_runs
+
+    runs = [run.record for run in verified_runs(find(incident)) if run.standing == "sealed" and run.record is not None]
+    ends = [message.facts for message in sent(incident, runs) if message.kind == "resolved"]
+    return {name: ends[-1][name] for name in ("ended", "resolution") if name in ends[-1]} if ends else {}
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -145,10 +161,10 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from runbook.evidence.archive import NotTrusted, archive_folder
-    from runbook.evidence.incidents import find, runs_of
+    from runbook.evidence.archive import archive_folder
+    from runbook.evidence.incidents import find
     from runbook.evidence.keys import trusted_keys
-    from runbook.evidence.verify import verify_run
+    from runbook.evidence.standing import stood, verified_runs
 
     archive = archive_folder()
     incident = find(arguments.which, archive)
@@ -156,9 +172,8 @@ def _show(arguments: argparse.Namespace) -> int:
     say(f"{incident.id}: {incident.severity}, {state}: {printable(incident.title)}")
     say(f"  opened {incident.opened}, began {incident.began}, owner {printable(incident.owner)}")
     lines: list[tuple[str, str]] = []
-    broken: list[str] = []
-    runs = runs_of(incident, archive)
     keys = trusted_keys([])
+    runs = verified_runs(incident, archive, keys)
     for noted in incident.notes:
         entry = noted.entry
         changed = [entry.severity and f"severity {entry.severity}", entry.owner and f"owner {entry.owner}"]
@@ -167,15 +182,11 @@ def _show(arguments: argparse.Namespace) -> int:
     lines += [(run.record.started, _run_line(run)) for run in runs if run.record is not None]
     for at, line in sorted(lines, key=lambda line: line[0]):
         say(f"  {at}  {printable(line)}")
-    for place in [*(noted.place for noted in incident.notes), *(run.place for run in runs)]:
-        try:
-            if verify_run(place, archive, keys) is None:
-                broken.append(f"{place.run_id} was not sealed: what it holds proves nothing")
-        except NotTrusted as error:
-            broken.append(str(error))
-    for line in broken:
-        say(f"  BROKEN  {printable(line)}")
-    whole = len(incident.notes) + len(runs) - len(broken)
+    records = [*(stood(noted.place, archive, keys) for noted in incident.notes), *runs]
+    broken = [record for record in records if record.standing not in ("sealed", "pruned")]
+    for record in broken:
+        say(f"  {record.standing.upper()}  {printable(f'{record.place.run_id}: {record.why}')}")
+    whole = sum(record.standing == "sealed" for record in records)
     say(f"  {counted(whole, 'record is', 'records are')} what was sealed")
     say(f"  {archive / incident.page}")
     return 1 if broken else 0
@@ -187,7 +198,7 @@ def _report(arguments: argparse.Namespace) -> int:
     return report(arguments)
 
 
-def _run_line(run: "Kept") -> str:
+def _run_line(run: "Stood") -> str:
     record = run.record
     assert record is not None
     changed = [f"; plan {plan.id}: {plan.summary}: {plan.state}" for plan in record.plans]
@@ -211,7 +222,7 @@ def redactor_of(targets: Iterable[str]) -> "Redactor":
 
 def redactor_for(incident: "Incident") -> "Redactor":
     """Return what scrubs the secrets of an incident's targets, and of those that its runs name."""
-    from runbook.evidence.incidents import runs_of
+    from runbook.evidence.standing import runs_of
 
     runs = [run.record.target for run in runs_of(incident) if run.record is not None]
     return redactor_of(dict.fromkeys([*incident.targets, *runs]))
@@ -228,10 +239,9 @@ def moment(text: str) -> str:
         at -= timedelta(days=1) if at > now else timedelta()
     else:
         try:
-            at = datetime.fromisoformat(text)
+            at = read_moment(text)
         except ValueError:
             raise UsageError(f"{text!r} is no time; a time is {_WHEN}") from None
-        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     if at > now:
         raise UsageError(f"{text} has not come yet: it is {now:%Y-%m-%d %H:%M} UTC")
     return f"{at:%Y-%m-%dT%H:%M:%SZ}"

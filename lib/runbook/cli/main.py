@@ -71,6 +71,12 @@ def build_parser() -> Parser:
 
         add_plans_commands(plans)
 
+    alerts = commands.add_parser("alerts", help="what Prometheus and Grafana load: rules, dashboard")
+    if sys.argv[1:2] == ["alerts"]:
+        from runbook.cli.alerts import add_commands as add_alerts_commands
+
+        add_alerts_commands(alerts)
+
     sandbox = commands.add_parser("sandbox", help="the practice stack: up, status, break, heal, down")
     if sys.argv[1:2] == ["sandbox"]:
         from runbook.cli.sandbox import add_commands
@@ -152,6 +158,10 @@ def _dispatch() -> int:
         from runbook.cli import plans
 
         return plans.run(arguments)
+    if arguments.command == "alerts":
+        from runbook.cli import alerts
+
+        return alerts.run(arguments)
     from runbook.cli import sandbox
 
     return sandbox.run(arguments)

@@ -12,7 +12,7 @@ from runbook.model.plan_text import journal_lines, plan_lines
 from runbook.model.text import printable
 from runbook.plans.lock import holder
 from runbook.plans.place import all_plans, journal, load, note, stamp, whoami
-from runbook.plans.progress import is_expired, is_half_done, record_of, state_of
+from runbook.plans.progress import can_go_on, is_expired, is_half_done, record_of, state_of, to_end
 from runbook.plans.token import token_of
 
 
@@ -59,8 +59,11 @@ def _show(arguments: argparse.Namespace) -> int:
         _say(printable(line))
     for line in journal_lines(record):
         _say(printable(f"  {line}"))
-    waits = record.state is PlanState.PLANNED or is_half_done(plan, entries)
-    if waits and is_expired(plan):
+    cut_short = is_half_done(plan, entries)
+    waits = record.state is PlanState.PLANNED or cut_short
+    if cut_short and not can_go_on(plan, entries):
+        _say(f"it was cut short, and its token does not go on with it: {to_end(plan, entries)}")
+    elif waits and is_expired(plan):
         _say("it has expired: its token confirms nothing any more")
     elif waits and plan.user == whoami():
         if sys.stdout.isatty():

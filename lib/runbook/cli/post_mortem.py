@@ -13,7 +13,7 @@ from runbook.model.incident import IncidentEntry
 from runbook.model.units import counted
 from runbook.postmortem.page import render_post_mortem
 from runbook.postmortem.pdf import printed
-from runbook.postmortem.sections import empty_sections, keep_sections, read_sections
+from runbook.postmortem.sections import empty_sections, keep_sections, ownerless, read_sections
 from runbook.postmortem.story import story
 
 
@@ -36,7 +36,8 @@ def report(arguments: argparse.Namespace) -> int:
         files |= {REPORT_PDF: content} if content else {}
         if why:
             tell(f"no PDF was made: {why}")
-    standing = f"{len(told.cited) - len(told.broken)} of {counted(len(told.cited), 'record')} are what was sealed"
+    whole = sum(cited.standing == "sealed" for cited in told.cited)
+    standing = f"{whole} of {counted(len(told.cited), 'record')} {'is' if whole == 1 else 'are'} what was sealed"
     entry = IncidentEntry(
         incident=incident.id,
         kind="report",
@@ -52,10 +53,20 @@ def report(arguments: argparse.Namespace) -> int:
         say(str(place.folder / REPORT_PDF))
     tell(f"{incident.id}: {standing}")
     for cited in told.broken:
-        tell(f"BROKEN  {cited.run_id}: {cited.why}")
+        tell(f"{cited.standing.upper()}  {cited.run_id}: {cited.why}")
     for gap in told.gaps:
         tell(f"MISSING  {gap}")
-    empty = empty_sections(read_sections(archive, incident.id))
+    if told.beside:
+        apart = counted(len(told.beside), "run is", "runs are")
+        tell(
+            f"{apart} on the same target while it lasted, and not in it: "
+            f"evidence add FILE.ipynb --incident {incident.id} attaches one"
+        )
+    sections = read_sections(archive, incident.id)
+    nobody = ownerless(sections)
+    if nobody:
+        tell(f"nobody owns: {'; '.join(nobody)}")
+    empty = empty_sections(sections)
     if empty:
         tell(f"still to be written, in {path}: {', '.join(empty)}; then make the report again")
     return 1 if told.broken or told.gaps else 0

@@ -20,7 +20,7 @@ from runbook.model.layout import REPORT_FILE
 from runbook.model.plan import PlanState
 from runbook.model.plan_text import plan_lines
 from runbook.model.protocol import PlanRecord, RunRecord
-from runbook.model.text import printable
+from runbook.model.text import printable, shortened
 from runbook.runner.run import FAILED
 
 _STYLE = {
@@ -159,6 +159,9 @@ class Report:
             self._plan(plan)
         for change, reason in record.not_planned.items() if record.status != Status.OK else ():
             self._say(Text(printable(f"  no plan of {change}: {reason}")))
+        for text in record.to_copy.values():
+            self._say(Text("  to be copied:"))
+            self._say(Text("\n".join(["", *map(printable, text.splitlines()), ""])))
         if record.error:
             self._say(Text(printable(f"  FAILED     {record.notebook}: {record.error}"), "bold red"))
         if record.evidence:
@@ -176,7 +179,7 @@ class Report:
         text = Text("  ")
         text.append(f"{finding.status:<10} ", _STYLE[finding.status])
         text.append(f"{name}: " if name else "", "dim")
-        text.append(printable(f"{finding.check}: {finding.object}: {finding.message}"))
+        text.append(printable(f"{finding.check}: {shortened(finding.object)}: {finding.message}"))
         if finding.acknowledged:
             text.append(printable(f" (acknowledged until {finding.acknowledged.until})"), "dim")
         return text

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from runbook.cli.report import Report
     from runbook.kernels.owner import Template
+    from runbook.model.plan import Plan
     from runbook.runner.batch import Task
     from runbook.runner.run import Stop
     from runbook.runner.unfinished import Unfinished
@@ -43,10 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.notebooks:
         raise UsageError("name the notebooks to run; `runbook list` shows all, `run --resume` goes on with a batch")
     notebooks = [find_notebook(name) for name in dict.fromkeys(arguments.notebooks)]
-    values = {notebook.name: _values(notebook, arguments) for notebook in notebooks}
     names = list(dict.fromkeys(arguments.target or ["sandbox"]))
-    if arguments.confirm:
-        values[notebooks[0].name]["confirm"] = _confirmed(arguments.confirm, notebooks, names)
+    plan = _confirmed(arguments.confirm, notebooks, names) if arguments.confirm else None
+    if plan is not None:
+        arguments.incident = arguments.incident or _incident_of(plan, notebooks[0], arguments)
+    values = {notebook.name: _values(notebook, arguments) for notebook in notebooks}
+    if plan is not None:
+        values[notebooks[0].name]["confirm"] = arguments.confirm
         # A change is not cut short by bounds that are meant for questions.
         arguments.deadline = arguments.deadline or CHANGE_SECONDS
         arguments.cell_deadline = arguments.cell_deadline or CHANGE_SECONDS
@@ -290,8 +294,22 @@ def _values(notebook: Notebook, arguments: argparse.Namespace) -> dict[str, Any]
     return values | {"incident": to_attach(named, after_close=after_close).id}
 
 
-def _confirmed(token: str, notebooks: Sequence[Notebook], targets: Sequence[str]) -> str:
-    """Return a token that confirms a plan of the one notebook on the one target; refuse any other."""
+def _incident_of(plan: "Plan", notebook: Notebook, arguments: argparse.Namespace) -> str:
+    """Return the incident that a plan was made for, while it is open: what carries it out belongs to it as well."""
+    if not plan.incident:
+        return ""
+    from runbook.evidence.incidents import to_attach
+
+    try:
+        after_close = arguments.after_close or notebook.metadata.about_incident
+        return to_attach(plan.incident, after_close=after_close).id
+    except UsageError as error:
+        _warn(f"the plan was made for {plan.incident}; this run does not belong to it: {error}")
+        return ""
+
+
+def _confirmed(token: str, notebooks: Sequence[Notebook], targets: Sequence[str]) -> "Plan":
+    """Return the plan of the one notebook on the one target that a token confirms; refuse any other token."""
     from runbook.plans.admission import admitted
     from runbook.target import load_target
 
@@ -299,8 +317,7 @@ def _confirmed(token: str, notebooks: Sequence[Notebook], targets: Sequence[str]
         raise UsageError("--confirm carries out one plan: name its one notebook and its one target")
     if "confirm" not in declared(notebooks[0]):
         raise UsageError(f"notebook {notebooks[0].name} plans no change: there is nothing to confirm")
-    admitted(token, notebooks[0].name, load_target(targets[0]))
-    return token
+    return admitted(token, notebooks[0].name, load_target(targets[0]))
 
 
 @contextmanager

@@ -1,26 +1,33 @@
 """What is known about the incident, and what is still to be said in a message about it?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
 
-from runbook.communication.facts import gather, known, said_of, story
+from runbook.communication.facts import gather, known, story
 from runbook.communication.moments import read
+from runbook.communication.said import said_of
 from runbook.communication.severities import SEVERITIES, answer_due, in_words
-from runbook.model import Asking, Finding, Question, Status
+from runbook.evidence.unnamed import unnamed
+from runbook.model import Asking, Finding, Question, Status, first_of
 
 _SAY = "say it: -p {}=…"
+NOTHING = "no incident is named, and none is open: there is nothing to tell"
+_WORST = "P0"
 _NEXT_LATE = "call whom the summary names now; say in the post-mortem why it was late"
 
 
-def probe(asking: Asking, incident: str = "", said: Mapping[str, str] | None = None) -> pd.DataFrame:
+def probe(
+    asking: Asking, incident: str = "", said: Mapping[str, str] | None = None, seen: Iterable[Finding] = ()
+) -> pd.DataFrame:
     """Return a row for each fact that is known: fact, value, source; see `runbook.communication.facts.gather`.
 
-    ``incident`` is an id, the end of one, or "open"; ``said`` is what the operator knows, which goes before it.
+    ``incident`` is an id, the end of one, or "open"; ``said`` is what the operator knows, which goes before it;
+    ``seen`` are the findings of this run.
     """
-    return gather(asking, story(incident), said_of(said or {}))
+    return gather(asking, story(incident), said_of(said or {}), seen)
 
 
 def check(frame: pd.DataFrame, *, p0: float = 5, p1: float = 30, p2: float = 120) -> list[Finding]:
@@ -28,15 +35,19 @@ def check(frame: pd.DataFrame, *, p0: float = 5, p1: float = 30, p2: float = 120
 
     What a notification must carry: severity, impact, start, who works on it, and in its end the cause and what resolved
     it. The response times are the runbook's: 30 minutes for a P1, 2 hours for a P2, the next business day for a P3; its
-    "Immediate" for a P0 is taken as 5 minutes. What is not known is a WARNING: the message says so too.
+    "Immediate" for a P0 is taken as 5 minutes. What is not known is a WARNING: the message says so too. A run whose
+    seal is broken is CRITICAL; one that was sealed with a key that is not trusted here, UNKNOWN.
+
+    A severity below P0 is a WARNING while nobody is served: "API completely down" and "Database unavailable" are the
+    runbook's own examples of a P0. So is an incident that is open while none is named.
     """
-    facts = known(frame)
+    facts, nameless = known(frame), unnamed(frame.attrs.get("unnamed", {}).items())
     if not facts:
-        return [Finding(object="incident", status=Status.OK, message="no incident is named: there is nothing to tell")]
+        return nameless or [Finding(object="incident", status=Status.OK, message=NOTHING)]
     wanted = {"impact": "whom it hurts, and how", "owner": "who works on it"}
     if "ended" in facts:
         wanted |= {"resolution": "what resolved it", "root_cause": "what caused it"}
-    findings = [_severity(facts.get("severity", ""))]
+    findings = [*nameless, _severity(facts, frame.attrs.get("down", []))]
     if "issue" not in facts:
         wanted["issue"] = "what is wrong"
     findings += _times(facts, {"p0": p0, "p1": p1, "p2": p2})
@@ -46,16 +57,33 @@ def check(frame: pd.DataFrame, *, p0: float = 5, p1: float = 30, p2: float = 120
         else:
             message = f"it is not known {what}: the message says so"
             findings.append(_unsaid(name, message))
-    return findings
+    return findings + first_of([_broken(run, *wrong) for run, wrong in frame.attrs.get("broken", {}).items()], "runs")
 
 
-def _severity(name: str) -> Finding:
+def _broken(run: str, standing: str, why: str) -> Finding:
+    status = Status.CRITICAL if standing == "broken" else Status.UNKNOWN
+    then = f"`runbook evidence verify {run}` tells what is wrong; what you know of it yourself, say with -p"
+    return Finding(object=run, status=status, message=f"nothing of it is told: {standing}: {why}", next=then)
+
+
+def _severity(facts: Mapping[str, str], down: Sequence[str]) -> Finding:
+    name = facts.get("severity", "")
     severity = SEVERITIES.get(name)
     if severity is not None:
         message = f"{name} - {severity.word} (Response: {severity.response})"
+        if name != _WORST and down:
+            told = f'{message}, but {down[0]}; "API completely down" and "Database unavailable" are a {_WORST}'
+            return Finding(
+                object="severity", status=Status.WARNING, message=told, value=name, next=_raised(facts.get("incident"))
+            )
         return Finding(object="severity", status=Status.OK, message=message, value=name)
     said = f"{name} is none of {', '.join(SEVERITIES)}" if name else "it is not known how severe it is"
     return _unsaid("severity", said)
+
+
+def _raised(incident: str | None) -> str:
+    say = f"say it: -p severity={_WORST}"
+    return f"raise it: runbook incident note {incident} TEXT --severity {_WORST}" if incident else say
 
 
 def _times(facts: Mapping[str, Any], minutes: Mapping[str, float]) -> list[Finding]:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from runbook.communication.moments import read, shown
+from runbook.communication.said import OPERATOR
 from runbook.communication.severities import SEVERITIES, in_words
 from runbook.model import Finding, Status, UsageError
 from runbook.model.text import printable
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 TITLES = {"alert": "INCIDENT ALERT", "update": "INCIDENT UPDATE", "resolved": "INCIDENT RESOLVED"}
 NOT_KNOWN = "not known yet"
+NOTHING = "no incident is named, and nothing is said of one"
+UNREAD = "what is known about the incident could not be found out: communication.incident says why"
 POST_MORTEM_HOURS = 72
 # Longer than anything that is read in a message; what is cut stands in the incident itself.
 LONGEST = 300
@@ -29,19 +32,25 @@ Facts = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Message:
-    """One message: ``kind`` is alert, update or resolved; ``text`` is "" where there is nothing to tell."""
+    """One message: ``kind`` is alert, update or resolved; ``text`` is "" where there is none, and ``why`` says so.
+
+    ``said`` is what the operator said for it; the rest of its facts was known from elsewhere.
+    """
 
     kind: str
     text: str
     facts: Facts = field(default_factory=dict)
+    said: Facts = field(default_factory=dict)
+    why: str = ""
 
     @property
     def plain(self) -> dict[str, Any]:
         """Return it as plain data, as a plan keeps it."""
-        return {"kind": self.kind, "text": self.text, "facts": dict(self.facts)}
+        told = {"kind": self.kind, "text": self.text, "why": self.why}
+        return {**told, "facts": dict(self.facts), "said": dict(self.said)}
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        told = self.text or f"no {TITLES[self.kind]}: no incident is named, and nothing is said of one"
+        told = self.text or f"no {TITLES[self.kind]}: {self.why}"
         kept = f"<pre>{html.escape(told)}</pre>" if self.text else f"<p>{html.escape(told)}</p>"
         return {"text/plain": told, "text/html": kept}
 
@@ -80,10 +89,15 @@ def _message(
     kind: str, frame: "pd.DataFrame | None", seen: Iterable[Finding], write: Callable[[Facts], list[str]]
 ) -> Message:
     facts = _facts(frame)
-    if not facts:
-        return Message(kind, "")
+    if frame is None or not facts:
+        return Message(kind, "", why=UNREAD if frame is None else NOTHING)
     facts["now"] = _now(seen)
-    return Message(kind, "\n".join(write(facts)), facts)
+    stated = set(frame.loc[frame["source"] == OPERATOR, "fact"])
+    said = {name: value for name, value in facts.items() if name in stated}
+    if kind != "resolved" and facts.get("ended"):
+        over = f"it is over since {facts['ended']}; what is to be sent is {TITLES['resolved']}"
+        return Message(kind, "", facts, said, over)
+    return Message(kind, "\n".join(write(facts)), facts, said)
 
 
 def _facts(frame: "pd.DataFrame | None") -> dict[str, str]:

@@ -3,13 +3,14 @@
 from datetime import UTC, datetime
 
 from runbook.model import CouldNotFindOut
+from runbook.model.moments import moment
 
 _SHOWN = "%Y-%m-%d %H:%M UTC"
 
 
-def shown(moment: datetime) -> str:
+def shown(at: datetime) -> str:
     """Return a moment as the runbook's templates have it: 2024-01-01 14:30 UTC."""
-    return moment.astimezone(UTC).strftime(_SHOWN)
+    return at.astimezone(UTC).strftime(_SHOWN)
 
 
 def read(text: str, what: str) -> datetime | None:
@@ -20,7 +21,6 @@ def read(text: str, what: str) -> datetime | None:
     if not text.strip():
         return None
     try:
-        moment = datetime.fromisoformat(text.strip().removesuffix("UTC").strip())
+        return moment(text)
     except ValueError:
         raise CouldNotFindOut(f"{what} is no time; write it like 2024-01-01 14:30, in UTC") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

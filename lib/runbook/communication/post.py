@@ -8,7 +8,8 @@ from runbook.communication.facts import story
 from runbook.communication.messages import TITLES
 from runbook.communication.payloads import payload
 from runbook.communication.sent import ACT, CHANGE
-from runbook.communication.webhook import by_hand, deliver, place, tls
+from runbook.communication.webhook import COPY, by_hand, deliver, place
+from runbook.connections.web import tls
 from runbook.model import Act, Asking, Change, ChangeFailed, DoesNotApply, Draft, Step
 
 
@@ -16,14 +17,16 @@ def observe(asking: Asking, message: Mapping[str, Any]) -> dict[str, Any]:
     """Return where the message would go, and which ones about the incident went out before.
 
     ``host``, ``form`` (slack or json), ``encrypted``, ``kept`` (the reference of the address), ``messages`` (their
-    kinds, the oldest first). Raises `DoesNotApply` where the profile has no webhook, `CouldNotFindOut` where its
-    address or its CA file is not there.
+    kinds, the oldest first). Raises `DoesNotApply` where there is nothing to tell or the profile has no webhook,
+    `CouldNotFindOut` where its address or its CA file is not there.
     """
+    if not message["text"]:
+        raise DoesNotApply(f"there is nothing to post: {message['why']}")
     webhook = asking.target.webhook
     if webhook is None:
-        raise DoesNotApply(f"the profile of {asking.target.name} names no [webhook]: copy the text instead")
+        raise DoesNotApply(f"the profile of {asking.target.name} names no [webhook]: {COPY}")
     at = place(webhook)
-    tls(webhook)
+    tls("webhook", webhook.ca_file)
     before = story(message["facts"].get("incident", "")).sent
     return {
         "host": at.host,
@@ -37,20 +40,14 @@ def observe(asking: Asking, message: Mapping[str, Any]) -> dict[str, Any]:
 def draft(facts: Mapping[str, Any], message: Mapping[str, Any]) -> Draft:
     """Write out the posting of one message, exactly as it will be sent.
 
-    Raises `DoesNotApply` where there is nothing to tell, and for what is told once and was told.
+    Raises `DoesNotApply` for what belongs to no incident, and for what is told once and was told.
     """
     kind, incident = message["kind"], message["facts"].get("incident", "")
-    if not message["text"]:
-        raise DoesNotApply("no incident is named, and nothing is said of one: there is nothing to tell")
     if not incident:
-        raise DoesNotApply(
-            "what is posted belongs to an incident: open one (`runbook incident open`), or copy the text"
-        )
+        raise DoesNotApply(f"what is posted belongs to an incident: open one (`runbook incident open`), or {COPY}")
     before = [name for name in facts["messages"].split(", ") if name in TITLES]
     if "resolved" in before or (kind == "alert" and before):
-        raise DoesNotApply(
-            f"{TITLES[before[-1]]} of {incident} was posted already: copy the text where it is needed twice"
-        )
+        raise DoesNotApply(f"{TITLES[before[-1]]} of {incident} was posted already; where it is needed twice, {COPY}")
     body = json.dumps(payload(facts["form"], message), ensure_ascii=False)
     reaches = ["whoever reads there; nothing of the target itself is changed, and no alert is silenced"]
     if not facts["encrypted"]:
@@ -88,4 +85,6 @@ post = Change(
     patience=1.0,
     deadline=20.0,
     of_target=False,
+    to_copy=lambda message: str(message["text"]),
+    concerns=lambda message: str(message["facts"].get("incident", "")),
 )

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from runbook.evidence.records import Kept
 from runbook.model.plan import Entry, Plan
+from runbook.model.protocol import RunRecord
 from runbook.plans.place import all_plans, journal
 
 CHANGE = "communication.post"
@@ -23,16 +23,16 @@ class Sent:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-def sent(incident: str, runs: Iterable[Kept] = ()) -> list[Sent]:
+def sent(incident: str, runs: Iterable[RunRecord] = ()) -> list[Sent]:
     """Return the messages about an incident that were posted, the oldest first.
 
-    Only those are among them of which the other side said that it has them. ``runs`` are those of the incident: by them
-    what others have posted is known.
+    Only those are among them of which the other side said that it has them. ``runs`` are those of the incident: by
+    them what others have posted is known.
     """
     if not incident:
         return []
     told = [(plan, journal(plan)) for plan in all_plans() if plan.change == CHANGE]
-    told += [(record.plan, record.journal) for run in runs if run.record is not None for record in run.record.plans]
+    told += [(record.plan, record.journal) for run in runs for record in run.plans]
     # A plan of this user stands in the archive as well.
     found = {
         (message.plan, message.at): message for plan, entries in told for message in _sent(plan, entries, incident)

@@ -7,9 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from runbook.communication.facts import UPDATES, gather, known, said_of, story
+from runbook.communication.facts import UPDATES, gather, known, story
 from runbook.communication.moments import read, shown
+from runbook.communication.said import NOTEBOOK, said_of
 from runbook.communication.severities import EVERY_MINUTES, SEVERITIES, every, in_words
+from runbook.evidence.unnamed import unnamed
 from runbook.model import Asking, Finding, Question, Status
 from runbook.model.text import to_run
 
@@ -20,12 +22,14 @@ def probe(asking: Asking, incident: str = "", said: Mapping[str, str] | None = N
     """Return a row for each moment, the oldest first: what, at (UTC), how, severity ("" where it is not known).
 
     ``what``: started; alert, update, resolved (messages that were delivered); told (said by the operator); ended; now.
-    No row says that there is no incident.
+    No row says that there is no incident; ``attrs["unnamed"]`` are those that are open, where none is named.
     """
     told = story(incident)
     facts = known(gather(asking, told, said_of(said or {})))
     if not facts:
-        return pd.DataFrame([], columns=_COLUMNS)
+        frame = pd.DataFrame([], columns=_COLUMNS)
+        frame.attrs = {"unnamed": dict(told.unnamed)}
+        return frame
     moments = [("now", datetime.now(UTC), "this machine's clock")]
     for name, what in (("started", "started"), ("updated", "told"), ("ended", "ended")):
         moment = read(facts.get(name, ""), name)
@@ -34,7 +38,7 @@ def probe(asking: Asking, incident: str = "", said: Mapping[str, str] | None = N
     moments += [(message.kind, message.at, f"{message.host}, {message.plan}") for message in told.sent]
     rows = [(*moment, facts.get("severity", "")) for moment in sorted(moments, key=lambda row: row[1])]
     frame = pd.DataFrame(rows, columns=_COLUMNS)
-    frame.attrs = {"incident": facts.get("incident", "")}
+    frame.attrs = {"incident": facts.get("incident", ""), "webhook": asking.target.webhook is not None}
     return frame
 
 
@@ -52,9 +56,10 @@ def check(
     as they must be answered. Nothing told yet, an update that is overdue, an end that was not told are WARNING.
     """
     if frame.empty:
-        return [Finding(object="updates", status=Status.OK, message="no incident is named: there is nothing to tell")]
+        nothing = "no incident is named, and none is open: there is nothing to tell"
+        return unnamed(frame.attrs.get("unnamed", {}).items()) or [_finding(Status.OK, nothing)]
     rows = frame.to_dict("records")
-    say = partial(_say, frame.attrs.get("incident", ""))
+    say = partial(_say, {str(name): value for name, value in frame.attrs.items()})
     now = _last(rows, {"now"})
     assert now is not None
     severity = rows[0]["severity"]
@@ -80,11 +85,13 @@ def check(
     return [_finding(Status.OK, f"the next update is due at {shown(due)}: {words}")]
 
 
-def _say(incident: str, kind: str) -> str:
-    """Return how a message is sent: its text is above, and the plan posts it where a webhook is."""
+def _say(told: Mapping[str, Any], kind: str) -> str:
+    """Return how a message is sent: where its text stands, and the plan that posts it where there is a webhook."""
+    incident = told.get("incident", "")
     of = f" --incident {incident}" if incident else ""
-    what = "an update" if kind == "update" else f"INCIDENT {kind.upper()}"
-    return f"send {what}: copy its text, or plan it: {to_run('incident-communication', send=kind)}{of}"
+    what = "INCIDENT UPDATE" if kind == "update" else f"INCIDENT {kind.upper()}"
+    planned = f", or plan it: {to_run(NOTEBOOK, send=kind)}{of}" if told.get("webhook") and incident else ""
+    return f"send {what}: copy its text, which stands under `to be copied`, and say when: -p updated=TIME{planned}"
 
 
 def _last(rows: list[dict[Any, Any]], what: set[str]) -> datetime | None:
@@ -106,6 +113,6 @@ updates = Question(
     probe=probe,
     check=check,
     source="runbook plans list",
-    next="send the message that is due: the plan of incident-communication posts it, or copy its text",
+    next="send the message that is due: copy its text, which stands under `to be copied`, or plan to post it",
     deadline=20.0,
 )

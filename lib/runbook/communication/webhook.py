@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from runbook.connections.web import not_accepted, root, tls
 from runbook.model import ChangeFailed, CouldNotFindOut
 from runbook.session.deadline import DeadlinePassed, Pending
 from runbook.target import Webhook, resolve
@@ -20,7 +21,7 @@ RETRY_SECONDS = 1.0
 _BODY_READ = 1000
 # Slack's own words for what it refuses, such as channel_is_archived; anything else of a body is not repeated.
 _WORD = re.compile(rb"[a-z]+(_[a-z]+){1,6}")
-COPY = "the text stands above, to be copied"
+COPY = "copy the text, which stands under `to be copied`"
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,6 @@ def place(webhook: Webhook) -> Place:
     return Place(url, f"{name}:{port}" if port else name, parts.scheme == "https")
 
 
-def tls(webhook: Webhook) -> ssl.SSLContext:
-    """Return what certificates are judged by; raises `CouldNotFindOut` where the profile's CA file cannot be used."""
-    try:
-        return ssl.create_default_context(cafile=str(webhook.ca_file) if webhook.ca_file else None)
-    except (OSError, ssl.SSLError) as error:
-        raise CouldNotFindOut(f"the CA file {webhook.ca_file} cannot be used: {error}") from error
-
-
 def by_hand(reference: str, body: str) -> str:
     """Return the command that posts the same by hand: the address only as where it is kept."""
     scheme, _, where = reference.partition(":")
@@ -77,7 +70,7 @@ def deliver(webhook: Webhook, body: bytes, host: str, label: str) -> str:
     have arrived. An error of the server (500 to 599) is tried once more.
     """
     try:
-        at, context = place(webhook), tls(webhook)
+        at, context = place(webhook), tls("webhook", webhook.ca_file)
     except CouldNotFindOut as error:
         raise ChangeFailed(f"not delivered: {error}; {COPY}") from error
     if at.host != host:
@@ -158,7 +151,7 @@ class _Sending:
             raise ChangeFailed(f"not delivered: {self.at.host}: {why}; {COPY}")
         raise CouldNotFindOut(
             f"{self.at.host} took the connection, then: {why}. "
-            f"It may have arrived: look there before it is sent again; {COPY}"
+            f"It may have arrived: look there before it is sent again. If it did not, {COPY}"
         )
 
     def _post(self, trace: Callable[[str, Mapping[str, Any]], None]) -> _Answer:
@@ -189,13 +182,11 @@ def _host(location: str) -> str:
 
 
 def _reason(error: BaseException, seconds: float) -> str:
-    cause = error
-    while (inner := cause.__cause__ or cause.__context__) is not None:
-        cause = inner
+    cause = root(error)
     if isinstance(error, httpx.TimeoutException):
         return f"no answer within {seconds:g} s"
     if isinstance(cause, ssl.SSLError):
-        return f"its certificate or TLS is not accepted: {getattr(cause, 'verify_message', '') or cause.reason}"
+        return not_accepted(cause)
     if isinstance(cause, ConnectionRefusedError):
         return "it refuses connections: nothing listens there"
     if isinstance(cause, OSError) and type(cause).__name__ == "gaierror":

@@ -3,18 +3,24 @@
 from runbook.connections.clock import ClockReading
 from runbook.connections.connection import Connection
 from runbook.connections.containers import ContainersConnection
-from runbook.connections.http import ApiConnection, Response
+from runbook.connections.http import EXPOSITION, ApiConnection, Response
+from runbook.connections.llm import LanguageModelConnection
 from runbook.connections.logs import LogsConnection
 from runbook.connections.machine import Machine
 from runbook.connections.postgres import (
     ApplicationDatabase,
     OperatorDatabase,
     PostgresConnection,
+    RestoringDatabase,
     StandbyDatabase,
+    application_database,
+    monitor_grant,
     read_sql,
     streams_from,
 )
-from runbook.connections.redis import RedisConnection
+from runbook.connections.prometheus import AlertmanagerConnection, PrometheusConnection
+from runbook.connections.redis import RedisConnection, answers_without_password
+from runbook.connections.tls import Served, TlsEndpoints, endpoints
 
 KINDS: dict[str, type[Connection]] = {
     kind.name: kind
@@ -23,28 +29,44 @@ KINDS: dict[str, type[Connection]] = {
         PostgresConnection,
         ApplicationDatabase,
         OperatorDatabase,
+        RestoringDatabase,
         StandbyDatabase,
         RedisConnection,
         Machine,
         ContainersConnection,
         LogsConnection,
+        PrometheusConnection,
+        AlertmanagerConnection,
+        LanguageModelConnection,
+        TlsEndpoints,
     )
 }
 
 __all__ = [
+    "EXPOSITION",
     "KINDS",
+    "AlertmanagerConnection",
     "ApiConnection",
     "ApplicationDatabase",
     "ClockReading",
     "Connection",
     "ContainersConnection",
+    "LanguageModelConnection",
     "LogsConnection",
     "Machine",
     "OperatorDatabase",
     "PostgresConnection",
+    "PrometheusConnection",
     "RedisConnection",
     "Response",
+    "RestoringDatabase",
+    "Served",
     "StandbyDatabase",
+    "TlsEndpoints",
+    "answers_without_password",
+    "application_database",
+    "endpoints",
+    "monitor_grant",
     "read_sql",
     "streams_from",
 ]

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from runbook.connections.connection import Connection
+from runbook.connections.images import KEEP, Image, images_and_their_use
 from runbook.model import ChangeFailed, CouldNotFindOut, Unreachable
 from runbook.target import Target
 
@@ -61,6 +62,19 @@ class ContainersConnection(Connection):
                 return None
             return found
 
+    def changed_files(self, name: str, seconds: float) -> list[dict[str, Any]]:
+        """Return each path of a container that differs from its image, as the engine tells it: Path, and Kind (0: it
+        was changed, 1: added, 2: removed). The engine compares file by file, which may take so long.
+        """
+        import docker
+
+        with _answering():
+            client = docker.from_env(timeout=seconds)
+            try:
+                return list(client.api.diff(name) or [])
+            finally:
+                client.close()
+
     def stats(self, name: str) -> dict[str, Any] | None:
         """Return a container's use of memory, processors and processes at this moment; None where it does not run."""
         import docker
@@ -103,6 +117,22 @@ class ContainersConnection(Connection):
             found: list[dict[str, Any]] = self._client.api.images(all=False)
             return found
 
+    def images_and_their_use(self, keep: int = KEEP) -> list[Image]:
+        """Return each image of the engine with why it is kept; see `runbook.connections.images`."""
+        with _answering():
+            containers = list(self._client.api.containers(all=True))
+        return images_and_their_use(self.images(), containers, keep)
+
+    def image(self, identity: str) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+        """Return what the engine knows of an image, and the steps that built it; None where it is not there."""
+        import docker
+
+        with _answering():
+            try:
+                return self._client.api.inspect_image(identity), self._client.api.history(identity)
+            except docker.errors.NotFound:
+                return None
+
     def tail(self, name: str, lines: int) -> list[str] | None:
         """Return the last lines that a container wrote, each with its time in front; None where there is none."""
         import docker
@@ -113,6 +143,22 @@ class ContainersConnection(Connection):
             except docker.errors.NotFound:
                 return None
             return told.decode("utf-8", "replace").splitlines()
+
+    def mounts(self) -> list[tuple[str, str, bool]]:
+        """Return what the containers that run mount from this machine: container, source, whether it may be written."""
+        with _answering():
+            found = self._client.api.containers()
+            return [
+                (container["Names"][0].lstrip("/"), mount["Source"], bool(mount.get("RW", True)))
+                for container in found
+                for mount in container.get("Mounts", [])
+                if mount.get("Source")
+            ]
+
+    def warnings(self) -> list[str]:
+        """Return what the engine warns of, such as an interface that it offers to the network."""
+        with _answering():
+            return [str(warning) for warning in self._client.info().get("Warnings") or []]
 
     def engine(self) -> str:
         """Return what tells this engine from all others."""

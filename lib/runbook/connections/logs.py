@@ -61,6 +61,10 @@ class LogsConnection(Connection):
             raise Unreachable("logs", "not-configured", f"the profile of {target.name} names no logs (section [logs])")
         return cls(logs, target.deadlines.connect)
 
+    def now(self) -> datetime:
+        """Return the present, where a window of the log ends that names no end."""
+        return datetime.now(UTC)
+
     def files(self, part: str) -> list[LogFile]:
         """Return the files of the api, postgres or redis log, oldest first."""
         return find_files(self._places(part)[0])

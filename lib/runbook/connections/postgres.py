@@ -3,7 +3,7 @@
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 STATEMENT_TIMEOUT_MS = 5000
 # A monitoring query never queues behind a lock: whoever waits is itself a lock that others queue behind.
 LOCK_TIMEOUT_MS = 50
+LOCKED = "another session locks what this asks for; it was not waited for"
+TOO_LONG = "the query took longer than"
 
 # libpq gives no SQLSTATE for a refused connection; its words are all there is. Where it tried with and without TLS,
 # they tell of both attempts.
@@ -124,16 +126,26 @@ class PostgresConnection(Connection):
             return "not told"
 
     def rows(
-        self, statement: sql.Composed | str, values: Mapping[str, Any] | None = None, seconds: float | None = None
+        self,
+        statement: sql.Composed | str,
+        values: Mapping[str, Any] | None = None,
+        seconds: float | None = None,
+        grant: str = "",
     ) -> "pd.DataFrame":
         """Return the rows of a packaged statement, or of one composed for the catalog's names, run in a bounded
         read-only transaction; ``seconds`` gives it less time than usual.
 
         Raises `CouldNotFindOut` with what is missing (a right, a table, time), `Unreachable` when the server is gone.
+        ``grant`` is what gives the right, told where that is what is missing.
         """
-        with self.bounded(seconds) as run:
-            # A text comes from the package's own files; values are always bound.
-            return run(statement, values)
+        try:
+            with self.bounded(seconds) as run:
+                # A text comes from the package's own files; values are always bound.
+                return run(statement, values)
+        except CouldNotFindOut as reason:
+            if not grant or not isinstance(reason.__cause__, psycopg.errors.InsufficientPrivilege):
+                raise
+            raise CouldNotFindOut(f"{reason}; {grant}") from reason.__cause__
 
     @contextmanager
     def bounded(self, seconds: float | None = None) -> Iterator[Rows]:
@@ -167,9 +179,9 @@ class PostgresConnection(Connection):
         except psycopg.errors.InsufficientPrivilege as error:
             raise CouldNotFindOut(f"the role may not: {_first_line(error)}") from error
         except psycopg.errors.QueryCanceled as error:
-            raise CouldNotFindOut(f"the query took longer than {limit_ms / 1e3:g} s and was ended") from error
+            raise CouldNotFindOut(f"{TOO_LONG} {limit_ms / 1e3:g} s and was ended") from error
         except psycopg.errors.LockNotAvailable as error:
-            raise CouldNotFindOut("another session locks what this asks for; it was not waited for") from error
+            raise CouldNotFindOut(LOCKED) from error
         except psycopg.Error as error:
             if self._connection.closed:
                 raise Unreachable(
@@ -191,6 +203,20 @@ class PostgresConnection(Connection):
         """Shut the socket down under a thread that waits on it; closing it from here would not wake that thread."""
         with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._connection.fileno())) as wire:
             wire.shutdown(socket.SHUT_RDWR)
+
+
+def application_database(target: Target) -> str:
+    """Return the name of the database that the service works with; raises `CouldNotFindOut`."""
+    if target.postgres is None:
+        raise CouldNotFindOut(f"the profile of {target.name} has no [postgres]")
+    parts = psycopg.conninfo.conninfo_to_dict(target.postgres.application_dsn or target.postgres.dsn)
+    return str(parts["dbname"])
+
+
+def monitor_grant(role: str = "") -> str:
+    """Return what lets a role see what others do and all settings; that of the runbook where none is named."""
+    name = sql.Identifier(role.removesuffix(" (superuser)")).as_string() if role else "the runbook's role"
+    return f"as a superuser: GRANT pg_monitor TO {name}"
 
 
 class OperatorDatabase(PostgresConnection):
@@ -234,6 +260,39 @@ class OperatorDatabase(PostgresConnection):
             if self._connection.closed:
                 raise CouldNotFindOut(f"{self.place} closed the connection: {_first_line(error)}") from error
             raise ChangeFailed(f"PostgreSQL refused: {_first_line(error)}") from error
+
+    def change_together(self, statements: Sequence[sql.Composed], *, seconds: float = 10.0) -> None:
+        """Execute statements in one transaction: all of them happen, or none; raises as `change` does."""
+        self.change("BEGIN READ WRITE", seconds=seconds)
+        try:
+            for statement in statements:
+                self.change(statement, seconds=seconds)
+            self.change("COMMIT", seconds=seconds)
+        except ChangeFailed:
+            self.change("ROLLBACK", seconds=seconds)
+            raise
+
+
+class RestoringDatabase(OperatorDatabase):
+    """The cluster with the role that makes and restores databases, whatever has become of the application's own."""
+
+    name = "restoring database"
+
+    @classmethod
+    def lacking(cls, target: Target) -> str:
+        """Return what the profile lacks: an address of a role that may make databases."""
+        if target.backups is None or target.backups.restore_dsn is None:
+            return (
+                f"the profile of {target.name} names no restore_dsn in [backups]: a role that may create databases and "
+                "extensions, at a database that is always there (postgres)"
+            )
+        return ""
+
+    @staticmethod
+    def _access(target: Target) -> tuple[str, str | None]:
+        if target.backups is None or target.backups.restore_dsn is None:
+            raise Unreachable("restoring database", "not-configured", RestoringDatabase.lacking(target))
+        return target.backups.restore_dsn, target.backups.restore_password
 
 
 class StandbyDatabase(PostgresConnection):

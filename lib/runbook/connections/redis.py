@@ -27,6 +27,27 @@ def suppress_refusals() -> Iterator[None]:
         return
 
 
+def answers_without_password(target: Target) -> bool:
+    """Return whether the target's Redis answers one who gives no password; raises `CouldNotFindOut`."""
+    if target.redis is None:
+        raise Unreachable("redis", "not-configured", f"the profile of {target.name} has no [redis]")
+    seconds = target.deadlines.connect
+    client = redis.Redis.from_url(
+        target.redis.url, username=None, socket_timeout=seconds, socket_connect_timeout=seconds,
+        retry=Retry(NoBackoff(), 0),
+    )  # fmt: skip
+    try:
+        return bool(client.ping())
+    except redis.exceptions.AuthenticationError:
+        return False
+    except redis.exceptions.RedisError as error:
+        if "NOAUTH" in str(error) or "DENIED" in str(error):  # of protected mode
+            return False
+        raise CouldNotFindOut(f"Redis could not be asked without a password: {type(error).__name__}") from error
+    finally:
+        client.close()
+
+
 class RedisConnection(Connection):
     """The service's Redis."""
 
@@ -92,6 +113,20 @@ class RedisConnection(Connection):
             # A server that kept one command waiting for the whole deadline is not given a second one.
             self._silent = told if isinstance(told, Unreachable) and told.kind == "timeout" else None
             raise told from error
+
+    def simulated(self, user: str, *command: str) -> bool:
+        """Return whether the server would let a user run a command, which it does not (ACL DRYRUN).
+
+        One that it does not know is none. Raises `CouldNotFindOut` where that may not be asked, or is too new for it.
+        """
+        try:
+            return str(self.ask("ACL", "DRYRUN", user, *command)) == "OK"
+        except Unreachable:
+            raise
+        except CouldNotFindOut as refused:
+            if "not found" in str(refused):
+                return False
+            raise
 
     def info(self, section: str) -> dict[str, Any]:
         """Return one section of INFO as a dictionary."""

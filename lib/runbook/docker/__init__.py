@@ -3,19 +3,37 @@
 from runbook.docker.compose_file import compose_file
 from runbook.docker.containers import containers
 from runbook.docker.events import events
+from runbook.docker.image_age import image_age
 from runbook.docker.images import images
 from runbook.docker.limits import limits
 from runbook.docker.output import output
 from runbook.docker.previous_image import previous_image
+from runbook.docker.privileges import privileges
 from runbook.docker.reachable import reachable
 from runbook.docker.redeploy import redeploy
 from runbook.docker.replicas import replicas
 from runbook.docker.resources import resources
 from runbook.docker.restart import restart
 from runbook.docker.scale import scale
+from runbook.docker.secrets_in_environment import secrets_in_environment
 from runbook.docker.sizing import sizing
+from runbook.docker.socket_exposure import socket_exposure
 
-questions = (reachable, containers, resources, events, images, output, replicas, compose_file, sizing)
+questions = (
+    reachable,
+    containers,
+    resources,
+    events,
+    images,
+    output,
+    replicas,
+    compose_file,
+    sizing,
+    socket_exposure,
+    privileges,
+    image_age,
+    secrets_in_environment,
+)
 changes = (restart, previous_image, scale, limits, redeploy)
 
 __all__ = [
@@ -23,10 +41,12 @@ __all__ = [
     "compose_file",
     "containers",
     "events",
+    "image_age",
     "images",
     "limits",
     "output",
     "previous_image",
+    "privileges",
     "questions",
     "reachable",
     "redeploy",
@@ -34,5 +54,7 @@ __all__ = [
     "resources",
     "restart",
     "scale",
+    "secrets_in_environment",
     "sizing",
+    "socket_exposure",
 ]

@@ -14,7 +14,7 @@ from typing import Any
 import platformdirs
 
 from runbook.model import RunbookError, UsageError
-from runbook.model.layout import ALPHABET, is_run_id, run_folder
+from runbook.model.layout import ALPHABET, is_run_id, make_private, run_folder
 
 ARCHIVE_FILE = "archive.json"
 RUNS_FOLDER, INDEX_FILE = "runs", "index.html"
@@ -25,6 +25,10 @@ class NotTrusted(RunbookError):
     """Something in the archive is not what was sealed; the message names the first thing that is wrong."""
 
     exit_status = 1
+
+
+class UnknownKey(NotTrusted):
+    """Something was sealed with a key that is not trusted here: perhaps by somebody else, perhaps by nobody good."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def archive_id(archive: Path) -> str:
     with suppress(FileNotFoundError):
         return read_archive_id(path)
     made = "arc_" + "".join(secrets.choice(ALPHABET) for _ in range(12))
-    archive.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(archive)
     write_whole(path, _named(made), replace=False)
     return read_archive_id(path)
 

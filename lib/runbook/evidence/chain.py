@@ -19,7 +19,7 @@ from runbook.evidence.archive import NotTrusted, runs, state_folder, write_whole
 from runbook.evidence.seal import SEAL_FILE, opened, sealed
 from runbook.evidence.statement import Statement, digest
 from runbook.model import RunFailed
-from runbook.model.layout import is_run_id, run_folder
+from runbook.model.layout import is_run_id, make_private, run_folder
 
 CHAINS_FOLDER = "chains"
 HEAD_FILE = "head.json"
@@ -64,7 +64,7 @@ class Chain:
             head = Head(seq=head.seq + 1, digest=digest(content), run_id=run_id)
             self._keep(head)
             with suppress(OSError):  # a second memory, for the day on which the archive's own is cut
-                self._kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                make_private(self._kept.parent)
                 write_whole(self._kept, msgspec.json.encode(head))
         return head
 
@@ -107,7 +107,7 @@ class Chain:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the chain: of two writers with one key on one machine, one waits for the other."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(self._folder)
         fd = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)

@@ -86,7 +86,7 @@ def _run(run: "Entry") -> Row:
         at=f"{run.day}T{run.clock}Z",
         kind="run",
         who=run.operator,
-        says=run.worst,
+        says="\n".join(filter(None, [run.worst, *(f"plan: {plan}" for plan in run.plans)])),
         href=f"../{run.href}",
         status=run.status,
         name=run.notebook,

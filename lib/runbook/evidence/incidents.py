@@ -5,7 +5,6 @@ An entry lies among the runs, in a folder named like theirs: whatever verifies, 
 
 import fcntl
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,22 +14,18 @@ from typing import Any
 
 import msgspec
 
-from runbook.evidence.archive import RUNS_FOLDER, RunPlace, archive_folder, runs, write_whole
-from runbook.evidence.records import Kept, kept
+from runbook.evidence.archive import RUNS_FOLDER, RunPlace, archive_folder
+from runbook.evidence.recording import ToRecord, write_record
 from runbook.evidence.seal import SEAL_FILE
-from runbook.evidence.sealing import Ended, seal_run
-from runbook.evidence.statement import Source
-from runbook.model import RunbookError, RunFailed, UsageError
+from runbook.model import UsageError
 from runbook.model.incident import SEVERITIES, IncidentEntry, is_incident_id, new_incident_id
-from runbook.model.layout import ENTRY_FILE, ENTRY_NAME, RECORD_FILE, is_entry_id, new_run_id, run_folder
-from runbook.model.protocol import RunRecord
+from runbook.model.layout import ENTRY_FILE, ENTRY_NAME, is_entry_id, make_private
 from runbook.model.text import printable
 from runbook.redaction import Redactor
 
 INCIDENTS_FOLDER = "incidents"
 LOCK_FILE = ".incidents.lock"
 THE_OPEN_ONE = "open"
-NOTED = "NOTED"
 TITLE_KEPT, TEXT_KEPT = 200, 20_000
 # An archive may have writers whose clocks differ: a run is looked for from this long before its incident was opened.
 CLOCKS_DIFFER = 86_400.0
@@ -177,26 +172,6 @@ def to_attach(name: str, archive: Path | None = None, *, after_close: bool = Fal
     return incident
 
 
-def runs_of(incident: Incident, archive: Path | None = None) -> list[Kept]:
-    """Return the runs that belong to an incident, in the order of time, whatever their state; none is verified here.
-
-    A run that was pruned names no incident any more, but in its seal.
-    """
-    archive = archive or archive_folder()
-    opened = min(datetime.strptime(noted.place.run_id[4:20], "%Y%m%dT%H%M%SZ") for noted in incident.notes)
-    earliest = datetime.fromtimestamp(opened.replace(tzinfo=UTC).timestamp() - CLOCKS_DIFFER, UTC)
-    mark = msgspec.json.encode(incident.id)
-    found = []
-    for place in runs(archive):
-        if is_entry_id(place.run_id) or place.run_id[4:20] < f"{earliest:%Y%m%dT%H%M%SZ}":
-            continue
-        with suppress(OSError):  # pruned, or never written
-            if mark in (place.folder / RECORD_FILE).read_bytes():
-                run = kept(place)
-                found += [run] if run.record is not None and run.record.incident == incident.id else []
-    return found
-
-
 def open_incident(
     title: str,
     severity: str,
@@ -283,47 +258,16 @@ def write_entry(
     nothing is left then that counts.
     """
     told = redactor.data(msgspec.to_builtins(entry)) | {"incident": entry.incident, "kind": entry.kind}
-    run_id = new_run_id(ENTRY_NAME, datetime.now(UTC))
-    folder = run_folder(archive, run_id)
-    record = RunRecord(
-        notebook=ENTRY_NAME,
+    record = ToRecord(
+        name=ENTRY_NAME,
         target=str(told["targets"][0]) if told["targets"] else "",
-        run_id=run_id,
-        status=NOTED,
-        exit=0,
-        error=None,
-        seconds=0.0,
-        evidence=str(folder),
-        findings=[],
-        started=f"{entry.written[:19]}Z",
-        ended=f"{entry.written[:19]}Z",
-        operator=str(told["author"]),
+        at=f"{entry.written[:19]}Z",
+        author=str(told["author"]),
         incident=entry.incident,
+        redactions=dict(redactor.counts),
     )
-    plain = msgspec.to_builtins(record)
-    try:
-        folder.mkdir(parents=True, mode=0o700)
-        for name, content in (files or {}).items():
-            write_whole(folder / name, content)
-        write_whole(folder / ENTRY_FILE, msgspec.json.format(msgspec.json.encode(told), indent=1))
-        write_whole(folder / RECORD_FILE, msgspec.json.format(msgspec.json.encode(plain), indent=1))
-        seal_run(
-            archive,
-            Ended(
-                record=plain,
-                source=Source(name="", sha256=""),
-                parameters={},
-                identity={},
-                clock_offsets={},
-                redactions=dict(redactor.counts),
-            ),
-        )
-    except (OSError, RunbookError) as error:
-        if not (folder / SEAL_FILE).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-        why = getattr(error, "strerror", None) or str(error)
-        raise RunFailed(f"this was not written to the archive {archive}: {why}") from error
-    return RunPlace(run_id, folder)
+    content = msgspec.json.format(msgspec.json.encode(told), indent=1)
+    return write_record(archive, record, {**(files or {}), ENTRY_FILE: content})
 
 
 def entry_of(folder: Path) -> IncidentEntry | None:
@@ -353,7 +297,7 @@ def _incident(name: str, notes: list[Noted]) -> Incident | None:
 @contextmanager
 def _alone(archive: Path) -> Iterator[None]:
     """Hold the archive's incidents, where its file system has locks."""
-    archive.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(archive)
     fd = os.open(archive / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         with suppress(OSError):

@@ -26,7 +26,7 @@ from runbook.model.protocol import RunRecord
 CACHE_FILE = "index.json"
 LOCK_FILE = ".index.lock"
 # Bump it when what is kept of a run changes: all runs are then read again.
-CACHE_SCHEMA = 3
+CACHE_SCHEMA = 4
 _MADE_ANEW = "the runs themselves are what was sealed, and `runbook evidence index` makes it anew from them"
 PRUNED = "PRUNED"
 LINE_SHOWN = 200
@@ -43,7 +43,8 @@ class IndexBusy(RunbookError):
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the index keeps of one run: what its row shows, and ``stamp``, by which a change is noticed.
 
-    Of an incident's entry, which lies among the runs, it keeps what that says (``noted``).
+    ``plans`` says of each plan what became of it. Of an incident's entry, which lies among the runs, it keeps what that
+    says (``noted``).
     """
 
     stamp: list[int]
@@ -60,6 +61,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     bad: int = 0
     report: bool = False
     noted: IncidentEntry | None = None
+    plans: list[str] = []
 
     @property
     def href(self) -> str:
@@ -313,6 +315,7 @@ def _entry(folder: Path, known: Entry | None) -> Entry:
         bad=sum(not finding.explained_by for finding in wrong),
         report=report,
         noted=_noted(folder),
+        plans=[_short(f"{plan.summary}: {plan.state}") for plan in record.plans],
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from runbook.evidence.archive import state_folder
 from runbook.model import CouldNotFindOut, RunFailed, UsageError
+from runbook.model.layout import make_private
 
 VARIABLE = "RUNBOOK_SIGNING_KEY"
 _PRIVATE, _PUBLIC = "evidence.pem", "evidence.pub"
@@ -54,7 +55,7 @@ def _own_key(path: Path) -> bytes:
 def _make(path: Path) -> None:
     from securesystemslib.signer import CryptoSigner
 
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(path.parent)
     made = CryptoSigner.generate_ed25519()
     new = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -67,7 +68,9 @@ def _make(path: Path) -> None:
             os.link(new, path)
     finally:
         new.unlink()
-    (path.parent / _PUBLIC).write_text(public_text(_signer_of(path.read_bytes(), str(path)).public_key))
+    public = path.parent / _PUBLIC
+    public.touch(mode=0o644)  # whatever the umask lets through: nobody else is to put a key of theirs there
+    public.write_text(public_text(_signer_of(path.read_bytes(), str(path)).public_key))
 
 
 def _signer_of(content: bytes, what: str) -> Any:
@@ -94,15 +97,19 @@ def public_text(key: Any) -> str:
 
 
 def trusted_keys(files: list[str]) -> dict[str, Any]:
-    """Return the public keys by their ids: those in the files named, else the one of this user's own key.
+    """Return the public keys by their ids: those in the files named, else this user's own and those beside it.
 
     Raises `UsageError` where there is none, or a file holds none.
     """
-    paths = [Path(file) for file in files] or [keys_folder() / _PUBLIC]
-    if not files and os.environ.get(VARIABLE):
-        own = signer().public_key
-        return {own.keyid: own}
     found = {}
+    if files:
+        paths = [Path(file) for file in files]
+    elif os.environ.get(VARIABLE):
+        own = signer().public_key
+        found[own.keyid] = own
+        paths = sorted(set(keys_folder().glob("*.pub")) - {keys_folder() / _PUBLIC})
+    else:
+        paths = sorted(keys_folder().glob("*.pub")) or [keys_folder() / _PUBLIC]
     for path in paths:
         key = _public(path)
         found[key.keyid] = key

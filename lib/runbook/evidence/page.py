@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from runbook.evidence.visible import visible, visible_text
 from runbook.model import Status
+from runbook.model.text import shortened
 
 # Each status is told by its word and by a sign of its own form, never by colour alone.
 SIGNS = {
@@ -47,6 +48,7 @@ def template(name: str) -> Any:
         finalize=_finalize,
     )
     environment.filters["plain"] = visible_text
+    environment.filters["shortened"] = shortened
     environment.globals["signs"] = SIGNS
     return environment.get_template(name)
 

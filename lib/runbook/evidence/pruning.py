@@ -6,10 +6,11 @@ from pathlib import Path
 
 import msgspec
 
+from runbook.evidence.baselines import superseded
 from runbook.evidence.seal import SEAL_FILE
 from runbook.evidence.verify import Verified
 from runbook.model import UsageError
-from runbook.model.layout import DATA_FOLDER, is_entry_id, run_folder
+from runbook.model.layout import DATA_FOLDER, is_baseline_id, is_entry_id, run_folder
 
 
 class PruningPlan(msgspec.Struct, frozen=True):
@@ -24,10 +25,12 @@ def plan_pruning(archive: Path, verified: Verified, days: int, now: datetime) ->
     """Return what pruning everything older than some days would remove; raises `UsageError` where that is nothing.
 
     Runs that were interrupted have no seal that could stay, and are left alone; so are the entries of incidents, which
-    are the story itself and take no room.
+    are the story itself and take no room, and the newest baseline of each target.
     """
     before = f"{now - timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}"
+    former = superseded(run.facts for run in verified.runs.values())
     kept = {run_id for run_id, run in verified.runs.items() if run.pruned or is_entry_id(run_id)}
+    kept |= {run_id for run_id in verified.runs if is_baseline_id(run_id) and run_id not in former}
     old = [run_id for run_id, run in verified.runs.items() if run_id not in kept and run.facts.ended < before]
     if not old:
         raise UsageError(f"no sealed run is older than {days} days: there is nothing to prune")

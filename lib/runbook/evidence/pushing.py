@@ -12,6 +12,7 @@ from runbook.evidence.chain import CHAINS_FOLDER, HEAD_FILE
 from runbook.evidence.seal import SEAL_FILE
 from runbook.evidence.statement import digest
 from runbook.model import RunFailed, UsageError
+from runbook.model.layout import make_private
 
 # Stores that know no folders: there, making one would make a bucket that nobody asked for.
 _WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
@@ -49,7 +50,7 @@ def push_archive(archive: Path, place: str) -> Pushed:
             told.copied += 1
             told.bytes += len(content)
     finally:
-        memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(memory.parent)
         write_whole(memory, json.dumps(known, indent=0).encode())
     return told
 

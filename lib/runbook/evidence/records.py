@@ -1,14 +1,19 @@
 """Read what a run's folder says of itself, without verifying it."""
 
+import io
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from runbook.evidence.archive import RunPlace, runs
 from runbook.evidence.seal import SEAL_FILE
-from runbook.model.layout import RECORD_FILE
+from runbook.model.layout import DATA_FOLDER, RECORD_FILE
 from runbook.model.protocol import RunRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 State = Literal["sealed", "interrupted", "pruned"]
 
@@ -32,6 +37,18 @@ def kept(place: RunPlace) -> Kept:
 def all_kept(archive: Path) -> list[Kept]:
     """Return every run of an archive, the newest first."""
     return [kept(place) for place in reversed(list(runs(archive)))]
+
+
+def frame_of(place: RunPlace, check: str) -> "pd.DataFrame | None":
+    """Return the data behind a run's last answer to a question, as they lie there; None where none can be read."""
+    import pandas as pd
+
+    files = sorted((place.folder / DATA_FOLDER).glob(f"*-{check}.parquet"))
+    if not files:
+        return None
+    with suppress(OSError, ValueError, KeyError):  # pyarrow's own errors are among them
+        return pd.read_parquet(io.BytesIO(files[-1].read_bytes()))
+    return None
 
 
 def _record(path: Path) -> RunRecord | None:

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from runbook.evidence.archive import NotTrusted, read_json
+from runbook.evidence.archive import NotTrusted, UnknownKey, read_json
+from runbook.evidence.keys import keys_folder
 from runbook.evidence.statement import PAYLOAD_TYPE, Statement, as_payload, read_payload
 
 SEAL_FILE = "seal.json"
@@ -41,9 +42,9 @@ def opened(content: bytes, keys: Mapping[str, Any], what: str) -> Statement:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NotTrusted(f"{what} is no sealed envelope") from error
     if named[0] not in keys:
-        raise NotTrusted(
+        raise UnknownKey(
             f"{what} was sealed with a key that is not trusted here (key {named[0][:16]}…); if you do trust it, "
-            "name its public key with --key FILE"
+            f"put its public key into {keys_folder()} as NAME.pub, or name it with --key FILE"
         )
     try:
         envelope.verify([keys[named[0]]], 1)

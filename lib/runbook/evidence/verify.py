@@ -82,6 +82,29 @@ def verify_run(place: RunPlace, archive: Path, keys: Mapping[str, Any]) -> Predi
     return statement.predicate
 
 
+def sealed_content(
+    place: RunPlace, archive: Path, keys: Mapping[str, Any], names: Sequence[str]
+) -> tuple[Predicate, dict[str, bytes]] | None:
+    """Return the facts of one record and the content of some of its files, just as it was sealed.
+
+    None where it was interrupted before its seal; raises `NotTrusted` where anything in it is not what was sealed. The
+    very bytes that are returned were compared: who changes a file meanwhile changes nothing of them.
+    """
+    statement = _statement(place, archive, keys)
+    if statement is None:
+        return None
+    _files(place, archive, statement, may_be_gone=False)
+    found = {}
+    for name in names:
+        try:
+            found[name] = (place.folder / name).read_bytes()
+        except OSError as error:
+            raise NotTrusted(f"{place.run_id}/{name} cannot be read: {error.strerror}") from error
+        if digest(found[name]) != statement.subjects.get(name):
+            raise NotTrusted(f"{place.run_id}/{name} is not what was sealed: its content was changed")
+    return statement.predicate, found
+
+
 def _statement(place: RunPlace, archive: Path, keys: Mapping[str, Any]) -> Statement | None:
     """Return what is sealed of a run; None where it has no seal."""
     path = place.folder / SEAL_FILE

@@ -9,6 +9,7 @@ from runbook.logs.logins import failed_logins
 from runbook.logs.plots import HourMap, Timeline
 from runbook.logs.refused import authentication, rate_limited, server_errors
 from runbook.logs.searching import around, matching
+from runbook.logs.secrets import secrets
 from runbook.logs.servers import postgres_log, redis_log
 from runbook.logs.suspicious import suspicious_requests
 from runbook.logs.timeline import timeline
@@ -32,6 +33,7 @@ questions = (
     matching,
     around,
     recent,
+    secrets,
 )
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "rate_limited",
     "recent",
     "redis_log",
+    "secrets",
     "server_errors",
     "suspicious_requests",
     "timeline",

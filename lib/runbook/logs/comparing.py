@@ -10,6 +10,7 @@ from runbook.logfiles.entries import FAILED, as_stamp
 from runbook.logfiles.tally import Period, Tally
 from runbook.logs.window import DEADLINE, PASS_SECONDS, moment_of
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
+from runbook.model.units import length as length_of
 
 MOST_TOLD = 10
 # Of fewer a 95th percentile says nothing.
@@ -22,8 +23,9 @@ def probe(asking: Asking, *, moment: str = "", minutes: float = 60.0, with_momen
 
     The windows are the ``minutes`` before and after a moment (ISO, UTC; empty: ``minutes`` ago); with ``with_moment``
     they are those after it and after ``moment``. Figures: entries and messages of WARNING and worse per hour, requests
-    per hour, 5xx (%), p95 of each path (ms); ``attrs`` say the windows. Raises `CouldNotFindOut` where one of them has
-    no entry.
+    per hour, 5xx (%), p95 of each path (ms); of a window that has not passed, per hour of what has. ``attrs`` say the
+    ``windows``, and of the second one how much has passed (``passed``, a share, and ``passed_seconds``). Raises
+    `CouldNotFindOut` where one of them has no entry.
     """
     logs = asking.connection(LogsConnection)
     length = timedelta(minutes=minutes)
@@ -35,8 +37,9 @@ def probe(asking: Asking, *, moment: str = "", minutes: float = 60.0, with_momen
     for period, tally in zip(periods, tallies, strict=True):
         if not tally.entries:
             raise CouldNotFindOut(f"the log has no entry from {period.since[:19]} until {period.until[:19]} UTC")
-    hours = length.total_seconds() / 3600
-    before, after = (_figures(tally, hours) for tally in tallies)
+    # What lies ahead has no entries yet: it is no time without any.
+    passed = [min(length, logs.now() - begin).total_seconds() for begin in (first, middle)]
+    before, after = (_figures(tally, max(seconds, 1.0) / 3600) for tally, seconds in zip(tallies, passed, strict=True))
     rows = []
     for what, subject, unit in sorted(set(before) | set(after)):
         if what == "p95" and not {(what, subject, unit)} <= set(before) & set(after):
@@ -48,6 +51,8 @@ def probe(asking: Asking, *, moment: str = "", minutes: float = 60.0, with_momen
         ["what", "times"], ascending=[True, False], ignore_index=True
     )
     frame.attrs["windows"] = " and ".join(f"{period.since[:16]} to {period.until[:16]}" for period in periods)
+    frame.attrs["passed"] = passed[1] / length.total_seconds()
+    frame.attrs["passed_seconds"] = passed[1]
     return frame
 
 
@@ -86,9 +91,11 @@ def check(
 
     A factor of three is more than the hour of the day explains. Left out is what is small: messages of fewer than
     ``least`` an hour, 95th percentiles below ``least_ms``, 5xx below ``least_share`` (%). Above ``critical_share`` (%)
-    5xx that grew are CRITICAL, the runbook's own P1.
+    5xx that grew are CRITICAL, the runbook's own P1. Of a window that has passed in part, messages are as many as make
+    ``least`` an hour of all of it: one error in a minute is not sixty in an hour.
     """
-    floors = {"error": least, "p95": least_ms, "5xx": least_share}
+    passed = float(frame.attrs["passed"])
+    floors = {"error": least / min(max(passed, 1e-9), 1.0), "p95": least_ms, "5xx": least_share}
     floor = frame["what"].map(floors)
     worse = frame[floor.notna() & (frame["times"] >= times) & (frame["after"] >= floor)]
     findings = [
@@ -106,6 +113,8 @@ def check(
         findings.append(Finding(object="others", status=Status.WARNING, message=told))
     volume = frame[frame["what"] == "entries"].iloc[0]
     told = f"{volume['before']:.0f} → {volume['after']:.0f} entries per hour ({frame.attrs['windows']} UTC)"
+    if passed < 1:
+        told += f"; of the later one only {length_of(frame.attrs['passed_seconds'])} have passed: per hour of that"
     return [
         *findings,
         Finding(object="volume", status=Status.OK, message=told, value=volume["after"], unit="entries/h"),
@@ -124,5 +133,6 @@ compared = Question(
     source="the entries of the two windows",
     needs=(LogsConnection,),
     deadline=DEADLINE,
+    caused_by={"llm.reachable": ("LLM ", "/candidates")},  # as the service logs it
     next="what grew most is the lead; see the lines around the moment",
 )

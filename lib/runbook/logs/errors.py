@@ -55,5 +55,6 @@ errors = Question(
     source='grep -hE \'\\[(ERROR|CRITICAL)\\]|"level": "(ERROR|CRITICAL)"\' FILES, of the window',
     needs=(LogsConnection,),
     deadline=DEADLINE,
+    caused_by={"llm.reachable": ("LLM ", "/candidates")},  # as the service logs it
     next="read the examples in the table; open log-analysis for the lines around the first one",
 )

@@ -3,14 +3,13 @@
 import pandas as pd
 
 from runbook.connections import LogsConnection
+from runbook.logfiles.empty import EMPTY_AS_500
 from runbook.logfiles.tally import Tally
 from runbook.logs.beside import beside
 from runbook.logs.window import DEADLINE, Window, one_pass, partly_recorded, require_statuses
 from runbook.model import Asking, Finding, Question, Status, at_most
 
 COLUMNS = ["status", "method", "path", "user", "client", "count", "first", "last"]
-# These two answer 500 also where there is just nothing to process or to export.
-EMPTY_AS_500 = ("/triage/populate", "/export/gold")
 
 
 def rows_of(tally: Tally, low: int, high: int) -> pd.DataFrame:
@@ -142,6 +141,7 @@ server_errors = Question(
     needs=(LogsConnection,),
     deadline=DEADLINE,
     next="read the errors logged at the same time: log-analysis with moment= the first one",
+    caused_by={"llm.reachable": ("/candidates",)},  # most are of the path that asks the language model
 )
 
 rate_limited = Question(

@@ -7,6 +7,7 @@ from runbook.connections import LogsConnection
 from runbook.logfiles.entries import as_stamp
 from runbook.logfiles.tally import Period, Reading, Tally
 from runbook.model import Asking, CouldNotFindOut, UsageError
+from runbook.model.moments import moment
 
 PASS_SECONDS = 60.0
 # A question's own deadline leaves the pass room to end by itself, with a sentence about what to do.
@@ -54,9 +55,8 @@ def window(hours: float = 24.0, until: str = "", before_hours: float = 48.0) -> 
 def moment_of(text: str) -> datetime:
     """Return the moment of an ISO text, in UTC where it names no zone; raises `UsageError` where it is none."""
     try:
-        moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
+        return moment(text)
+    except ValueError as error:
         raise UsageError(f"{text!r} is no time: write it as 2026-01-31T14:30, in UTC") from error
 
 

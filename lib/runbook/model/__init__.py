@@ -4,7 +4,7 @@ from runbook.model.answer import Answer
 from runbook.model.change import Act, Change, ChangeFailed, Draft, NotPlanned
 from runbook.model.errors import CouldNotFindOut, DoesNotApply, RunbookError, RunFailed, Unreachable, UsageError
 from runbook.model.finding import Acknowledgement, Finding, Findings
-from runbook.model.judge import at_least, at_most
+from runbook.model.judge import at_least, at_most, first_of
 from runbook.model.plan import Step
 from runbook.model.question import Asking, Question
 from runbook.model.status import Status, verdict
@@ -31,5 +31,6 @@ __all__ = [
     "UsageError",
     "at_least",
     "at_most",
+    "first_of",
     "verdict",
 ]

@@ -61,6 +61,9 @@ class Change:
     wrong; ``partial``, that it mends one thing of several that its post-checks may find: what was just as bad before
     does not speak against it. ``patience`` is how many seconds its effect may take to be seen. What is not
     ``of_target``, such as a message about it, silences none of its alerts and waits for no other change of it.
+    ``to_copy`` returns, from the same arguments, the text by which a person does the same elsewhere; it is shown until
+    the change is carried out. ``concerns`` returns what one that is not of the target is about: where one was cut
+    short, whoever plans another about the same is told so.
     """
 
     name: str
@@ -77,3 +80,5 @@ class Change:
     acts_on: tuple[type, ...] = ()
     partial: bool = False
     of_target: bool = True
+    to_copy: Callable[..., str] | None = None
+    concerns: Callable[..., str] = lambda **arguments: ""

@@ -72,8 +72,22 @@ class Findings:
         return sum(map(len, self._by_check.values()))
 
     def worst_first(self) -> list[Finding]:
-        """Return the findings to read them: what explains others first, then by severity, acknowledged ones last."""
-        return sorted(self, key=lambda f: (f.acknowledged is not None, f.explained_by != "", f.status.severity))
+        """Return the findings to read them: what explains others first, then by severity, acknowledged ones last.
+
+        Of as severe ones a cause stands where the first was found that it explains, the others as they were asked.
+        """
+        placed = list(enumerate(self))
+        first: dict[str, int] = {}
+        for place, finding in placed:
+            if finding.explained_by and finding.status is Status.CRITICAL:
+                first.setdefault(finding.explained_by, place)
+
+        def order(one: tuple[int, Finding]) -> tuple[bool, bool, int, int]:
+            place, f = one
+            explained, place = f.explained_by != "", min(place, first.get(f.check, place))
+            return f.acknowledged is not None, explained, f.status.severity, place
+
+        return [finding for _, finding in sorted(placed, key=order)]
 
     def of(self, check: str) -> list[Finding]:
         """Return the last answer's findings of one question."""

@@ -47,7 +47,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     ``identity`` is the target as it was found, ``observed`` what must still hold when it is carried out, ``expected``
     what must hold afterwards. ``restored`` is what its inverse brings back. ``undoes`` names the plan whose inverse
-    this is, "" for any other. ``partial`` as for `runbook.model.change.Change`.
+    this is, "" for any other. ``incident`` is that of the run that made it, "" for none. ``partial`` and ``of_target``
+    as for `runbook.model.change.Change`.
     """
 
     schema: int = 1
@@ -72,6 +73,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     checks: list[PostCheck]
     patience: float
     partial: bool = False
+    of_target: bool = True
+    incident: str = ""
     undoes: str = ""
 
 

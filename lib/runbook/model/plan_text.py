@@ -17,7 +17,8 @@ def plan_lines(record: PlanRecord) -> list[str]:
         f"  holds while: {name} is {_cut(value)}" for name, value in plan.observed.items() if value not in (None, "")
     ]
     if record.state is PlanState.PLANNED:
-        told.append(f"  verified by: {', '.join(check.question for check in plan.checks)}")
+        facts = [f"{name} being {_cut(value)}" for name, value in plan.expected.items()]
+        told.append(f"  verified by: {', '.join([check.question for check in plan.checks] or facts)}")
     told += [f"  {line}" for entry in record.told for line in _in_lines(entry)]
     if record.helped is not None:
         told.append(f"  did it help? It {record.helped.answer}")

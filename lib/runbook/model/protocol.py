@@ -1,5 +1,6 @@
 """What a kernel tells its runner, and what a run's JSON looks like: typed, versioned, strictly read."""
 
+import math
 from datetime import datetime
 from typing import Any, Literal
 
@@ -54,6 +55,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ``identity`` proves each part of the target in a few words by name, ``clock_offsets`` says how many seconds its
     clock is ahead of this machine's. ``executed`` holds, in a summary, the digest of each scrubbed source that was run
     by its execution count: so a cell that was changed afterwards is known. ``not_planned`` says why there is no plan.
+    ``to_copy`` is the text by which a person does by hand what was not carried out.
     """
 
     schema: int = SCHEMA
@@ -69,11 +71,19 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     executed: dict[str, str] = {}
     plans: "list[PlanRecord]" = []
     not_planned: str = ""
+    to_copy: str = ""
 
 
 def encode(message: Message) -> dict[str, Any]:
-    """Return the message as plain JSON data for a MIME bundle."""
+    """Return the message as plain JSON data for a MIME bundle.
+
+    JSON has no infinity: a limit that is never reached, or a value without end, is told in words.
+    """
     built: dict[str, Any] = msgspec.to_builtins(message, enc_hook=plain)
+    for finding in built.get("findings", []):
+        for key in ("value", "threshold"):
+            if isinstance(finding.get(key), float) and not math.isfinite(finding[key]):
+                finding[key] = str(finding[key])
     return built
 
 
@@ -98,7 +108,8 @@ class RunRecord(msgspec.Struct, kw_only=True):
     """One run as `run --json` prints it and as ``run.json`` in its folder keeps it.
 
     ``exit`` is the exit status that this run alone would give; ``error`` says why the run itself failed, else None.
-    ``not_planned`` says, by the name of a change, why there is no plan of it.
+    ``not_planned`` says, by the name of a change, why there is no plan of it; ``to_copy`` holds, by it, the text by
+    which a person does the same by hand.
     ``started`` and ``ended`` are UTC times of ISO form ("" where it was never begun, or did not end); ``mode`` is
     "headless", or "interactive" for a notebook that a person ran and added; ``remarks`` say how that was run.
     """
@@ -114,6 +125,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     findings: list[Finding]
     plans: list[PlanRecord] = []
     not_planned: dict[str, str] = {}
+    to_copy: dict[str, str] = {}
     started: str = ""
     ended: str = ""
     operator: str = ""

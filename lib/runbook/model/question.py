@@ -1,7 +1,7 @@
 """The unit of the library: what is asked, how it is judged, what it needs."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -34,7 +34,8 @@ class Question:
     The *probe* asks, read-only, and returns a DataFrame; it raises `CouldNotFindOut` or `DoesNotApply` with the reason
     otherwise. The *check* is pure: the frame and, as keyword arguments with defaults, its thresholds; it returns
     findings. ``deadline`` bounds the probe in seconds. ``explained_by`` names checks whose CRITICAL explains a failure
-    of this one, each with the reason.
+    of this one, each with the reason; ``caused_by`` those whose CRITICAL explains a finding of this one that holds one
+    of the words.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Question:
     deadline: float = 5.0
     next: str = ""
     explained_by: Mapping[str, str] = field(default_factory=dict)
+    caused_by: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def given(self, **arguments: Any) -> "Asked":
         """Return this question with arguments, as `Run.propose` takes it to verify a change."""

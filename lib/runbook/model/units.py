@@ -16,6 +16,18 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
+def length(seconds: float) -> str:
+    """Return a length of time as people say it, in its two largest units: 45 s, 12 min, 2 h 5 min, 3 d 1 h."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    larger, smaller = (f"{hours} h", f"{minutes} min") if hours < 48 else (f"{hours // 24} d", f"{hours % 24} h")
+    return larger if smaller.startswith("0 ") else f"{larger} {smaller}"
+
+
 def quantity(value: float | str | None, unit: str) -> str:
     """Return a value with its unit, numbers with at most four significant digits after the whole ones."""
     if value is None:

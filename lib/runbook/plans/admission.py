@@ -3,7 +3,7 @@
 from runbook.model import UsageError
 from runbook.model.plan import Plan, PlanState
 from runbook.plans.place import journal, whoami
-from runbook.plans.progress import is_expired, is_going_on, is_half_done, state_of
+from runbook.plans.progress import is_expired, is_going_on, is_half_done, state_of, to_end
 from runbook.plans.token import plan_of
 from runbook.target import Target
 
@@ -34,6 +34,11 @@ def admitted(token: str, notebook: str, target: Target) -> Plan:
     entries = journal(plan)
     state = state_of(plan, entries)
     if state is PlanState.PLANNED or is_half_done(plan, entries):
+        if is_expired(plan) and state is not PlanState.PLANNED:
+            raise Refused(
+                f"plan {plan.id} was cut short, and it expired at {plan.expires}; nothing more was "
+                f"changed; {to_end(plan, entries)}"
+            )
         if is_expired(plan):
             raise Refused(
                 f"plan {plan.id} expired at {plan.expires}; nothing was changed. Run {notebook} again for a new one"

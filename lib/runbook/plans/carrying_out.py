@@ -16,7 +16,7 @@ from runbook.plans import lock, silence
 from runbook.plans.admission import Refused, admitted
 from runbook.plans.helped import bettered, compare, not_well, worsened
 from runbook.plans.place import before_of, journal, keep_before, load, note, stamp, whoami
-from runbook.plans.progress import how_far, step_states
+from runbook.plans.progress import CANNOT_BE_TOLD, how_far, in_brief, step_states
 from runbook.target import Target
 
 # Between two looks at whether a change has taken effect.
@@ -138,8 +138,8 @@ class _Work:
                 happened = None
             if happened is None:
                 return (
-                    f"{how_far(self._plan, entries)}; it cannot be told from here, so it is not gone on with: look, "
-                    f"then `runbook plans close {self._plan.id} WHAT-YOU-FOUND` and plan anew"
+                    f"{how_far(self._plan, entries)}; {CANNOT_BE_TOLD}, so it is not gone on with: look, "
+                    f"then `runbook plans close {self._plan.id} WHAT-YOU-FOUND`, and plan anew"
                 )
             words = "it did happen" if happened else "it did not happen"
             if happened:
@@ -161,7 +161,7 @@ class _Work:
                 ) from error
             result, told = self._do(step.act, step.arguments)
             self._note("outcome", step=number, result=result, told=told)
-            self._done.told.append(f"step {number} ({_brief(step.shown)}): {result}{': ' + told if told else ''}")
+            self._done.told.append(f"step {number} ({in_brief(step)}): {result}{': ' + told if told else ''}")
             if result != "done":
                 return PlanState.FAILED if result == "failed" else PlanState.UNKNOWN
         return None
@@ -191,7 +191,7 @@ class _Work:
                 break
             time.sleep(LOOK_SECONDS)
         self._done.helped = self._compared()
-        if self._plan.partial and self._done.helped.left:
+        if self._plan.partial and self._done.helped is not None:
             self._done.told += [f"still not well: {line}" for line in self._done.helped.left]
         self._done.told += [f"not as expected: {difference}" for difference in differs]
         if differs or any(finding.status is not Status.UNKNOWN for finding in left):
@@ -213,7 +213,9 @@ class _Work:
             return worse
         return worse or (not_well(self._done.after) if not_well(self._done.before) else [])
 
-    def _compared(self) -> Helped:
+    def _compared(self) -> Helped | None:
+        if self._plan.undoes or not self._plan.checks:
+            return None  # it brings back what was, well or not; or is one step of many, which its facts verify
         return compare(self._done.before, self._done.after, partial=self._plan.partial)
 
     def _not_as_expected(self) -> list[str]:
@@ -247,11 +249,6 @@ def _entry(hands: Hands, event: Any, **facts: Any) -> Entry:
         run_id=hands.run_id,
         **facts,
     )
-
-
-def _brief(shown: str) -> str:
-    """Return a step as it is named in a sentence; the journal holds the whole of it."""
-    return shown if len(shown) <= 200 else f"{shown[:60]}…"
 
 
 def _shown(value: Any) -> str:

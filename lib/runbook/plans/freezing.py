@@ -27,6 +27,7 @@ def freeze(
     identity: dict[str, dict[str, str]],
     arguments: Mapping[str, Any],
     checks: Sequence[PostCheck],
+    incident: str = "",
 ) -> Plan:
     """Store a draft as a plan and return it; raises `RunFailed` where it cannot be stored.
 
@@ -55,13 +56,19 @@ def freeze(
         checks=list(checks),
         patience=change.patience,
         partial=change.partial,
+        of_target=change.of_target,
+        incident=incident,
     )
     keep(plan)
     return plan
 
 
 def freeze_inverse(plan: Plan, change: Change, observed: Mapping[str, Any]) -> Plan:
-    """Store the plan that undoes another one, from what is observed after it, and return it."""
+    """Store the plan that undoes another one, from what is observed after it, and return it.
+
+    Its reach and what verifies it are the facts that it brings back: what the other one was to reach, and the questions
+    that were to tell whether it helped, are those of the opposite.
+    """
     now = datetime.now(UTC)
     inverse = msgspec.structs.replace(
         plan,
@@ -74,6 +81,8 @@ def freeze_inverse(plan: Plan, change: Change, observed: Mapping[str, Any]) -> P
         observed={name: observed.get(name) for name in change.watched},
         expected=plan.restored,
         steps=plan.inverse,
+        blast_radius=[f"brings back what was before {plan.id}: {in_words(plan.restored)}"] if plan.restored else [],
+        checks=[],
         inverse=[],
         irreversible="to do it again, plan it anew",
         restored={},
@@ -81,3 +90,8 @@ def freeze_inverse(plan: Plan, change: Change, observed: Mapping[str, Any]) -> P
     )
     keep(inverse)
     return inverse
+
+
+def in_words(facts: Mapping[str, Any]) -> str:
+    """Return facts as a sentence names them: role admin, is_active True."""
+    return ", ".join(f"{name} {'none' if value in (None, '') else value}" for name, value in facts.items())

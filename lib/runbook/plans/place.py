@@ -13,7 +13,7 @@ import msgspec
 
 from runbook.evidence.archive import state_folder, write_whole
 from runbook.model import Finding, RunFailed
-from runbook.model.layout import ALPHABET
+from runbook.model.layout import ALPHABET, make_private
 from runbook.model.plan import Entry, Plan
 from runbook.model.protocol import plain
 
@@ -47,7 +47,8 @@ def keep(plan: Plan) -> None:
     """Freeze a plan: it is on the disk, whole, before this returns. Raises `RunFailed` where it cannot be."""
     folder = plans_folder() / plan.id
     try:
-        folder.mkdir(parents=True, mode=0o700)
+        make_private(folder.parent)
+        folder.mkdir(mode=0o700)
         write_whole(folder / _PLAN, encoded(plan), replace=False)
     except OSError as error:
         raise RunFailed(f"the plan cannot be stored in {folder}: {error.strerror}; nothing was changed") from error

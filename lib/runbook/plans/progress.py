@@ -5,10 +5,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from runbook.model.plan import Entry, Plan, PlanState
+from runbook.model.plan import Entry, Plan, PlanState, Step
 from runbook.model.protocol import PlanRecord
 from runbook.plans.lock import holder
 from runbook.plans.place import journal
+
+CANNOT_BE_TOLD = "it cannot be told from here"
+# Longer than this a step is named by what it does.
+BRIEF = 200
 
 StepState = Literal["not begun", "done", "failed", "unknown"]
 
@@ -67,8 +71,31 @@ def how_far(plan: Plan, entries: Sequence[Entry]) -> str:
     told = []
     for number, (step, state) in enumerate(zip(plan.steps, step_states(plan, entries), strict=True), start=1):
         words = "whether it happened is not known" if state == "unknown" else state
-        told.append(f"step {number} ({step.shown}): {words}")
+        told.append(f"step {number} ({in_brief(step)}): {words}")
     return "; ".join(told)
+
+
+def in_brief(step: Step) -> str:
+    """Return a step as it is named in a sentence; the plan holds the whole of it."""
+    return step.shown if len(step.shown) <= BRIEF else step.act
+
+
+def can_go_on(plan: Plan, entries: Sequence[Entry]) -> bool:
+    """Tell whether the token of a plan that was cut short goes on with it.
+
+    It does not once its time has passed, nor where only a person can find out what happened: of a message always.
+    """
+    untold = bool(entries) and entries[-1].event == "refused" and CANNOT_BE_TOLD in entries[-1].told
+    return plan.of_target and not untold and not is_expired(plan)
+
+
+def to_end(plan: Plan, entries: Sequence[Entry]) -> str:
+    """Return what is to be done about a plan that was cut short."""
+    close = f"`runbook plans close {plan.id} WHAT-YOU-FOUND`"
+    if can_go_on(plan, entries):
+        return f"its token goes on with it (`runbook plans show {plan.id}`), or look, and close it: {close}"
+    looked = "look whether it happened" if plan.of_target else "look there whether it arrived"
+    return f"{looked}, then close it: {close}; only then plan anew what is still to be done"
 
 
 def half_done(plans: Sequence[Plan]) -> list[tuple[Plan, list[Entry]]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from runbook.evidence.archive import state_folder, write_whole
 from runbook.model import RunFailed
-from runbook.model.layout import ALPHABET
+from runbook.model.layout import ALPHABET, make_private
 from runbook.model.plan import Plan
 from runbook.plans.place import all_plans, encoded
 
@@ -40,7 +40,7 @@ def plan_of(token: str) -> Plan | None:
 def _key() -> bytes:
     path = state_folder() / "keys" / "plans.key"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(path.parent)
         if not path.exists():
             write_whole(path, secrets.token_bytes(32), replace=False)
         return _read(path)

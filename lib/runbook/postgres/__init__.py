@@ -1,5 +1,6 @@
 """Questions to PostgreSQL, and changes of its sessions and settings."""
 
+from runbook.postgres.active_users import active_users
 from runbook.postgres.administrators import administrators, privileged_roles
 from runbook.postgres.archiving import archiving
 from runbook.postgres.autovacuum import autovacuum
@@ -14,6 +15,7 @@ from runbook.postgres.duplicate_indexes import duplicate_indexes
 from runbook.postgres.explain import explain, slowest
 from runbook.postgres.explain_analyze import explain_analyze
 from runbook.postgres.foreign_keys import foreign_keys
+from runbook.postgres.hba import hba
 from runbook.postgres.idle_sessions import terminate_idle
 from runbook.postgres.index_integrity import index_integrity
 from runbook.postgres.invalid_indexes import invalid_indexes
@@ -22,6 +24,7 @@ from runbook.postgres.longest_transaction import longest_transaction
 from runbook.postgres.maintenance_at_work import maintenance_at_work
 from runbook.postgres.missing_indexes import missing_indexes
 from runbook.postgres.own_role import own_role
+from runbook.postgres.password_encryption import password_encryption
 from runbook.postgres.plots import BlockingTree, Connections
 from runbook.postgres.pool import pool
 from runbook.postgres.query_plots import Statements
@@ -31,6 +34,7 @@ from runbook.postgres.reindex import reindex
 from runbook.postgres.replication import replication
 from runbook.postgres.replication_slots import replication_slots
 from runbook.postgres.role_limits import role_limits
+from runbook.postgres.roles import roles
 from runbook.postgres.sequences import sequences
 from runbook.postgres.server_state import server_state
 from runbook.postgres.sessions import cancel, terminate
@@ -56,7 +60,11 @@ questions = (
     longest_transaction,
     own_role,
     administrators,
+    active_users,
     privileged_roles,
+    roles,
+    password_encryption,
+    hba,
     server_state,
     replication,
     replication_slots,
@@ -106,6 +114,7 @@ __all__ = [
     "Connections",
     "Sizes",
     "Statements",
+    "active_users",
     "administrators",
     "analyze",
     "archiving",
@@ -124,6 +133,7 @@ __all__ = [
     "explain",
     "explain_analyze",
     "foreign_keys",
+    "hba",
     "index_integrity",
     "invalid_indexes",
     "log_slow_statements",
@@ -131,6 +141,7 @@ __all__ = [
     "maintenance_at_work",
     "missing_indexes",
     "own_role",
+    "password_encryption",
     "pool",
     "privileged_roles",
     "questions",
@@ -140,6 +151,7 @@ __all__ = [
     "replication",
     "replication_slots",
     "role_limits",
+    "roles",
     "sequences",
     "server_state",
     "sizes",

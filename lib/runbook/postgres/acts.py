@@ -1,85 +1,22 @@
-"""How a step is done to the database by the operator's role, and how it is found out later whether it happened."""
+"""How a step is done to the database with a statement of this package."""
 
-import re
-from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from runbook.connections import statements
+from runbook.connections.statements import Arguments, Statement, plain
+from runbook.model import Act
 
-from psycopg import sql
-
-from runbook.connections import OperatorDatabase, PostgresConnection, read_sql
-from runbook.model import Act, Asking, ChangeFailed
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-Arguments = Mapping[str, Any]
-Statement = Callable[[Arguments], sql.Composed]
-
-# How long a statement may take that only changes a setting or signals a session.
-SECONDS = 10.0
-
-
-def plain(frame: "pd.DataFrame") -> dict[str, Any]:
-    """Return the first row of a frame as plain data, as a plan keeps it; what is null is None."""
-    first = frame.astype(object).where(frame.notna(), None).iloc[0]
-    return {str(name): value for name, value in first.items()}
+__all__ = ["composed", "packaged", "plain", "written"]
 
 
 def packaged(name: str, *, none: str, happened: str | None = None) -> Act:
-    """Return an act that executes the packaged statement ``sql/NAME.sql`` with the step's arguments as its values.
-
-    It returns a row for each thing that it did; where it returns no row, the step failed, and ``none`` says why. The
-    precondition stands in the statement itself. ``happened`` is as in `composed`.
-    """
-    text = read_sql(__package__, name)
-
-    def do(asking: Asking, arguments: Arguments) -> str:
-        rows = asking.connection(OperatorDatabase).change(text, arguments, seconds=arguments.get("seconds", SECONDS))
-        if not rows:
-            raise ChangeFailed(none)
-        if any(value is False for row in rows for value in row.values()):
-            raise ChangeFailed(f"it was not done: {_told(rows)}")
-        return _told(rows)
-
-    return Act(do, _found_out(happened))
+    """Return an act that executes the packaged statement ``sql/NAME.sql``; see `statements.packaged`."""
+    return statements.packaged(__package__, name, none=none, happened=happened)
 
 
 def written(name: str, arguments: Arguments) -> str:
     """Return a packaged statement with its values in place, in one line, as one would type it."""
-    text = " ".join(line.strip() for line in read_sql(__package__, name).splitlines() if not line.startswith("--"))
-    parts = re.split(r"%\((\w+)\)s", text)
-    values = [sql.Literal(arguments[part]).as_string() if place % 2 else part for place, part in enumerate(parts)]
-    return "".join(values)
+    return statements.written(__package__, name, arguments)
 
 
 def composed(statement: Statement, *, happened: str | None = None) -> Act:
-    """Return an act that executes a statement composed of the step's arguments (`psycopg.sql`).
-
-    ``happened`` is the name of a packaged question, which returns one row with one boolean, or null where it cannot be
-    told, for the step's arguments and ``begun``; without it, that cannot be told later.
-    """
-
-    def do(asking: Asking, arguments: Arguments) -> str:
-        seconds = arguments.get("seconds", SECONDS)
-        rows = asking.connection(OperatorDatabase).change(statement(arguments), seconds=seconds)
-        return _told(rows)
-
-    return Act(do, _found_out(happened))
-
-
-def _told(rows: list[dict[str, Any]]) -> str:
-    return "; ".join(", ".join(f"{column} {value}" for column, value in row.items()) for row in rows)
-
-
-def _found_out(name: str | None) -> Callable[[Asking, Arguments, datetime], bool | None]:
-    if name is None:
-        return lambda asking, arguments, begun: None
-    text = read_sql(__package__, name)
-
-    def happened(asking: Asking, arguments: Arguments, begun: datetime) -> bool | None:
-        frame = asking.connection(PostgresConnection).rows(text, {**arguments, "begun": begun})
-        told = frame.iloc[0, 0] if len(frame) else None
-        return None if told is None else bool(told)
-
-    return happened
+    """Return an act that executes a statement composed of the step's arguments; see `statements.composed`."""
+    return statements.composed(statement, package=__package__, happened=happened)

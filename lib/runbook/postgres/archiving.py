@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from runbook.connections import PostgresConnection, read_sql
+from runbook.connections import PostgresConnection, monitor_grant, read_sql
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable, at_most
-from runbook.model.units import counted
+from runbook.model.units import counted, length
 from runbook.postgres.explanations import EXPLAINED_BY
 
 SQL = read_sql(__package__, "archiving")
@@ -31,11 +31,11 @@ def probe(asking: Asking) -> pd.DataFrame:
     backlog: dict[Any, Any] = {"waiting": None, "oldest_seconds": None}
     if frame["mode"].iloc[0] != "off":
         try:
-            backlog = connection.rows(BACKLOG).iloc[0].to_dict()
+            backlog = connection.rows(BACKLOG, grant=monitor_grant(role)).iloc[0].to_dict()
         except Unreachable:
             raise
         except CouldNotFindOut as reason:
-            unseen = f"{reason}; as a superuser: GRANT pg_monitor TO {role}"
+            unseen = str(reason)
     return frame.assign(**backlog, unseen=unseen)
 
 
@@ -60,7 +60,7 @@ def check(frame: pd.DataFrame, *, hours: float = 1, warning: float = 10, critica
 
 def _failures(row: Mapping[Any, Any], hours: float) -> Finding:
     done, failed = row["archived_seconds"], row["failed_seconds"]
-    last = f"the last success {_ago(done)} ago" if pd.notna(done) else "nothing was archived yet"
+    last = f"the last success {length(done)} ago" if pd.notna(done) else "nothing was archived yet"
     if not row["has_way"]:
         message = (
             f"archive_mode is {row['mode']}, and neither archive_command nor archive_library is set: all WAL is kept"
@@ -73,7 +73,7 @@ def _failures(row: Mapping[Any, Any], hours: float) -> Finding:
         )
     since = pd.notna(done) and done < failed
     all_of_them = counted(row["failed_count"], "failure")
-    message = f"failed {_ago(failed)} ago with {row['last_failed_wal']} ({all_of_them} in all); {last}"
+    message = f"failed {length(failed)} ago with {row['last_failed_wal']} ({all_of_them} in all); {last}"
     return Finding(
         object="archiving",
         status=Status.WARNING if since else Status.CRITICAL,
@@ -81,16 +81,6 @@ def _failures(row: Mapping[Any, Any], hours: float) -> Finding:
         value=row["failed_count"],
         threshold=0,
         unit="failures",
-    )
-
-
-def _ago(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.0f} h"
     )
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status
 from runbook.model.text import to_run
-from runbook.model.units import counted
+from runbook.model.units import counted, length
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.privileges import seeing_all
 from runbook.postgres.records import records
@@ -157,11 +157,7 @@ def _days(row: Mapping[str, Any], column: str) -> float:
 def _ago(row: Mapping[str, Any], column: str) -> str:
     if row[column] is None:
         return "never, as far as the statistics go back"
-    days = _days(row, column)
-    minutes = 24 * 60 * days
-    return (
-        f"{days:.0f} days ago" if days >= 2 else f"{minutes:.0f} min ago" if minutes < 120 else f"{24 * days:.0f} h ago"
-    )
+    return f"{length(86400 * _days(row, column))} ago"
 
 
 autovacuum = Question(

@@ -7,7 +7,7 @@ import pandas as pd
 from psycopg import sql
 
 from runbook.connections import PostgresConnection, read_sql
-from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, first_of
 from runbook.model.text import to_run
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
@@ -16,7 +16,6 @@ from runbook.postgres.time_left import TimeLeft
 
 SQL = read_sql(__package__, "bloat")
 DEADLINE = 12.0
-MOST_TOLD = 10
 # So many of each kind are measured by reading them: the largest, and only where there is something to gain.
 MEASURED = 5
 _NEXT_UNKNOWN = "give what is missing, and ask again"
@@ -41,15 +40,11 @@ def probe(asking: Asking, least_mib: float = 100.0) -> pd.DataFrame:
     for kind in ("index", "table"):
         largest = sorted((row for row in worth if row["kind"] == kind), key=lambda row: -row["bytes"])
         for row in largest[:MEASURED]:
-            if left.seconds < 0.1:
-                break
-            try:
-                row["wasted_bytes"] = _measured(connection, row, left.seconds)
-                row["how"] = "measured"
-            except Unreachable:
-                raise
-            except CouldNotFindOut as reason:
-                row["how"] += f" (not measured: {reason})"
+            told = left.look(connection, _measuring(row), {"oid": int(row["relation_oid"])})
+            if isinstance(told, CouldNotFindOut):
+                row["how"] += f" (not measured: {told})"
+            else:
+                row["wasted_bytes"], row["how"] = float(told.iloc[0, 0]), "measured"  # type: ignore[arg-type]
     frame = pd.DataFrame(rows, columns=[*frame.columns, "how"])
     return frame.assign(percent=100 * frame["wasted_bytes"].astype(float) / frame["bytes"])
 
@@ -62,8 +57,10 @@ def _not_known(row: Mapping[str, Any]) -> str:
     )
 
 
-def _measured(connection: PostgresConnection, row: Mapping[str, Any], seconds: float) -> float:
-    """Return how many bytes of a relation are free or dead beyond what its fill factor leaves free, by reading it."""
+def _measuring(row: Mapping[str, Any]) -> sql.Composed:
+    """Return the statement that reads a relation for how many of its bytes are free or dead beyond what its fill factor
+    leaves free.
+    """
     if row["kind"] == "table":
         statement = (
             "SELECT greatest(0, told.approx_free_space + told.dead_tuple_len)::float8 AS wasted "
@@ -77,8 +74,7 @@ def _measured(connection: PostgresConnection, row: Mapping[str, Any], seconds: f
             "FROM {function}(%(oid)s::oid::regclass) AS told"
         )
         function = sql.Identifier(row["tool_schema"], "pgstatindex")
-    composed = sql.SQL(statement).format(function=function)
-    return float(connection.rows(composed, {"oid": int(row["relation_oid"])}, seconds).iloc[0, 0])  # type: ignore[arg-type]
+    return sql.SQL(statement).format(function=function)
 
 
 def check(frame: pd.DataFrame, *, percent: float = 80, index_mib: float = 100, table_mib: float = 200) -> list[Finding]:
@@ -109,7 +105,7 @@ def check(frame: pd.DataFrame, *, percent: float = 80, index_mib: float = 100, t
                 )
             )
     if findings:
-        return findings[:MOST_TOLD]
+        return first_of(findings, "tables and indexes")
     large = counted(len(judged), "table or index is", "tables and indexes are")
     message = f"none is worth it: {large} above {index_mib:g} MiB (indexes) or {table_mib:g} MiB (tables)"
     message += f", and no more than {percent:g}% of any is air"

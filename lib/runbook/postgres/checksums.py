@@ -3,13 +3,12 @@
 import pandas as pd
 
 from runbook.connections import PostgresConnection, read_sql
-from runbook.model import Asking, Finding, Question, Status
+from runbook.model import Asking, Finding, Question, Status, first_of
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.records import records
 
 SQL = read_sql(__package__, "checksums")
-MOST_TOLD = 10
 
 
 def probe(asking: Asking) -> pd.DataFrame:
@@ -32,10 +31,10 @@ def check(frame: pd.DataFrame) -> list[Finding]:
             threshold=0,
             unit="pages",
         )
-        for row in records(bad.head(MOST_TOLD))
+        for row in records(bad)
     ]
     if findings:
-        return findings
+        return first_of(findings, "databases")
     if frame["data_checksums"].iloc[0] != "on":
         message = "data checksums are off: a flipped byte in a row is found by nothing, and served as if it were right"
         how = "stop the server and `pg_checksums --enable`, or make the next cluster with `initdb -k`"

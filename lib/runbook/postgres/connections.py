@@ -9,7 +9,7 @@ import pandas as pd
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status, UsageError, at_most
 from runbook.model.text import to_run
-from runbook.model.units import counted
+from runbook.model.units import counted, length
 from runbook.postgres.connection_slots import SQL as SLOTS
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.privileges import seeing_all
@@ -145,8 +145,7 @@ def check_growth(frame: pd.DataFrame, *, minutes: float = 15) -> list[Finding]:
         rate = 60 * grown / span
         full = max(0.0, left / rate)
         kind = "they stay idle, a leak" if 2 * idle > grown else "they are at work, load"
-        time_left = f"{full:.0f} min" if full < 120 else f"{full / 60:.0f} h"
-        message = f"{grown} more connections in {span:.0f} s: all slots are taken in {time_left}; {kind}"
+        message = f"{grown} more connections in {span:.0f} s: all slots are taken in {length(60 * full)}; {kind}"
         status = Status.WARNING if full <= minutes else Status.OK
         findings.append(Finding(object=str(name), status=status, message=message, value=rate, unit="connections/min"))
     bad = [finding for finding in findings if finding.status is not Status.OK]

@@ -7,16 +7,16 @@ import pandas as pd
 from psycopg import sql
 
 from runbook.connections import PostgresConnection, read_sql
-from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable
+from runbook.connections.postgres import TOO_LONG
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, first_of
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.privileges import grants, role_of, unknown
 from runbook.postgres.records import records
-from runbook.postgres.time_left import TimeLeft
+from runbook.postgres.time_left import NO_TIME, TimeLeft
 
 SQL = read_sql(__package__, "foreign_keys")
 DEADLINE = 20.0
-MOST_TOLD = 10
 # Whether there is one row or thousands, what to do is the same.
 MOST_COUNTED = 1000
 _MIB = 1 << 20
@@ -24,8 +24,7 @@ _MIB = 1 << 20
 _MOST_KEYS = 20_000
 # What is left out by the question's own bounds is told; it is no sign of anything that is wrong.
 _TOO_LARGE = "its tables take"
-_NO_TIME = "there was no time left for it"
-_BOUNDS = (_TOO_LARGE, _NO_TIME, "the query took longer than")
+_BOUNDS = (_TOO_LARGE, NO_TIME, TOO_LONG)
 
 
 def probe(asking: Asking, most_mib: float = 256.0) -> pd.DataFrame:
@@ -40,22 +39,21 @@ def probe(asking: Asking, most_mib: float = 256.0) -> pd.DataFrame:
     rows = []
     for key in records(connection.rows(SQL)):
         statement = anti_join(key)
-        orphans, reason = None, _why_not(key, most_mib, left, role_of(connection))
+        orphans, reason = None, _why_not(key, most_mib, role_of(connection))
         if not reason:
-            try:
-                orphans = int(connection.rows(statement, None, left.seconds).iloc[0, 0])  # type: ignore[arg-type]
-            except Unreachable:
-                raise
-            except CouldNotFindOut as error:
-                reason = str(error)
+            told = left.look(connection, statement, locked=key["locked"])
+            if isinstance(told, CouldNotFindOut):
+                reason = str(told)
+            else:
+                orphans = int(told.iloc[0, 0])  # type: ignore[arg-type]
         names = {name: key[name] for name in ("key_name", "table_name", "parent_name", "bytes")}
         rows.append({**names, "orphans": orphans, "reason": reason, "statement": statement.as_string()})
     columns = ["key_name", "table_name", "parent_name", "bytes", "orphans", "reason", "statement"]
     return pd.DataFrame(rows, columns=columns).astype({"orphans": "float64"})
 
 
-def _why_not(key: Mapping[str, Any], most_mib: float, left: TimeLeft, role: str) -> str:
-    """Return why a key's rows are not looked at; "" where they are."""
+def _why_not(key: Mapping[str, Any], most_mib: float, role: str) -> str:
+    """Return why a key's rows are not to be looked at; "" where they are."""
     if key["over_period"] or not key["enforced"]:
         return "it is a key over a period, or one that is not enforced: this cannot compare it"
     if not key["readable"]:
@@ -64,12 +62,8 @@ def _why_not(key: Mapping[str, Any], most_mib: float, left: TimeLeft, role: str)
         return grants(role, key["closed_schema"], *wanted)
     if key["filtered"]:
         return "row security hides rows from the runbook's role, so that others would seem to be missing; BYPASSRLS"
-    if key["locked"]:
-        return "another session locks one of its tables; it was not waited for"
     if key["bytes"] > most_mib * _MIB:
         return f"{_TOO_LARGE} {as_bytes(key['bytes'])}, more than the {most_mib:g} MiB that are read for one key"
-    if left.seconds < 0.1:
-        return _NO_TIME
     return ""
 
 
@@ -142,10 +136,10 @@ def check(frame: pd.DataFrame, *, orphans: float = 0) -> list[Finding]:
                     source=row["statement"],
                 )
             )
-    told = unknown(unseen, "keys", "not looked at")[:MOST_TOLD]
+    told = first_of(unknown(unseen, "keys", "not looked at"), "keys that were not looked at")
     told += _left_out(bounded)
     if found or unseen:
-        return found[:MOST_TOLD] + told
+        return first_of(found, "keys") + told
     looked = counted(len(frame) - len(bounded), "validated key")
     message = f"no row of any of {looked} refers to a row that is not there"
     message += "; there are more, of larger tables, that were not looked at" if len(frame) >= _MOST_KEYS else ""

@@ -6,20 +6,20 @@ import pandas as pd
 from psycopg import errors, sql
 
 from runbook.connections import PostgresConnection, read_sql
-from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable
+from runbook.connections.postgres import TOO_LONG
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, first_of
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.records import records
-from runbook.postgres.time_left import TimeLeft
+from runbook.postgres.time_left import NO_TIME, TimeLeft
 
 SQL = read_sql(__package__, "btree_indexes")
 DEADLINE = 20.0
-MOST_TOLD = 10
 # As many as the statement returns.
 _MOST_INDEXES = 20_000
 DAMAGED = (errors.IndexCorrupted, errors.DataCorrupted)
 COLUMNS = ["index_name", "table_name", "bytes", "result", "reason"]
-_BOUNDS = ("there was no time left", "the query took longer than")
+_BOUNDS = (NO_TIME, TOO_LONG)
 _CALL = "SELECT {function}(%(index)s::oid::regclass, true) IS NULL AS looked"
 
 
@@ -56,18 +56,11 @@ def _missing(told: dict[str, Any]) -> str:
 def _looked(
     connection: PostgresConnection, statement: sql.Composed, row: dict[str, Any], left: TimeLeft
 ) -> tuple[str, str]:
-    if row["locked"]:
-        return "not looked at", "another session locks it or its table"
-    if left.seconds < 0.1:
-        return "not looked at", "there was no time left for it"
-    try:
-        connection.rows(statement, {"index": int(row["index_oid"])}, left.seconds)
-    except Unreachable:
-        raise
-    except CouldNotFindOut as reason:
-        damaged = isinstance(reason.__cause__, DAMAGED)
-        return "damaged" if damaged else "not looked at", str(reason).removeprefix("PostgreSQL: ")
-    return "ok", ""
+    told = left.look(connection, statement, {"index": int(row["index_oid"])}, locked=row["locked"])
+    if not isinstance(told, CouldNotFindOut):
+        return "ok", ""
+    damaged = isinstance(told.__cause__, DAMAGED)
+    return "damaged" if damaged else "not looked at", str(told).removeprefix("PostgreSQL: ")
 
 
 def check(frame: pd.DataFrame, *, damaged: float = 0) -> list[Finding]:
@@ -82,7 +75,7 @@ def check(frame: pd.DataFrame, *, damaged: float = 0) -> list[Finding]:
     bounded, unseen = unseen[out_of_time], unseen[~out_of_time]
     findings = []
     if len(bad) > damaged:
-        findings = [
+        each = [
             Finding(
                 object=f"index {row['index_name']}",
                 status=Status.CRITICAL,
@@ -90,8 +83,9 @@ def check(frame: pd.DataFrame, *, damaged: float = 0) -> list[Finding]:
                 value="damaged",
                 source=f"SELECT bt_index_check({sql.Literal(row['index_name']).as_string()}::regclass, true)",
             )
-            for row in records(bad.head(MOST_TOLD))
+            for row in records(bad)
         ]
+        findings = first_of(each, "indexes")
     if len(unseen):
         largest = unseen.iloc[-1]
         message = (

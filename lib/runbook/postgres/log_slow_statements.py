@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from psycopg import sql
 
-from runbook.connections import OperatorDatabase, PostgresConnection, read_sql
+from runbook.connections import OperatorDatabase, PostgresConnection, monitor_grant, read_sql
 from runbook.model import Asking, Change, DoesNotApply, Draft, Finding, NotPlanned, Question, Status, Step
 from runbook.model.plan import Plan
 from runbook.plans.place import all_plans, journal
@@ -174,7 +174,7 @@ def check(frame: pd.DataFrame) -> list[Finding]:
         message = f"{told} here, by {_by(row['source'])}, whatever the configuration file says"
         return [Finding(object=name, status=Status.OK, message=message, value=milliseconds, unit="ms")]
     if not row["sees_source"] and not row["plan"]:
-        message = f"{told}; whether for a time cannot be seen: GRANT pg_monitor TO the runbook's role"
+        message = f"{told}; whether for a time cannot be seen; {monitor_grant()}"
         return [Finding(object=name, status=Status.UNKNOWN, message=message, value=milliseconds, unit="ms")]
     if row["sees_source"] and not row["by_alter_system"]:
         message = f"{told}, as the configuration file says"

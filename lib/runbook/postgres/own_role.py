@@ -1,9 +1,8 @@
 """Can the runbook's own role do harm?"""
 
 import pandas as pd
-from psycopg import sql
 
-from runbook.connections import PostgresConnection, read_sql
+from runbook.connections import PostgresConnection, monitor_grant, read_sql
 from runbook.model import Asking, Finding, Question, Status
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
@@ -29,7 +28,7 @@ def check(frame: pd.DataFrame) -> list[Finding]:
         message = f"can do more than read statistics: {'; '.join(filter(None, [tables, row['powers']]))}"
     elif not row["sees_all"]:
         message = "lacks pg_monitor: other sessions and server settings stay hidden from the runbook"
-        after = f"as a superuser: GRANT pg_monitor TO {sql.Identifier(row['role']).as_string()}"
+        after = monitor_grant(row["role"])
     else:
         return [Finding(object=row["role"], status=Status.OK, message="may read statistics and change nothing")]
     return [Finding(object=row["role"], status=Status.WARNING, message=message, next=after)]

@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg import conninfo, sql
 
-from runbook.connections import PostgresConnection
+from runbook.connections import PostgresConnection, monitor_grant
 from runbook.model import Asking, CouldNotFindOut, Finding, Status
 
 # What to do about a finding that a right is missing for.
@@ -73,7 +73,7 @@ def seeing_all(asking: Asking, what: str = "sessions") -> PostgresConnection:
     connection = asking.connection(PostgresConnection)
     if not connection.sees_all:
         role = connection.identity["role"]
-        raise CouldNotFindOut(f"role {role} sees only its own {what}; as a superuser: GRANT pg_monitor TO {role}")
+        raise CouldNotFindOut(f"role {role} sees only its own {what}; {monitor_grant(role)}")
     return connection
 
 

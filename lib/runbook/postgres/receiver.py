@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from runbook.connections import PostgresConnection, read_sql
+from runbook.connections import PostgresConnection, monitor_grant, read_sql
 from runbook.model import CouldNotFindOut, Finding, Status
 from runbook.model.units import as_bytes
 from runbook.postgres.lag import behind, judge_lag
@@ -30,7 +30,7 @@ def receiver_of(connection: PostgresConnection, primary: str | None = None) -> d
     told = _look(connection, primary)
     if not told["sees_all"]:
         role = told["role"]
-        raise CouldNotFindOut(f"role {role} may not see the receiver; as a superuser: GRANT pg_monitor TO {role}")
+        raise CouldNotFindOut(f"role {role} may not see the receiver; {monitor_grant(role)}")
     seconds = None
     if told["waiting_bytes"] > 0 or (pd.notna(told["behind_bytes"]) and told["behind_bytes"] > 0):
         # What was replayed last may be old only because the primary was idle: what counts is whether it gets on.

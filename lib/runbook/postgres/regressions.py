@@ -8,17 +8,16 @@ import pandas as pd
 
 from runbook.connections import PostgresConnection
 from runbook.evidence.archive import NotTrusted, archive_folder, runs
-from runbook.evidence.records import kept
+from runbook.evidence.records import frame_of, kept
 from runbook.model import Asking, Finding, Question, Status
-from runbook.model.layout import DATA_FOLDER, run_folder
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.query_text import masked
+from runbook.postgres.slow_queries import NAME as SLOW
 from runbook.postgres.slow_queries import NOT_READ, SQL
 from runbook.postgres.slow_queries import probe as probe_slow
 from runbook.postgres.statements import TEXTS, planned, shortened, statements, subject
 
-FILE = "*-postgres.slow_queries.parquet"
 _NEEDED = ["queryid", "database", "calls", "total_ms", "mean_ms", "since"]
 MOST = 10
 ENOUGH = 5
@@ -77,20 +76,12 @@ def _former(archive: Path, notebook: str, target: str, earlier: int) -> list[pd.
         record = kept(place).record
         if record is None or not record.ended or (record.target, record.notebook) != (target, notebook):
             continue
-        for file in sorted((run_folder(archive, place.run_id) / DATA_FOLDER).glob(FILE))[:1]:
-            frame = _read(file)
-            if frame is not None:
-                found.append(frame)
+        frame = frame_of(place, SLOW)
+        if frame is not None and set(_NEEDED) <= set(frame.columns):
+            found.append(frame[_NEEDED])
         if len(found) >= earlier:
             break
     return found
-
-
-def _read(file: Path) -> pd.DataFrame | None:
-    try:
-        return pd.read_parquet(file, columns=_NEEDED)
-    except (OSError, ValueError, KeyError):  # pyarrow's own errors are among them
-        return None
 
 
 def _compared(

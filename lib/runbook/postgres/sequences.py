@@ -8,7 +8,8 @@ import pandas as pd
 from psycopg import sql
 
 from runbook.connections import PostgresConnection, read_sql
-from runbook.model import Asking, CouldNotFindOut, Finding, Question, Unreachable, at_most
+from runbook.connections.postgres import LOCKED
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, at_most, first_of
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.privileges import grants, role_of, unknown
@@ -19,7 +20,6 @@ SQL = read_sql(__package__, "sequences")
 KEYS = read_sql(__package__, "integer_keys")
 DEADLINE = 12.0
 _CUT = "; there are more, of smaller tables, that were not looked at"
-MOST_TOLD = 10
 # Each statement reads so many sequences: as many locks as a session holds without the server's table of locks.
 BATCH = 14
 # As many as the two statements return; what there is beyond them is told.
@@ -61,26 +61,19 @@ def _last_values(
         if not row["readable"]:
             reasons[name] = grants(role_of(connection), row["closed_schema"], f"ON SEQUENCE {name}")
         elif row["locked"]:
-            reasons[name] = "another session locks the sequence"
+            reasons[name] = LOCKED
         else:
             open_[name] = (row["schema"], row["sequence"])
     waiting = [dict(list(open_.items())[at : at + BATCH]) for at in range(0, len(open_), BATCH)]
     while waiting:
         batch = waiting.pop(0)
-        if left.seconds < 0.05:
-            reasons |= dict.fromkeys(batch, "there was no time left to read it")
-            continue
-        try:
-            told = connection.rows(_reading(batch), None, left.seconds)
-        except Unreachable:
-            raise
-        except CouldNotFindOut as reason:
-            if len(batch) == 1:
-                reasons[next(iter(batch))] = str(reason)
-            else:
-                waiting += [{name: place} for name, place in batch.items()]
-            continue
-        values |= dict(zip(told["name"], map(int, told["last_value"]), strict=True))
+        told = left.look(connection, _reading(batch))
+        if not isinstance(told, CouldNotFindOut):
+            values |= dict(zip(told["name"], map(int, told["last_value"]), strict=True))
+        elif len(batch) == 1:
+            reasons[next(iter(batch))] = str(told)
+        else:
+            waiting += [{name: place} for name, place in batch.items()]
     return values, reasons
 
 
@@ -113,21 +106,16 @@ def _of_key(connection: PostgresConnection, row: dict[str, Any], left: TimeLeft)
     if not row["readable"]:
         named = sql.Identifier(row["attribute"]).as_string()
         reason = grants(role_of(connection), row["closed_schema"], f"({named}) ON {table}")
-    elif row["locked"]:
-        reason = "another session locks the table"
-    elif left.seconds < 0.05:
-        reason = "there was no time left to read it"
     else:
         statement = sql.SQL("SELECT max({column}) AS value FROM {table}").format(
             column=sql.Identifier(row["attribute"]), table=sql.Identifier(row["schema"], row["relation"])
         )
-        try:
-            told = connection.rows(statement, None, left.seconds).iloc[0, 0]
-            value = 0 if told is None or pd.isna(told) else int(told)  # type: ignore[arg-type]
-        except Unreachable:
-            raise
-        except CouldNotFindOut as error:
-            reason = str(error)
+        told = left.look(connection, statement, locked=row["locked"])
+        if isinstance(told, CouldNotFindOut):
+            reason = str(told)
+        else:
+            highest = told.iloc[0, 0]
+            value = 0 if highest is None or pd.isna(highest) else int(highest)  # type: ignore[arg-type]
     share = math.nan if value is None else 100 * max(0, value) / limit
     return (column, row["column_type"], "", "", value, limit, share, reason)
 
@@ -150,8 +138,8 @@ def check(frame: pd.DataFrame, *, warning: float = 85, critical: float = 95) -> 
         message = f"{row['percent']:.2f}% used: at {int(row['value']):,} of {int(row['limit']):,} ({holds})"
         message += f"; {row['narrower']}, which refers to it, holds no more" if row["narrower"] else ""
         judged.append(at_most(subject, round(row["percent"], 2), warning, critical, unit="%", message=message))
-    bad = [finding for finding in judged if finding.bad][:MOST_TOLD]
-    told = unknown(hidden, "sequences and keys", "how full it is, is not known")[:MOST_TOLD]
+    bad = first_of([finding for finding in judged if finding.bad], "keys")
+    told = first_of(unknown(hidden, "sequences and keys", "how full it is, is not known"), "sequences and keys")
     if bad or told:
         return bad + told
     if not judged:

@@ -1,19 +1,17 @@
 """How large are the database and its tables, and how fast do they grow?"""
 
-import io
 import os
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import pandas as pd
 
 from runbook.connections import PostgresConnection, read_sql
-from runbook.evidence.archive import NotTrusted, archive_folder, runs
+from runbook.evidence.archive import NotTrusted, RunPlace, archive_folder, runs
+from runbook.evidence.records import frame_of, kept
 from runbook.model import Asking, Finding, Question, Status
-from runbook.model.layout import DATA_FOLDER, RECORD_FILE
+from runbook.model.layout import DATA_FOLDER
 from runbook.model.units import as_bytes
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.records import records
@@ -24,13 +22,6 @@ MOST_TOLD = 5
 _MIB = 1 << 20
 # How many archived runs are looked into for an earlier answer: each costs the reading of its record.
 RUNS_READ = 200
-
-
-class _Run(msgspec.Struct):
-    """What of a run's record tells whether it asked about the same database."""
-
-    target: str
-    started: str = ""
 
 
 def probe(asking: Asking) -> pd.DataFrame:
@@ -62,21 +53,20 @@ def earlier(target: str, database: str) -> tuple[datetime | None, pd.DataFrame |
             if place.run_id == own:
                 continue
             with suppress(OSError, ValueError, KeyError):
-                found = _of_run(place.folder, target, database)
+                found = _of_run(place, target, database)
                 if found is not None:
                     return found
     return None, None
 
 
-def _of_run(folder: Path, target: str, database: str) -> tuple[datetime, pd.DataFrame] | None:
-    files = sorted((folder / DATA_FOLDER).glob(f"*-{NAME}.parquet"))
-    if not files:
+def _of_run(place: RunPlace, target: str, database: str) -> tuple[datetime, pd.DataFrame] | None:
+    if not any((place.folder / DATA_FOLDER).glob(f"*-{NAME}.parquet")):
+        return None  # found out without reading its record
+    record = kept(place).record
+    if record is None or record.target != target or not record.started:
         return None
-    record = msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=_Run)
-    if record.target != target or not record.started:
-        return None
-    rows = pd.read_parquet(io.BytesIO(files[-1].read_bytes()))
-    if rows.empty or rows["database"].iloc[0] != database:
+    rows = frame_of(place, NAME)
+    if rows is None or rows.empty or rows["database"].iloc[0] != database:
         return None
     return datetime.fromisoformat(record.started).replace(tzinfo=UTC), rows
 

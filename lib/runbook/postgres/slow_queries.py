@@ -9,7 +9,7 @@ from runbook.connections import PostgresConnection, read_sql
 from runbook.connections.postgres import Rows
 from runbook.model import Asking, Finding, Question, Status, UsageError
 from runbook.model.text import to_run
-from runbook.model.units import as_bytes, counted
+from runbook.model.units import as_bytes, counted, length
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.statements import CALLS, MEAN_MS, apart, planned, shortened, statements, subject, with_texts
 
@@ -100,7 +100,7 @@ def check(frame: pd.DataFrame, *, mean_ms: float = MEAN_MS, calls: float = CALLS
         more = counted(len(slow) - MOST, "more takes", "more take")
         message = f"{more} {mean_ms:g} ms or more over {calls:g} calls or more"
         findings.append(Finding(object="other statements", status=Status.WARNING, message=message))
-    since = f"since the counters began, {_age(attrs['minutes'])} ago"
+    since = f"since the counters began, {length(60 * attrs['minutes'])} ago"
     if attrs["forgotten"]:
         # What is called rarely is forgotten first, and may be what is slow.
         message = f"statements were forgotten {attrs['forgotten']:,} times {since}: rare ones may be missing"
@@ -110,9 +110,8 @@ def check(frame: pd.DataFrame, *, mean_ms: float = MEAN_MS, calls: float = CALLS
     if not slow.empty:
         return findings
     if attrs["minutes"] < minutes and not attrs["whole"]:
-        message = (
-            f"the counters began {_age(attrs['minutes'])} ago: what is slow may not have run since; nothing slow yet"
-        )
+        began = length(60 * attrs["minutes"])
+        message = f"the counters began {began} ago: what is slow may not have run since; nothing slow yet"
         later = "ask again later, or ask what is slow right now"
         return [*findings, Finding(object="statements", status=Status.UNKNOWN, message=message, next=later)]
     message = f"none of {mean_ms:g} ms on average and {calls:g} calls or more {since}"
@@ -127,12 +126,6 @@ def _told(row: dict[Any, Any], block: int) -> str:
     if row["temp_blocks"]:
         told += f", {as_bytes(row['temp_blocks'] * block)} of temporary files"
     return f"{told}: {shortened(row['query'])}"
-
-
-def _age(minutes: float) -> str:
-    if minutes < 120:
-        return f"{minutes:.0f} min"
-    return f"{minutes / 60:.0f} h" if minutes < 2880 else f"{minutes / 1440:.0f} days"
 
 
 slow_queries = Question(

@@ -12,7 +12,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from runbook.connections import OperatorDatabase, PostgresConnection, StandbyDatabase, read_sql
+from runbook.connections import OperatorDatabase, PostgresConnection, StandbyDatabase, programs, read_sql
+from runbook.connections.programs import Owner
 from runbook.model import (
     Act,
     Asking,
@@ -26,8 +27,7 @@ from runbook.model import (
     Unreachable,
 )
 from runbook.model.units import as_bytes
-from runbook.postgres import acts, programs
-from runbook.postgres.programs import Owner
+from runbook.postgres import acts
 from runbook.postgres.standby_facts import START_SECONDS, control, is_running, observe, starting, typed
 from runbook.target import resolve
 from runbook.target.profile import Standby

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runbook.connections import PostgresConnection, StandbyDatabase, read_sql, streams_from
+from runbook.connections import PostgresConnection, StandbyDatabase, programs, read_sql, streams_from
+from runbook.connections.programs import Owner
 from runbook.model import Asking, ChangeFailed, CouldNotFindOut, Unreachable
-from runbook.postgres import programs, receiver
-from runbook.postgres.programs import Owner
+from runbook.postgres import receiver
 from runbook.target.profile import Standby
 
 PLAN = read_sql(__package__, "standby_plan")

@@ -3,12 +3,12 @@
 import pandas as pd
 
 from runbook.connections import PostgresConnection, StandbyDatabase, read_sql, streams_from
+from runbook.connections.programs import owner_of
 from runbook.model import Asking, CouldNotFindOut, DoesNotApply, Finding, Question, Status, Unreachable
 from runbook.model.text import to_run
 from runbook.model.units import as_bytes
 from runbook.postgres import receiver
 from runbook.postgres.explanations import EXPLAINED_BY
-from runbook.postgres.programs import owner_of
 from runbook.postgres.standby_facts import log_of, starting, typed
 
 POSITION = read_sql(__package__, "wal_position")

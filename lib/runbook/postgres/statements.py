@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from psycopg.conninfo import conninfo_to_dict
 
-from runbook.connections import PostgresConnection, read_sql
+from runbook.connections import PostgresConnection, monitor_grant, read_sql
 from runbook.connections.postgres import Rows
 from runbook.model import Asking, CouldNotFindOut, DoesNotApply
 from runbook.model.text import to_run
@@ -93,7 +93,7 @@ def _require(found: "pd.Series[Any]", connection: PostgresConnection) -> None:
             "superuser, in this database: CREATE EXTENSION pg_stat_statements"
         )
     if not connection.sees_all:
-        raise CouldNotFindOut(f"role {role} sees only its own statements; as a superuser: GRANT pg_monitor TO {role}")
+        raise CouldNotFindOut(f"role {role} sees only its own statements; {monitor_grant(role)}")
     if not found["uses_schema"]:
         grant = f"GRANT USAGE ON SCHEMA {found['schema']} TO {role}"
         raise CouldNotFindOut(f"role {role} may not use the schema of pg_stat_statements; as its owner: {grant}")

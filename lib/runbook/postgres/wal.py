@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from runbook.connections import PostgresConnection, read_sql
-from runbook.model import Asking, CouldNotFindOut, Finding, Question, Unreachable, at_most
+from runbook.connections import PostgresConnection, monitor_grant, read_sql
+from runbook.model import Asking, Finding, Question, at_most
 from runbook.model.units import as_bytes, counted
 from runbook.postgres.explanations import EXPLAINED_BY
 
@@ -16,14 +16,8 @@ def probe(asking: Asking) -> pd.DataFrame:
 
     Raises `CouldNotFindOut` with the missing grant.
     """
-    try:
-        return asking.connection(PostgresConnection).rows(SQL)
-    except Unreachable:
-        raise
-    except CouldNotFindOut as reason:
-        if "permission denied" not in str(reason):
-            raise
-        raise CouldNotFindOut(f"{reason}; as a superuser: GRANT pg_monitor TO the runbook's role") from reason
+    connection = asking.connection(PostgresConnection)
+    return connection.rows(SQL, grant=monitor_grant(connection.identity["role"]))
 
 
 def check(frame: pd.DataFrame, *, warning: float = 1.5, critical: float = 3) -> list[Finding]:

@@ -7,13 +7,12 @@ import msgspec
 import pandas as pd
 
 from runbook.connections import PostgresConnection, read_sql
-from runbook.model import Asking, Finding, Question, at_most
+from runbook.model import Asking, Finding, Question, at_most, first_of
 from runbook.model.text import to_run
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.records import records
 
 SQL = read_sql(__package__, "wraparound")
-MOST_TOLD = 10
 IDS = (("transactions", "transaction ids"), ("multixacts", "multixact ids"))
 
 
@@ -46,7 +45,7 @@ def check(frame: pd.DataFrame, *, warning: float = 500_000_000, critical: float 
             judged.append(msgspec.structs.replace(finding, next=_next(row, oldest_table)) if finding.bad else finding)
     bad = [finding for finding in judged if finding.bad]
     if bad:
-        return sorted(bad, key=lambda finding: -float(finding.value or 0))[:MOST_TOLD]
+        return first_of(sorted(bad, key=lambda finding: -float(finding.value or 0)), "databases")
     told = []
     for column, what in IDS:
         oldest = int(databases[column].max())

@@ -8,7 +8,7 @@ import pandas as pd
 from psycopg import sql
 
 from runbook.connections import PostgresConnection, read_sql
-from runbook.model import Asking, Finding, Question, at_most
+from runbook.model import Asking, Finding, Question, at_most, first_of
 from runbook.model.text import to_run
 from runbook.model.units import counted
 from runbook.postgres.explanations import EXPLAINED_BY
@@ -18,7 +18,6 @@ from runbook.postgres.records import records
 from runbook.postgres.replication_slots import bring_back
 
 SQL = read_sql(__package__, "xmin_horizon")
-MOST_TOLD = 10
 
 
 def probe(asking: Asking) -> pd.DataFrame:
@@ -85,7 +84,7 @@ def check(frame: pd.DataFrame, *, warning: float = 50_000_000, critical: float =
         judged.append(msgspec.structs.replace(finding, next=release(holder)) if finding.bad else finding)
     bad = [finding for finding in judged if finding.bad]
     if bad:
-        return bad[:MOST_TOLD]
+        return first_of(bad, "holders")
     oldest = max((int(age) for age in frame["transactions"]), default=0)
     message = f"no session, slot, prepared transaction or standby keeps more than {warning:,.0f} transactions back"
     return [at_most("xmin horizon", oldest, warning, critical, unit="transactions", message=message)]

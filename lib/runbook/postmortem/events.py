@@ -5,19 +5,22 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from runbook.model import Finding, Findings
+from runbook.model.moments import moment
+from runbook.model.plan import Entry
+from runbook.model.protocol import PlanRecord
 from runbook.postmortem.changes import changes
-from runbook.postmortem.story import Cited, Story, moment
+from runbook.postmortem.story import Cited, Story
 
 # The answers that are the alarms of somebody else; what they find is told as an alert, once when it is first seen.
-ALERTS = ("api.active_alerts", "prometheus.", "alerts.")
+ALERTS = ("api.active_alerts", "prometheus.alert_states")
 
 
 @dataclass(frozen=True)
 class Event:
     """One thing that happened: when (corrected), what kind, who or what did it where, and the record that tells it.
 
-    ``kind``: opened, closed, note, run, alert, plan, change. ``status`` is a run's or an alert's, or what
-    became of a plan. ``moved`` is by how many seconds its time was corrected.
+    ``kind``: began, opened, closed, note, run, alert, plan, change, message (what was told to others). ``status`` is a
+    run's or an alert's, or what became of a plan. ``moved`` is by how many seconds its time was corrected.
     """
 
     at: datetime
@@ -33,14 +36,22 @@ class Event:
 
 def events(story: Story) -> list[Event]:
     """Return everything that happened, in the order of the corrected time."""
-    told: list[Event] = []
+    told: list[Event] = [*_beginning(story)]
     for cited in story.cited:
         if cited.around:
             continue
         told += _noted(story, cited) if cited.entry is not None else _run(story, cited)
     told += _alerts(story)
     told += _changes(story)
-    return sorted(told, key=lambda event: event.at)
+    # Of what is told for the same moment, what was done goes before what was found after it.
+    return sorted(told, key=lambda event: (event.at, event.kind == "run"))
+
+
+def _beginning(story: Story) -> Iterator[Event]:
+    """Yield when it began, where that is not when it was opened."""
+    opening = next((cited for cited in story.entries if cited.entry is not None and cited.entry.kind == "opened"), None)
+    if opening is not None and story.began < moment(story.incident.opened):
+        yield Event(story.began, "began", "it began then, as was noted", opening, who=story.incident.opening.author)
 
 
 def changes_begun(story: Story) -> list[tuple[datetime, str]]:
@@ -59,15 +70,33 @@ def started(story: Story, cited: Cited) -> datetime:
 def looked(story: Story, cited: Cited) -> datetime:
     """Return when a run found what it tells last: at its begin, or at its end where it changed something before."""
     record = cited.record
-    if record is not None and record.ended and cited.standing == "sealed" and carried_out(cited):
-        return story.time_of(record.ended, cited.host)
+    if record is not None and record.ended and cited.standing == "sealed":
+        done = [entry.at for entry in _own_entries(cited)]
+        if done:
+            # A run tells its end in whole seconds: it is not before what it did.
+            return max(story.time_of(at, cited.host) for at in (record.ended, *done))
     return started(story, cited)
 
 
 def carried_out(cited: Cited) -> bool:
     """Tell whether a run carried out a plan itself."""
-    plans = cited.record.plans if cited.record is not None else []
-    return any(entry.run_id == cited.run_id and entry.event == "intent" for plan in plans for entry in plan.journal)
+    return any(entry.event == "intent" for entry in _own_entries(cited))
+
+
+def _own_entries(cited: Cited) -> list[Entry]:
+    """Return what a run itself noted of its plans.
+
+    A notebook that was run by hand is archived under another id than it had: what was noted while it ran is its own.
+    """
+    record = cited.record
+    if record is None:
+        return []
+    entries = [entry for plan in record.plans for entry in plan.journal]
+    own = [entry for entry in entries if entry.run_id == cited.run_id]
+    if not own and record.mode == "interactive" and record.started:
+        began = moment(record.started)
+        own = [entry for entry in entries if moment(entry.at) >= began]
+    return own
 
 
 def _noted(story: Story, cited: Cited) -> Iterator[Event]:
@@ -129,25 +158,45 @@ def _alerts(story: Story) -> Iterator[Event]:
 def _changes(story: Story) -> Iterator[Event]:
     for plan, cited in story.plans():
         frozen = plan.plan
+        if not frozen.of_target:
+            yield from _messages(story, plan, cited)
+            continue
         at = story.time_of(frozen.made, frozen.host)
         told = {"target": frozen.target, "who": frozen.user}
-        says = f"planned: {plan.summary}"
-        yield Event(at, "plan", says, cited, status="planned", moved=_moved(at, frozen.made), name=plan.id, **told)
+        yield Event(
+            at, "plan", plan.summary, cited, status="planned", moved=_moved(at, frozen.made), name=plan.id, **told
+        )
         for entry in plan.journal:
             at = story.time_of(entry.at, entry.host or frozen.host)
             shown = plan.steps[entry.step - 1] if 0 < entry.step <= len(plan.steps) else plan.summary
             says = {
-                "confirmed": f"confirmed: {plan.summary}",
-                "intent": f"begun: {shown}",
-                "outcome": f"{entry.result or 'unknown'}: {shown}" + (f": {entry.told}" if entry.told else ""),
-                "refused": f"refused: {entry.told}",
-                "ended": f"{entry.state}: {plan.summary}" + (f"; it {plan.helped.answer}" if plan.helped else ""),
+                "confirmed": plan.summary,
+                "intent": shown,
+                "outcome": shown + (f": {entry.told}" if entry.told else ""),
+                "refused": entry.told,
+                "ended": plan.summary + (f"; it {plan.helped.answer}" if plan.helped else ""),
                 "rolled-back": f"undone by {entry.told}",
-                "closed": f"closed by hand: {entry.told}",
+                "closed": f"by hand: {entry.told}",
             }[entry.event]
             told = {"target": frozen.target, "who": entry.user or frozen.user}
-            status = entry.state or entry.result or entry.event
+            status = (
+                entry.state or entry.result or {"intent": "begun", "outcome": "unknown"}.get(entry.event, entry.event)
+            )
             yield Event(at, "change", says, cited, status=status, moved=_moved(at, entry.at), name=plan.id, **told)
+
+
+def _messages(story: Story, plan: PlanRecord, cited: Cited) -> Iterator[Event]:
+    """Yield what was told to others, or could not be: its plan changed nothing of the target."""
+    for entry in plan.journal:
+        at = story.time_of(entry.at, entry.host or plan.plan.host)
+        says = {
+            "outcome": plan.summary + (f": {entry.told}" if entry.told else ""),
+            "refused": f"{plan.summary}: {entry.told}",
+        }.get(entry.event)
+        if says is not None:
+            told = {"target": plan.plan.target, "who": entry.user or plan.plan.user, "name": plan.id}
+            status = entry.result or ("refused" if entry.event == "refused" else "unknown")
+            yield Event(at, "message", says, cited, status=status, moved=_moved(at, entry.at), **told)
 
 
 def _moved(at: datetime, told: str) -> float:

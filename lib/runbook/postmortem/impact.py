@@ -1,24 +1,25 @@
 """How bad it was, in numbers: each from the data of a run, which it names."""
 
-import io
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from runbook.evidence.records import frame_of
 from runbook.model import Status
-from runbook.model.layout import DATA_FOLDER
-from runbook.model.units import counted
+from runbook.model.moments import moment
+from runbook.model.units import counted, length
 from runbook.postmortem.changes import changes
 from runbook.postmortem.course import Course, Point, courses
 from runbook.postmortem.events import started
-from runbook.postmortem.story import Cited, Story, moment
+from runbook.postmortem.story import Cited, Story
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FAILED = ("ERROR", "CRITICAL")
+# How many of the times that a thing was not well are told one by one.
+TOLD = 4
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,6 @@ class Measure:
 def impact(story: Story) -> list[Measure]:
     """Return how long it was, what share of requests failed, how many were hit, and what was not well the longest."""
     return [*_times(story), *_probed(story), *_logged(story), *_errors(story), *_not_well(story)]
-
-
-def length(span: timedelta | float) -> str:
-    """Return a length of time as people say it."""
-    seconds = span.total_seconds() if isinstance(span, timedelta) else span
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 120:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 def _times(story: Story) -> Iterator[Measure]:
@@ -73,13 +62,19 @@ def _times(story: Story) -> Iterator[Measure]:
         span = (first_change.begun - began).total_seconds()
         says = f"{length(span)} after it began: {first_change.plan.summary}"
         yield Measure("until the first change", says, span, "s", first_change.cited)
+    again = [course.well_again for course in courses(story) if course.worst is Status.CRITICAL and course.is_cause]
+    if again and None not in again:
+        last = max((point for point in again if point is not None), key=lambda point: point.at)
+        span = max(0.0, (last.at - began).total_seconds())
+        says = f"{length(span)} after it began: at {_clock(last.at)} a run found everything critical well again"
+        yield Measure("until it was well again", says, span, "s", last.cited)
 
 
 def _probed(story: Story) -> Iterator[Measure]:
     """Yield the worst share of requests that failed when runs tried it themselves."""
     tried: dict[str, list[tuple[datetime, Cited, int, int]]] = {}
     for cited in story.runs:
-        frame = frame_of(cited, "api.error_rate") if cited.standing == "sealed" else None
+        frame = frame_of(cited.place, "api.error_rate") if cited.standing == "sealed" else None
         if frame is None or cited.record is None or not {"answered", "status"} <= set(frame.columns):
             continue
         failed = frame[~frame["answered"].astype(bool) | (frame["status"].fillna(0) >= 500)]
@@ -111,13 +106,15 @@ def _logged(story: Story) -> Iterator[Measure]:
     """Yield the requests that failed as the service logged them, from the run that saw most of them."""
     found: dict[str, tuple[int, int, Cited, Any]] = {}
     for cited in story.runs:
-        frame = frame_of(cited, "logs.server_errors") if cited.standing == "sealed" else None
+        frame = frame_of(cited.place, "logs.server_errors") if cited.standing == "sealed" else None
         if frame is None or cited.record is None or "count" not in frame.columns:
             continue
         within = frame[(frame["last"] >= f"{story.began:%Y-%m-%d %H:%M:%S}")] if len(frame) else frame
         count, requests = int(within["count"].sum()), int(frame.attrs.get("requests", 0))
         if cited.record.target not in found or count >= found[cited.record.target][0]:
             found[cited.record.target] = (count, requests, cited, within)
+    if not found:
+        yield Measure("requests hit", "not known: no run of this incident counted the requests in the service's log")
     for target, (count, requests, cited, frame) in found.items():
         of = f" of {requests:,} in the log that was read" if requests else ""
         share = f", {100 * count / requests:.1f}%" if requests else ""
@@ -143,18 +140,23 @@ def _errors(story: Story) -> Iterator[Measure]:
 
 
 def _not_well(story: Story) -> Iterator[Measure]:
-    told = [course for course in courses(story) if course.worst is Status.CRITICAL and course.is_cause]
-    for course in told[:6]:
-        first, again = course.first_bad, course.well_again
-        assert first is not None
+    critical = [course for course in courses(story) if course.worst is Status.CRITICAL and course.is_cause]
+    for course in critical[:6]:
+        spells = course.spells
         name = f"{course.check}: {course.object}"
-        last = [point for point in course.points if point.finding.bad][-1]
-        says = f"{course.worst}, first seen at {_clock(first.at)}, last at {_clock(last.at)}; "
-        if again is None:
-            yield Measure(name, says + "no run found it well again", cited=first.cited)
+        told = [
+            f"from {_clock(first.at)}" + (f" to {_clock(again.at)}" if again else ", and no run found it well again")
+            for first, again in spells
+        ]
+        times = f" {len(spells)} times" if len(spells) > 1 else ""
+        says = f"{course.worst}{times}, as runs saw it: {'; '.join(told[:TOLD])}"
+        says += f"; and {len(told) - TOLD} times more" if len(told) > TOLD else ""
+        over = [(again.at - first.at).total_seconds() for first, again in spells if again is not None]
+        ended = spells[-1][1]
+        if ended is None:
+            yield Measure(name, says, cited=spells[-1][0].cited)
         else:
-            span = (again.at - first.at).total_seconds()
-            yield Measure(name, says + f"well again by {_clock(again.at)}", span, "s", again.cited)
+            yield Measure(name, f"{length(sum(over))}: {says}", sum(over), "s", ended.cited)
 
 
 def errors_by_minute(story: Story) -> "dict[str, tuple[pd.Series[float], Cited]]":
@@ -166,7 +168,7 @@ def errors_by_minute(story: Story) -> "dict[str, tuple[pd.Series[float], Cited]]
 
     found: dict[str, list[tuple[Cited, Any]]] = {}
     for cited in story.sound:
-        frame = frame_of(cited, "logs.timeline")
+        frame = frame_of(cited.place, "logs.timeline")
         if frame is None or cited.record is None or not {"minute", "level", "count"} <= set(frame.columns):
             continue
         failed = frame[frame["level"].isin(FAILED)].groupby("minute")["count"].sum()
@@ -177,18 +179,6 @@ def errors_by_minute(story: Story) -> "dict[str, tuple[pd.Series[float], Cited]]
         every.index = pd.to_datetime(every.index, utc=True)
         merged[target] = (every, max(seen, key=lambda one: one[1].sum())[0])
     return merged
-
-
-def frame_of(cited: Cited, check: str) -> "pd.DataFrame | None":
-    """Return the data behind an answer of a run, as they were sealed; None where there are none that can be read."""
-    import pandas as pd
-
-    files = sorted((cited.place.folder / DATA_FOLDER).glob(f"*-{check}.parquet"))
-    if not files:
-        return None
-    with suppress(OSError, ValueError, KeyError):  # pyarrow's own errors are among them
-        return pd.read_parquet(io.BytesIO(files[-1].read_bytes()))
-    return None
 
 
 def _clock(at: datetime) -> str:

@@ -63,14 +63,12 @@ class _OnTime(Plot):
         axes.spines[["top", "right"]].set_visible(False)
 
     def legend(self) -> str:
-        """Return what the shade and the numbers mean, in a line."""
+        """Return what the shade and the numbers mean, in a line; what each change was, is told in words beside it."""
         assert self._story is not None
-        named = [
-            f"{n}: {_short(summary, 60)}" for n, (_, summary) in enumerate(changes_begun(self._story)[:8], start=1)
-        ]
+        named = ["numbered: the changes, as they are named below"] if changes_begun(self._story) else []
         first, last = (f"{at:%Y-%m-%d}" for at in self.span)
         days = first if first == last else f"{first} to {last}"
-        return "; ".join([f"time on {days} (UTC); shaded: the incident", *(f"change {one}" for one in named)])
+        return "; ".join([f"time on {days} (UTC)", "shaded: the incident", *named])
 
     def clamped(self, at: datetime) -> float:
         """Return a time within what is shown, as matplotlib counts: what came earlier or later stands at the edge."""
@@ -102,7 +100,7 @@ class StatusCourse(_OnTime):
         axes.set_yticks(range(len(rows)), [_short(f"{c.check}: {c.object}", 46) for c in rows], fontsize=8)
         axes.set_ylim(-0.7, len(rows) - 0.3)
         axes.set_ylabel("check: object", fontsize=8)
-        axes.set_xlabel(_wrapped(self.legend()), fontsize=8)
+        axes.set_xlabel(self.legend(), fontsize=8)
         shown = dict.fromkeys(point.status for course in rows for point in course.points)
         for status in sorted(shown, key=lambda status: status.severity):
             axes.scatter([], [], marker=_MARKERS[status], color=COLOURS[status], s=42, label=str(status))
@@ -149,7 +147,7 @@ class KeyFigures(_OnTime):
         for axes, (target, series) in zip(every[len(drawn) :], errors, strict=True):
             self.prepared(axes)
             self._errors(axes, target, series)
-        every[-1].set_xlabel(_wrapped(self.legend()), fontsize=8)
+        every[-1].set_xlabel(self.legend(), fontsize=8)
         return figure
 
     def _one(self, axes: "Axes", course: Course) -> None:
@@ -165,8 +163,8 @@ class KeyFigures(_OnTime):
             silent = [at for at, value in of_it if value is None]
             axes.scatter([at for at, _ in known], [value for _, value in known], **told)
             axes.scatter(silent, [0.08] * len(silent), transform=bottom, **told)
-            for at in silent[:3]:
-                axes.text(at, 0.14, "no value", transform=bottom, fontsize=7, ha="center", va="bottom", color="#5e5e5e")
+            if silent:  # said once: marks that stand close together would be written over
+                axes.text(silent[0], 0.14, "no value", transform=bottom, fontsize=7, va="bottom", color="#5e5e5e")
         limits = [p.finding.threshold for p in course.points if isinstance(p.finding.threshold, int | float)]
         if limits:
             axes.axhline(min(limits), color="black", linewidth=0.8, linestyle=":")
@@ -175,7 +173,7 @@ class KeyFigures(_OnTime):
             )
         axes.margins(y=0.2)
         axes.set_ylim(bottom=min([0.0, *(point.value for point in course.points if point.value is not None)]))
-        axes.set_ylabel(course.points[0].finding.unit or "number", fontsize=8)
+        axes.set_ylabel(next(p.finding.unit for p in course.points if p.value is not None) or "number", fontsize=8)
         axes.set_title(_short(f"{course.check}: {course.object} ({course.target})", 90), fontsize=9, loc="left", pad=9)
 
     def _shown(self, series: Any) -> Any:
@@ -206,9 +204,3 @@ def _days(at: datetime) -> float:
 def _short(text: str, most: int) -> str:
     text = "".join(sign if sign.isprintable() else "?" for sign in text)
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _wrapped(text: str) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(text, 120))

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from runbook.model import Asking, DoesNotApply, Finding, Question, Status
+from runbook.evidence.unnamed import open_ones, unnamed
+from runbook.model import Asking, CouldNotFindOut, DoesNotApply, Finding, Question, Status, first_of
 from runbook.model.units import counted
 from runbook.postmortem.changes import changes
 from runbook.postmortem.events import events, people
@@ -33,12 +34,13 @@ def _of(story: Story | None) -> Story:
 
 def probe_cited(asking: Asking, *, story: Story | None = None) -> pd.DataFrame:
     """Return a row for each record that the story rests on: record, kind (run, entry, before or after), standing
-    (sealed, broken, not sealed, pruned), why, host. The attrs hold gaps and clocks, a list of sentences each.
+    (sealed, broken, unknown key, not sealed, pruned), why, host. The attrs hold gaps and clocks, a list of sentences
+    each.
     """
     columns = ["record", "kind", "standing", "why", "host"]
     if story is None:
         frame = pd.DataFrame([], columns=columns)
-        frame.attrs = {"named": False, "gaps": [], "clocks": [], "state": ""}
+        frame.attrs = {"named": False, "gaps": [], "clocks": [], "state": "", "unnamed": _open_ones()}
         return frame
     rows = [
         (c.run_id, "before or after" if c.around else "run" if c.entry is None else "entry", c.standing, c.why, c.host)
@@ -59,27 +61,24 @@ def probe_cited(asking: Asking, *, story: Story | None = None) -> pd.DataFrame:
 
 
 def check_cited(frame: pd.DataFrame) -> list[Finding]:
-    """Judge each record: one whose seal is broken is CRITICAL, one without a seal, or pruned, UNKNOWN.
+    """Judge each record: one whose seal is broken is CRITICAL; one without a seal, or pruned, or sealed with a key that
+    is not trusted here, is UNKNOWN. Where no incident is named while one is open, that is a WARNING.
 
     Runs that are missing from a chain cannot be told from runs of other stories: UNKNOWN. No run at all is a WARNING.
     """
     if not frame.attrs["named"]:
-        return [Finding(object="incident", status=Status.OK, message=NONE)]
+        nameless = unnamed(frame.attrs.get("unnamed", {}).items())
+        return nameless or [Finding(object="incident", status=Status.OK, message=NONE)]
     findings = [Finding(object="incident", status=Status.OK, message=frame.attrs["state"])]
-    statuses = {"broken": Status.CRITICAL, "not sealed": Status.UNKNOWN, "pruned": Status.UNKNOWN}
-    bad = frame[frame["standing"] != "sealed"].to_dict("records")
-    for row in bad[:TOLD]:
-        message = f"{row['standing']}: {row['why'] or 'only its seal is left'}"
-        findings.append(Finding(object=row["record"], status=statuses[row["standing"]], message=message))
-    if len(bad) > TOLD:
-        worst = min((statuses[row["standing"]] for row in bad), key=lambda status: status.severity)
-        findings.append(
-            Finding(
-                object="others",
-                status=worst,
-                message=f"{counted(len(bad) - TOLD, 'more is', 'more are')} not as sealed",
-            )
+    each = [
+        Finding(
+            object=row["record"],
+            status=Status.CRITICAL if row["standing"] == "broken" else Status.UNKNOWN,
+            message=f"{row['standing']}: {row['why'] or 'only its seal is left'}",
         )
+        for row in frame[frame["standing"] != "sealed"].to_dict("records")
+    ]
+    findings += first_of(each, "records", TOLD)
     findings += [
         Finding(object="chain", status=Status.UNKNOWN, message=f"missing: {g}") for g in frame.attrs["gaps"][:3]
     ]
@@ -93,9 +92,16 @@ def check_cited(frame: pd.DataFrame) -> list[Finding]:
     return findings
 
 
+def _open_ones() -> dict[str, str]:
+    try:
+        return open_ones()
+    except OSError as error:
+        raise CouldNotFindOut(f"the archive cannot be read: {error.strerror}") from error
+
+
 def probe_timeline(asking: Asking, *, story: Story | None = None) -> pd.DataFrame:
     """Return a row for each event, in the order of the corrected time: at (UTC), moved (by how many seconds that is
-    from what was written), kind (opened, note, run, alert, plan, change, closed), status, target, who, says,
+    from what was written), kind (began, opened, note, run, alert, plan, change, closed), status, target, who, says,
     record, standing.
     """
     story = _of(story)

@@ -7,6 +7,7 @@ from pathlib import Path
 from runbook.evidence.archive import write_whole
 from runbook.evidence.incidents import INCIDENTS_FOLDER, Incident
 from runbook.model import RunFailed
+from runbook.model.layout import make_private
 from runbook.redaction import Redactor
 
 # Each heading with what belongs under it.
@@ -59,7 +60,7 @@ def keep_sections(archive: Path, incident: Incident, redactor: Redactor) -> Path
     path = sections_file(archive, incident.id)
     try:
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(path.parent)
             write_whole(path, _template(incident).encode(), replace=False)
         was = path.read_bytes()
         scrubbed = redactor.text(was.decode(errors="replace")).encode(errors="replace")

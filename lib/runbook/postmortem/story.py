@@ -1,27 +1,24 @@
 """The story of an incident: every record that belongs to it, each with whether its seal holds."""
 
-import base64
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from runbook.evidence.archive import NotTrusted, RunPlace, archive_folder, runs
-from runbook.evidence.incidents import CLOCKS_DIFFER, Incident, entry_of, find
+from runbook.evidence.archive import RunPlace, archive_folder
+from runbook.evidence.incidents import Incident, entry_of, find
 from runbook.evidence.keys import trusted_keys
 from runbook.evidence.records import kept
 from runbook.evidence.seal import SEAL_FILE
+from runbook.evidence.standing import Standing, belongs, records_near, stood, told_by_seal
 from runbook.evidence.statement import Predicate
-from runbook.evidence.verify import verify_run
-from runbook.model import UsageError
 from runbook.model.incident import IncidentEntry
-from runbook.model.layout import RECORD_FILE, REPORT_FILE, is_entry_id
+from runbook.model.layout import RECORD_FILE, REPORT_FILE, is_baseline_id, is_entry_id
+from runbook.model.moments import moment
 from runbook.model.protocol import PlanRecord, RunRecord
 from runbook.postmortem.clocks import Clocks
 
-Standing = Literal["sealed", "broken", "not sealed", "pruned"]
 # How long before it began, and after it ended, runs of the same notebooks are taken to compare with.
 AROUND = timedelta(hours=24)
 NOTEBOOK = "post-mortem"
@@ -68,13 +65,17 @@ class Cited:
 
 @dataclass(frozen=True)
 class Story:
-    """Everything that is known of an incident; ``gaps`` names records that the archive once had and has no more."""
+    """Everything that is known of an incident; ``gaps`` names records that the archive once had and has no more.
+
+    ``beside`` are the runs on its targets while it lasted that belong to no incident.
+    """
 
     incident: Incident
     archive: Path
     cited: list[Cited]
     clocks: Clocks
     gaps: list[str] = field(default_factory=list)
+    beside: list[Cited] = field(default_factory=list)
 
     @property
     def runs(self) -> list[Cited]:
@@ -93,8 +94,8 @@ class Story:
 
     @property
     def broken(self) -> list[Cited]:
-        """Return the records whose seal does not hold, or is missing."""
-        return [cited for cited in self.cited if cited.standing in ("broken", "not sealed")]
+        """Return the records whose seal does not hold, is missing, or is of a key that is not trusted here."""
+        return [cited for cited in self.cited if cited.standing in ("broken", "unknown key", "not sealed")]
 
     @property
     def began(self) -> datetime:
@@ -111,13 +112,18 @@ class Story:
         return self.clocks.corrected(moment(text), host)
 
     def plans(self) -> list[tuple[PlanRecord, Cited]]:
-        """Return each plan once, with the run that tells most of it; only runs whose seal holds are heard."""
+        """Return each plan once, with the run that tells most of it; only runs whose seal holds are heard.
+
+        A plan of the incident that was carried out by a run beside it is told by that run.
+        """
         found: dict[str, tuple[PlanRecord, Cited]] = {}
-        for cited in self.runs:
+        for cited in [*self.runs, *self.beside]:
             if cited.standing != "sealed" or cited.record is None:
                 continue
             for plan in cited.record.plans:
                 was = found.get(plan.id)
+                if was is None and cited in self.beside and plan.plan.incident != self.incident.id:
+                    continue
                 if was is None or len(was[0].journal) <= len(plan.journal):
                     found[plan.id] = (plan, cited)
         return sorted(found.values(), key=lambda told: self.time_of(told[0].plan.made, told[0].plan.host))
@@ -134,51 +140,19 @@ def story(incident: str, *, archive: Path | None = None, keys: Mapping[str, Any]
     archive = archive or archive_folder()
     keys = trusted_keys([]) if keys is None else keys
     found = find(incident, archive)
-    places = list(_near(found, archive))
-    seals = {place.run_id: _sealed(place) for place in places}
-    own = [place for place in places if _belongs(place, found.id, seals[place.run_id]) and not _tells_of_it(place)]
+    places = list(records_near(found, archive))
+    seals = {place.run_id: told_by_seal(place) for place in places}
+    own = [place for place in places if belongs(place, found.id, seals[place.run_id]) and not _tells_of_it(place)]
     cited = [_cited(place, archive, keys) for place in own]
     cited += [_cited(place, archive, keys, around=True) for place in _around(found, cited, places)]
     cited.sort(key=lambda one: (one.run_id[4:20], one.run_id))
-    return Story(found, archive, cited, Clocks.of([c.facts for c in cited if c.facts is not None]), _gaps(seals))
-
-
-def moment(text: str) -> datetime:
-    """Return a time of ISO form; one without a zone is UTC."""
-    at = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    beside = [_cited(place, archive, keys) for place in _beside(found, cited, places, seals)]
+    clocks = Clocks.of([c.facts for c in [*cited, *beside] if c.facts is not None])
+    return Story(found, archive, cited, clocks, _gaps(seals), beside)
 
 
 def _is_entry(cited: Cited) -> bool:
     return is_entry_id(cited.run_id)
-
-
-def _near(incident: Incident, archive: Path) -> Iterator[RunPlace]:
-    """Yield the records from a day before the incident was noted first; no run can belong to it from before."""
-    first = min(noted.place.run_id[4:20] for noted in incident.notes)
-    start = datetime.strptime(first, "%Y%m%dT%H%M%SZ") - timedelta(seconds=CLOCKS_DIFFER)
-    try:
-        yield from (place for place in runs(archive) if place.run_id[4:20] >= f"{start:%Y%m%dT%H%M%SZ}")
-    except NotTrusted as strange:
-        raise UsageError(f"the archive cannot be read: {strange}") from strange
-
-
-def _sealed(place: RunPlace) -> dict[str, Any]:
-    """Return what a seal says, whether or not it holds: to find what belongs here although it was tampered with."""
-    try:
-        told = json.loads((place.folder / SEAL_FILE).read_bytes())
-        return dict(json.loads(base64.b64decode(told["payload"]))["predicate"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def _belongs(place: RunPlace, incident: str, sealed: Mapping[str, Any]) -> bool:
-    if sealed.get("incident") == incident:
-        return True
-    try:
-        return f'"incident": "{incident}"'.encode() in (place.folder / RECORD_FILE).read_bytes()
-    except OSError:
-        return False
 
 
 def _tells_of_it(place: RunPlace) -> bool:
@@ -188,18 +162,9 @@ def _tells_of_it(place: RunPlace) -> bool:
 
 
 def _cited(place: RunPlace, archive: Path, keys: Mapping[str, Any], *, around: bool = False) -> Cited:
-    record = kept(place).record
+    found = stood(place, archive, keys)
     entry = entry_of(place.folder) if is_entry_id(place.run_id) else None
-    try:
-        facts = verify_run(place, archive, keys)
-    except NotTrusted as wrong:
-        pruned = record is None and not any(path.name != SEAL_FILE for path in place.folder.iterdir())
-        standing: Standing = "pruned" if pruned else "broken"
-        return Cited(place, standing, str(wrong), record=record, entry=entry, around=around)
-    if facts is None:
-        why = "it was ended before it was sealed: what it holds proves nothing"
-        return Cited(place, "not sealed", why, record=record, entry=entry, around=around)
-    return Cited(place, "sealed", record=record, entry=entry, facts=facts, around=around)
+    return Cited(place, found.standing, found.why, found.record, entry, found.facts, around)
 
 
 def _around(incident: Incident, cited: list[Cited], places: list[RunPlace]) -> list[RunPlace]:
@@ -210,7 +175,7 @@ def _around(incident: Incident, cited: list[Cited], places: list[RunPlace]) -> l
     ended = moment(incident.closed) if incident.closed else None
     found: dict[tuple[str, str, str], RunPlace] = {}
     for place in places:
-        if place.run_id in known or is_entry_id(place.run_id):
+        if place.run_id in known or is_entry_id(place.run_id) or is_baseline_id(place.run_id):
             continue
         at = datetime.strptime(place.run_id[4:20], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         before = began - AROUND <= at < began
@@ -225,6 +190,25 @@ def _around(incident: Incident, cited: list[Cited], places: list[RunPlace]) -> l
         if before or key not in found:
             found[key] = place
     return list(found.values())
+
+
+def _beside(
+    incident: Incident, cited: list[Cited], places: list[RunPlace], seals: Mapping[str, Mapping[str, Any]]
+) -> list[RunPlace]:
+    """Return the runs on the incident's targets, from when it began to when it was closed, that belong to none."""
+    known = {one.run_id for one in cited}
+    targets = {*incident.targets, *(one.record.target for one in cited if one.record is not None)}
+    began = moment(incident.began)
+    ended = moment(incident.closed) if incident.closed else datetime.now(UTC)
+    found = []
+    for place in places:
+        at = datetime.strptime(place.run_id[4:20], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        if place.run_id in known or is_entry_id(place.run_id) or not began <= at <= ended or _tells_of_it(place):
+            continue
+        told = seals[place.run_id]
+        if told.get("target") in targets and not told.get("incident"):
+            found.append(place)
+    return found
 
 
 def _gaps(seals: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -81,8 +81,12 @@ class Redactor:
         return value
 
     def frame(self, frame: Any) -> Any:
-        """Return a copy of a DataFrame with every text scrubbed, the names of columns and rows included."""
-        scrubbed = frame.rename(index=self.data, columns=self.data)
+        """Return a copy of a DataFrame with every text scrubbed, the names of columns and rows included, and what it
+        holds beside its rows (``attrs``, which a Parquet file keeps too).
+        """
+        counted = type(frame.index).__name__ == "RangeIndex"  # rows without a name of their own
+        scrubbed = frame.rename(index=None if counted else self.data, columns=self.data)
+        scrubbed.attrs = self.data(frame.attrs)
         for at, (column, kind) in enumerate(zip(scrubbed.columns, frame.dtypes, strict=True)):
             if not kind_is_plain(kind):
                 named = kind_of_key(column)

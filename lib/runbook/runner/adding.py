@@ -77,10 +77,12 @@ def add_notebook(
             take_plans(message, findings, plans, not_planned)
         elif message.kind == "summary":
             findings = Findings(message.findings)
-    folder = RunFolder(archive, new_run_id(path.stem, now), redactor)
+    # As the notebook calls itself, whatever its file was named; one in which nothing was run has told nothing.
+    name = messages[-1].run_id[21:-7] if messages else path.stem
+    folder = RunFolder(archive, new_run_id(name, now), redactor)
     verdict = findings.verdict
     record = RunRecord(
-        notebook=path.stem,
+        notebook=name,
         target=target.name,
         run_id=folder.path.name,
         status=str(verdict),
@@ -92,7 +94,7 @@ def add_notebook(
         plans=list(plans.values()),
         not_planned=not_planned,
         started=utc(messages[0].asked_at) if messages else "",
-        ended=utc(now),
+        ended=utc(max(message.asked_at for message in messages)) if messages else "",
         operator=operator(),
         mode="interactive",
         incident=incident,

@@ -9,7 +9,7 @@ import msgspec
 
 from runbook.evidence.archive import write_whole
 from runbook.model import RunFailed
-from runbook.model.layout import DATA_FOLDER, NOTEBOOK_FILE, RECORD_FILE, REPORT_FILE, run_folder
+from runbook.model.layout import DATA_FOLDER, NOTEBOOK_FILE, RECORD_FILE, REPORT_FILE, make_private, run_folder
 from runbook.model.protocol import DataFile, RunRecord
 from runbook.redaction import Redactor
 
@@ -26,7 +26,8 @@ class RunFolder:
     def create(self, record: RunRecord) -> None:
         """Make the folder and its first record; raises `RunFailed` where the archive cannot be written."""
         try:
-            self.path.mkdir(parents=True, mode=0o700)
+            make_private(self.path.parent)
+            self.path.mkdir(mode=0o700)
             (self.path / DATA_FOLDER).mkdir(mode=0o700)
             self.write_record(record)
         except OSError as error:

@@ -12,6 +12,7 @@ from runbook.model import UsageError
 from runbook.runner.collection import Notebook
 
 _KINDS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
+_REFERENCE = "credentials"
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -72,7 +73,19 @@ def parse(notebook: Notebook, assignments: Iterable[str]) -> dict[str, Any]:
     return values
 
 
+def _is_reference(text: str) -> bool:
+    from runbook.target import is_reference  # only where one is given: it brings the models of profiles
+
+    return is_reference(text)
+
+
 def _typed(notebook: Notebook, parameter: Parameter, text: str) -> Any:
+    if parameter.name == _REFERENCE and text and not _is_reference(text):
+        # What was given is not repeated: it may be what should never be a parameter.
+        raise UsageError(
+            f"notebook {notebook.name}: parameter {_REFERENCE} takes env:NAME, file:/PATH or keyring:SERVICE/NAME, "
+            "where the secret is, never the secret itself"
+        )
     try:
         if parameter.kind is bool:
             return _BOOLEANS[text.lower()]

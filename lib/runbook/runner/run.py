@@ -91,6 +91,7 @@ class _Run:
         self._data: list[DataFile] = []
         self._plans: dict[str, PlanRecord] = {}
         self._not_planned: dict[str, str] = {}
+        self._to_copy: dict[str, str] = {}
         self._began = time.monotonic()
         self._started = datetime.now(UTC)
         self._incident = ""
@@ -225,6 +226,7 @@ class _Run:
                 self._data.append(message.data)
         elif message.kind == "plan":
             take_plans(message, self._findings, self._plans, self._not_planned)
+            self._to_copy[message.check.removeprefix("plan.")] = message.to_copy
             self._watcher.on_findings(message.findings)
         elif message.kind == "opened":
             self._identity, self._clock_offsets = message.identity, message.clock_offsets
@@ -274,6 +276,7 @@ class _Run:
             findings=list(self._findings),
             plans=list(self._plans.values()),
             not_planned=self._not_planned,
+            to_copy={change: text for change, text in self._to_copy.items() if text},
             started=utc(self._started),
             ended=utc(datetime.now(UTC)) if ended is None else ended,
             operator=operator(),

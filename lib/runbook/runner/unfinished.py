@@ -17,6 +17,7 @@ import msgspec
 
 from runbook.evidence.archive import state_folder, write_whole
 from runbook.model import UsageError
+from runbook.model.layout import make_private
 
 FOLDER = "batches"
 # What was cut short a week ago is not gone on with: it is run anew.
@@ -54,7 +55,7 @@ class Unfinished:
     def begin(cls, note: Note) -> "Unfinished":
         """Write the note of a new batch; raises OSError where the state folder cannot be written."""
         folder = state_folder() / FOLDER
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(folder)
         _forget_old()
         path = folder / f"{secrets.token_hex(8)}.json"
         held = cls(path, note, _locked(path.with_suffix(".lock")))

@@ -10,7 +10,7 @@ import msgspec
 
 from runbook.model import Answer, Finding, Findings, Question, Status
 from runbook.model.protocol import FINDINGS_MIME, Message, encode
-from runbook.model.text import printable
+from runbook.model.text import printable, shortened
 from runbook.model.units import counted
 from runbook.redaction import Redactor
 from runbook.session.plots import COLOURS
@@ -103,7 +103,7 @@ class Summary:
         then = f"; {first.next}" if first.next else ""
         unasked = sum(finding.status is Status.UNKNOWN for finding in bad if finding is not first)
         more = f" ({counted(unasked, 'thing')} could not be found out)" if unasked else ""
-        return [f"begin here: {first.check} {first.object}: {first.message}{then}{more}"]
+        return [f"begin here: {first.check} {shortened(first.object)}: {first.message}{then}{more}"]
 
     def _calls(self) -> list[str]:
         if self.verdict is Status.OK:
@@ -178,28 +178,34 @@ def explain(findings: Findings, questions: Mapping[str, Question], not_asked: Se
         if root is None:
             explained.append(finding)
         else:
-            first = f"first {root}: {questions[finding.check].explained_by[root]}"
+            depends = "what fails here depends on it"
+            first = f"first {root}: {questions[finding.check].explained_by.get(root, depends)}"
             explained.append(msgspec.structs.replace(finding, explained_by=root, next=first))
     return Findings(explained)
 
 
 def _causes(finding: Finding, questions: Mapping[str, Question], critical: Set[str], not_asked: Set[str]) -> list[str]:
     question = questions.get(finding.check)
-    # Only what could not be asked, or was answered with an error that says nothing, can have its cause elsewhere;
+    if question is None or not finding.bad:
+        return []
+    said = f"{finding.object} {finding.message}"
+    caused = [cause for cause, words in question.caused_by.items() if any(word in said for word in words)]
+    # Else only what could not be asked, or was answered with an error that says nothing, can have its cause elsewhere;
     # what was measured stands for itself.
     failed = (
         finding.unit == "HTTP status" and isinstance(finding.value, int | float) and finding.value in (500, 502, 504)
     )
-    if question is None or not finding.bad or not (finding.check in not_asked or failed):
-        return []
-    return [cause for cause in question.explained_by if cause in critical]
+    if finding.check in not_asked or failed:
+        caused += question.explained_by
+    return [cause for cause in caused if cause in critical]
 
 
 def lines(findings: Iterable[Finding], *, with_check: bool = False) -> list[str]:
     """Return a line of text for each finding, and under one that is not well what to do next."""
     told = []
     for finding in findings:
-        subject = f"{finding.check}: {finding.object}" if with_check else finding.object
+        named = shortened(finding.object)
+        subject = f"{finding.check}: {named}" if with_check else named
         told.append(f"  {finding.status:<8} {subject}: {finding.message}")
         if finding.acknowledged is not None:
             accepted = finding.acknowledged
@@ -228,7 +234,7 @@ def findings_html(findings: Sequence[Finding], *, with_check: bool = False) -> s
         if finding.acknowledged is not None:
             after = f"acknowledged until {finding.acknowledged.until}: {finding.acknowledged.reason}"
         cells = [finding.check] if with_check else []
-        cells += [finding.object, finding.message, *([after] if advised else [])]
+        cells += [shortened(finding.object), finding.message, *([after] if advised else [])]
         rows.append(
             f"<tr><td>{badge(finding.status)}</td>"
             + "".join(f'<td style="text-align:left">{html.escape(cell)}</td>' for cell in cells)

@@ -3,7 +3,7 @@
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from runbook.model import Finding, Status
 
@@ -21,7 +21,12 @@ COLOURS = {
 
 
 class Plot(ABC):
-    """A plot that shows itself as a PNG and as one line of text."""
+    """A plot that shows itself as a PNG and as one line of text.
+
+    ``colours`` is how many different ones its PNG keeps: one of lines takes a quarter of the room with a few.
+    """
+
+    colours: ClassVar[int | None] = None
 
     @abstractmethod
     def figure(self) -> "Figure":
@@ -39,7 +44,18 @@ class Plot(ABC):
         # What is written on it are names and texts of anybody: a dollar in one begins no formula.
         with rc_context({"text.parse_math": False}):
             self.figure().savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+        if self.colours is not None:
+            buffer = _with_fewer_colours(buffer, self.colours)
         return {"text/plain": self.text(), "image/png": buffer.getvalue()}
+
+
+def _with_fewer_colours(png: io.BytesIO, colours: int) -> io.BytesIO:
+    from PIL import Image
+
+    with Image.open(png) as picture:
+        small = io.BytesIO()
+        picture.convert("RGB").quantize(colours, method=Image.Quantize.FASTOCTREE).save(small, format="PNG")
+    return small
 
 
 class Headroom(Plot):

@@ -35,7 +35,7 @@ def open_run(notebook: str, *, needs: Sequence[str], target: str = "sandbox", in
 
     ``needs`` are names of `runbook.connections.KINDS`. A dependency that does not answer is no error here: questions to
     it say so. Called again in the same kernel, it ends the former run and tries everything anew. Raises `UsageError`
-    for an unknown target, a profile with mistakes, or an unknown need.
+    for an unknown target, a profile with mistakes, an unknown need, or an incident that is not in the archive.
     """
     global _current  # noqa: PLW0603 - a kernel has one run at a time
     unknown = sorted(set(needs) - set(KINDS))
@@ -43,8 +43,22 @@ def open_run(notebook: str, *, needs: Sequence[str], target: str = "sandbox", in
         raise UsageError(f"unknown needs: {', '.join(unknown)}; there are: {', '.join(KINDS)}")
     if _current is not None:
         _current.close()
-    _current = Run(notebook, load_target(target), incident, needs)
+    profile = load_target(target)
+    _current = Run(notebook, profile, _known(incident, profile), needs)
     return _current
+
+
+def _known(incident: str, target: Target) -> str:
+    """Return the id of an incident that is named by its id, the end of it, or as "open"; "" where none is named."""
+    if not incident:
+        return ""
+    from runbook.evidence.incidents import find  # the archive is read by few runs
+
+    try:
+        return find(incident).id
+    except UsageError as unknown:
+        scrub = Redactor(target.secret_values(), allow=target.redaction.allow)
+        raise UsageError(scrub.text(str(unknown))) from None  # what was given may be anything
 
 
 class Run:
@@ -62,10 +76,10 @@ class Run:
         self._not_asked: set[str] = set()
         self._dependencies = Dependencies(target, f"runbook {notebook}"[:63])
         kinds = [KINDS[name] for name in needs]
-        if target.containers is not None and target.containers.named:
+        if needs and target.containers is not None and target.containers.named:
             kinds.append(ContainersConnection)
         self._dependencies.open(kinds)
-        whose = Whose(notebook, target, self.run_id)
+        whose = Whose(notebook, target, self.run_id, incident)
         self._planner = Planner(whose, self._dependencies, self._redactor, self.findings, self._look)
         atexit.register(self.close)
 
@@ -231,18 +245,23 @@ class Run:
         return printable(self._redactor.text(text))
 
 
-def fill(text: str, target: Target, marks: Sequence[str] = (TARGET, "{api}", "{redis}")) -> str:
-    """Return a source or a next step with the target's addresses in place of {api} and {redis}, and with its name in
-    place of {target} in ``--target {target}``, so that it can be run.
+def fill(text: str, target: Target, marks: Sequence[str] | None = None) -> str:
+    """Return a source or a next step with the target's addresses in place of {api}, {redis}, {prometheus} and
+    {alertmanager}, and with its name in place of {target} in ``--target {target}``, so that it can be run.
 
-    A next step holds names of anybody's: of its ``marks`` only the last is filled in, and other braces stay.
+    A next step holds names of anybody's: only its ``marks`` are filled in (of a source, all), and other braces stay.
     """
+    parts = {
+        "api": target.api,
+        "redis": target.redis,
+        "prometheus": target.prometheus,
+        "alertmanager": target.alertmanager,
+    }
     places = {
         TARGET: f"--target {target.name}",
-        "{api}": target.api.url if target.api else "",
-        "{redis}": target.redis.url if target.redis else "",
+        **{f"{{{name}}}": part.url if part else "" for name, part in parts.items()},
     }
-    for mark in marks:
+    for mark in places if marks is None else marks:
         text = text.replace(mark, places[mark])
     return text
 

@@ -26,7 +26,7 @@ _COLOUR = {
 class ShownPlan:
     """A plan (the first of ``plans``; the second undoes it), or the ``reason`` why there is none.
 
-    ``token`` is there only for a screen that nothing keeps.
+    ``token`` is there only for a screen that nothing keeps. ``to_copy`` is the text by which a person does the same.
     """
 
     change: Change
@@ -37,6 +37,7 @@ class ShownPlan:
     run_id: str
     redactor: Redactor
     token: str = field(default="", repr=False)
+    to_copy: str = ""
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         told = [printable(line) for line in self._lines()]
@@ -49,6 +50,7 @@ class ShownPlan:
             findings=self.findings,
             plans=self.plans,
             not_planned="" if self.plans or self.applied else self.reason,
+            to_copy=self.to_copy,
         )
         return {
             "text/plain": self.redactor.text("\n".join(told)) + self._confirmation(),
@@ -92,11 +94,12 @@ def _plan_html(record: PlanRecord) -> str:
     plan = record.plan
     colour = _COLOUR.get(record.state)
     state = badge(colour) if colour is not None else ""
-    steps = "".join(f"<li><code>{html.escape(shown_step(record, n))}</code></li>" for n in range(len(plan.steps)))
+    shown = ["\n".join(map(printable, shown_step(record, n).splitlines())) for n in range(len(plan.steps))]
+    steps = "".join(f"<li><code>{html.escape(step)}</code></li>" for step in shown)
     told = [html.escape(printable(line.removeprefix("  "))) for line in plan_lines(record)[1 + len(plan.steps) :]]
     # What PostgreSQL says of a plan of its own is read by its indentation.
     rest = "".join(f'<li style="white-space:pre-wrap">{line}</li>' for line in told)
-    head = html.escape(f"plan {plan.id}: {plan.summary}: {record.state}")
+    head = html.escape(printable(f"plan {plan.id}: {plan.summary}: {record.state}"))
     if record.state is PlanState.PLANNED:
         head += html.escape(f", expires {time_of(plan.expires)}")
     return f"<p>{state} <b>{head}</b></p><ol>{steps}</ol><ul>{rest}</ul>"

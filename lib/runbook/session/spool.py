@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 from itertools import count
 from pathlib import Path
@@ -37,6 +38,10 @@ def keep_frame(name: str, frame: "pd.DataFrame") -> DataFile | None:
 def _as_parquet(frame: "pd.DataFrame") -> bytes:
     import pyarrow as pa
 
+    # What a frame says of itself is kept as JSON: a moment in it as its text, and no warning among what is shown.
+    attrs = json.loads(json.dumps(frame.attrs, default=str, skipkeys=True))
+    frame = frame.copy(deep=False)
+    frame.attrs = attrs
     buffer = io.BytesIO()
     try:
         frame.to_parquet(buffer, index=False)

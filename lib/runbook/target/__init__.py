@@ -1,24 +1,55 @@
 """Targets: the deployments that notebooks look at, as named profiles."""
 
+from runbook.target.backups import Backups, BackupSet
+from runbook.target.certificates import Certbot, Certificates, Endpoint, Reload, split_place
 from runbook.target.find import load_target, profile_folders, target_names
-from runbook.target.profile import Api, Compose, Contact, Deadlines, Host, Logs, Postgres, Redis, Share, Target, Webhook
-from runbook.target.secret import SecretReference, resolve
+from runbook.target.profile import (
+    Alertmanager,
+    Api,
+    Compose,
+    Contact,
+    Deadlines,
+    Host,
+    Jobs,
+    Logs,
+    Postgres,
+    Prometheus,
+    Redis,
+    Share,
+    Target,
+    Webhook,
+)
+from runbook.target.recovery import Recovery
+from runbook.target.secret import SecretReference, is_reference, references, resolve
 
 __all__ = [
+    "Alertmanager",
     "Api",
+    "BackupSet",
+    "Backups",
+    "Certbot",
+    "Certificates",
     "Compose",
     "Contact",
     "Deadlines",
+    "Endpoint",
     "Host",
+    "Jobs",
     "Logs",
     "Postgres",
+    "Prometheus",
+    "Recovery",
     "Redis",
+    "Reload",
     "SecretReference",
     "Share",
     "Target",
     "Webhook",
+    "is_reference",
     "load_target",
     "profile_folders",
+    "references",
     "resolve",
+    "split_place",
     "target_names",
 ]

@@ -5,68 +5,21 @@ import os
 import re
 from contextlib import suppress
 from datetime import date
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import parse_qs, urlsplit
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_core import PydanticCustomError
 
 from runbook.model import Acknowledgement, CouldNotFindOut
+from runbook.target.addresses import Dsn, Folder, HttpUrl, RedisUrl
+from runbook.target.backups import Backups
+from runbook.target.certificates import Certificates
+from runbook.target.recovery import Recovery
 from runbook.target.secret import SecretReference, resolve
-
-_REFUSED_PASSWORD = PydanticCustomError(
-    "literal_secret",
-    'a password stands in this address; take it out and write `password = "env:NAME"` (or file:, keyring:) beside it',
-)
-
-
-_SECRETS_OF_LIBPQ = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
-
-
-def _require_url(*schemes: str) -> AfterValidator:
-    def check(value: str) -> str:
-        try:
-            parts = urlsplit(value)
-            in_query = any("password" in key for key in parse_qs(parts.query))  # redis-py takes it from there too
-            has_password, has_place = (
-                parts.password is not None or in_query,
-                bool(parts.netloc or parts.scheme == "unix"),
-            )
-            _ = parts.port
-        except ValueError as error:
-            raise PydanticCustomError("bad_url", "this is no address: host or port cannot be read") from error
-        if has_password:
-            raise _REFUSED_PASSWORD
-        if parts.query and "redis" in schemes:
-            raise PydanticCustomError("bad_url", "an address of Redis takes no ?options here")
-        if parts.scheme not in schemes or not has_place:
-            raise PydanticCustomError("bad_url", f"an address begins with {' or '.join(s + '://' for s in schemes)}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _require_dsn(value: str) -> str:
-    import psycopg
-
-    try:
-        parts = psycopg.conninfo.conninfo_to_dict(value)
-    except psycopg.ProgrammingError as error:
-        # libpq's own message repeats the text, and with it a password that may be in it.
-        raise PydanticCustomError(
-            "bad_dsn",
-            'libpq cannot read this; write postgresql://USER@HOST:PORT/DATABASE or "host=… port=… user=… dbname=…"',
-        ) from error
-    ports = str(parts.get("port") or "5432").split(",")
-    if not all(port.isdigit() and 0 < int(port) < 65536 for port in ports):
-        raise PydanticCustomError("bad_dsn", "the port is no number from 1 to 65535")
-    if any(parts.get(key) for key in _SECRETS_OF_LIBPQ):
-        raise _REFUSED_PASSWORD
-    if not parts.get("dbname"):
-        raise PydanticCustomError("bad_dsn", "the database is not named; without it libpq takes the user's name for it")
-    return value
 
 
 def _refuse_nan(value: float) -> float:
@@ -76,9 +29,6 @@ def _refuse_nan(value: float) -> float:
 
 
 Threshold = Annotated[float, AfterValidator(_refuse_nan)]
-Dsn = Annotated[str, AfterValidator(_require_dsn)]
-HttpUrl = Annotated[str, _require_url("http", "https")]
-RedisUrl = Annotated[str, _require_url("redis", "rediss", "unix")]
 
 
 class _Strict(BaseModel):
@@ -87,12 +37,20 @@ class _Strict(BaseModel):
 
 
 class Api(_Strict):
-    """The service's HTTP interface. ``user_request`` is a path that stands for what users do: read, cheap, real."""
+    """The service's HTTP interface. ``user_request`` is a path that stands for what users do: read, cheap, real;
+    ``plain_url`` where the same is asked without TLS, if not at port 80 of the same host.
+
+    Its users are looked at and changed with ``admin_token``, or with one that a log-in of ``admin_username`` gives.
+    """
 
     url: HttpUrl
+    plain_url: HttpUrl | None = None
     user_request: str = Field("/documents?limit=1", pattern=r"^/")
     token: SecretReference | None = None
     ca_file: Path | None = None
+    admin_username: Annotated[str, Field(min_length=1, max_length=200)] = "admin"
+    admin_password: SecretReference | None = None
+    admin_token: SecretReference | None = None
 
 
 class Postgres(_Strict):
@@ -108,17 +66,6 @@ class Postgres(_Strict):
     operator_dsn: Dsn | None = None
     operator_password: SecretReference | None = None
     standbys: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-
-
-def _require_absolute(value: Path) -> Path:
-    if not value.is_absolute() or ".." in value.parts:
-        raise PydanticCustomError("bad_folder", "this is to be an absolute path without ..")
-    if not str(value).isprintable():
-        raise PydanticCustomError("bad_folder", "this path holds what cannot be shown")
-    return value
-
-
-Folder = Annotated[Path, AfterValidator(_require_absolute)]
 
 
 class Standby(_Strict):
@@ -172,17 +119,35 @@ class Share(_Strict):
     cpus: PositiveFloat
 
 
+def _require_socket(value: str) -> str:
+    address, _, port = value.rpartition(":")
+    try:
+        if address not in ("", "*", "localhost"):
+            ip_address(address.strip("[]"))
+        known = 0 < int(port) < 65536
+    except ValueError:
+        known = False
+    if not known:
+        raise PydanticCustomError("bad_socket", "write a socket as ADDRESS:PORT, *:PORT for all addresses, or PORT")
+    return value
+
+
+Listening = Annotated[str, AfterValidator(_require_socket)]
+
+
 class Host(_Strict):
     """Whose disk, memory and load is judged.
 
     ``where``: "here" says that the target lives on the machine that runs the notebooks. ``paths`` name the file systems
-    to judge. ``share`` judges a part of the machine instead of all of it.
+    to judge. ``share`` judges a part of the machine instead of all of it. ``listening`` are the sockets that are to
+    listen there (TCP), as ADDRESS:PORT, ``*:PORT`` for all addresses, or a port alone for any.
     """
 
     where: Literal["here", "elsewhere"] = "elsewhere"
     name: str | None = None
     paths: Annotated[tuple[Path, ...], Field(min_length=1)] = (Path("/"),)
     share: Share | None = None
+    listening: tuple[Listening, ...] | None = None
 
 
 class Containers(_Strict):
@@ -215,12 +180,73 @@ class Compose(_Strict):
         return self.project or re.sub(r"[^a-z0-9_-]", "", self.files[0].absolute().parent.name.lower())
 
 
-class Alertmanager(_Strict):
-    """Where alerts are silenced while a change runs: those with these labels, for so many minutes."""
+class _Asked(_Strict):
+    """What is asked over HTTP by basic authentication, with a bearer token, or by neither."""
 
     url: HttpUrl
-    matchers: Annotated[dict[str, str], Field(min_length=1)]
+    username: str | None = None
+    password: SecretReference | None = None
+    token: SecretReference | None = None
+    ca_file: Path | None = None
+
+    @property
+    def user(self) -> tuple[str, str] | None:
+        """Return the name to log in with and the reference to its password."""
+        return (self.username, self.password) if self.username and self.password else None
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        if self.token is not None and (self.username is not None or self.password is not None):
+            raise PydanticCustomError("two_ways_in", "give a token, or username and password, not both")
+        if (self.username is None) != (self.password is None):
+            raise PydanticCustomError("half_way_in", "username and password go together")
+        return self
+
+
+class Alertmanager(_Asked):
+    """Where alerts go to. While a change runs those with the labels of ``matchers`` are silenced, for so many minutes;
+    without matchers none is.
+    """
+
+    matchers: dict[str, str] = {}
     minutes: Annotated[int, Field(ge=1, le=120)] = 10
+
+
+JobName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{1,120}$")]
+
+
+class Jobs(_Strict):
+    """The names of the jobs under which Prometheus scrapes the service, PostgreSQL's exporter and the hosts."""
+
+    api: JobName = "shrimp-api"
+    postgres: JobName = "postgres"
+    node: JobName = "node"
+
+
+class Prometheus(_Asked):
+    """The Prometheus that scrapes the target.
+
+    ``backups`` says that the job that makes backups tells Prometheus of them: then one that does not is an alert.
+    """
+
+    jobs: Jobs = Jobs()
+    backups: bool = False
+
+
+class LanguageModel(_Strict):
+    """The back end that finds candidates: where it is, and the key that the service itself uses.
+
+    ``url`` is its root, without /v1; ``model`` the one that the service asks for. ``kind`` "openai" is what OpenAI and
+    those that speak its language answer, "ollama" a server of one's own, which takes no key. ``timeout`` bounds the
+    answer in seconds.
+    """
+
+    url: HttpUrl
+    kind: Literal["openai", "ollama"] = "openai"
+    token: SecretReference | None = None
+    model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    timeout: Annotated[float, Field(gt=0, le=20)] = 10.0
+    ca_file: Path | None = None
 
 
 def _require_place_of_logs(value: str) -> str:
@@ -285,6 +311,18 @@ class Webhook(_Strict):
     ca_file: Path | None = None
 
 
+class Advisories(_Strict):
+    """Known vulnerabilities, and the packages to hold against them: nothing of it is fetched or run.
+
+    ``files`` hold advisories in OSV's format: JSON, folders of it, or the zip that osv.dev exports. ``environments``
+    are folders with site-packages; ``requirements`` files that pin packages (pip's, or npm's package-lock.json).
+    """
+
+    files: tuple[Folder, ...] = ()
+    environments: tuple[Folder, ...] = ()
+    requirements: tuple[Folder, ...] = ()
+
+
 def _secret_parts(url: str) -> list[str]:
     """Return what of a webhook's address is secret, whole and in the pieces that may be told alone; not its host."""
     try:
@@ -299,6 +337,38 @@ def _secret_parts(url: str) -> list[str]:
         telling = [url.partition(parts.netloc)[2]]
     whole = url[url.index(telling[0]) :] if telling[0] else ""
     return [whole, *telling, parts.password or ""]
+
+
+Pattern = Annotated[str, Field(min_length=1, max_length=200)]
+_UNITS = (
+    "/etc/crontab", "/etc/cron.d", "/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly",
+    "/var/spool/cron", "/etc/systemd/system", "/usr/local/lib/systemd/system", "/etc/rc.local", "/etc/init.d",
+)  # fmt: skip
+
+
+class Tree(_Strict):
+    """A folder that was deployed; ``exclude`` leaves out what changes by itself: names, or paths from its top.
+
+    ``checkout`` is a git repository, ``commit`` the commit or tag of it that should lie there, ``subfolder`` the part
+    of the repository that was deployed.
+    """
+
+    path: Folder
+    exclude: tuple[Pattern, ...] = ("__pycache__", ".git", "/logs", "/data")
+    checkout: Folder | None = None
+    commit: str = Field("HEAD", pattern=r"^[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}$")
+    subfolder: str = Field("", pattern=r"^[A-Za-z0-9._/+-]{0,200}$")
+
+
+class Integrity(_Strict):
+    """Which files are to be as they were: deployed trees, and the files and folders where jobs and units are put.
+
+    ``written`` names paths of containers, with * and ?, that they write to, beside those that each one may.
+    """
+
+    trees: tuple[Tree, ...] = ()
+    units: tuple[Folder, ...] = tuple(map(Path, _UNITS))
+    written: tuple[Pattern, ...] = ()
 
 
 class Deadlines(_Strict):
@@ -360,9 +430,16 @@ class Target(_Strict):
     containers: Containers | None = None
     compose: Compose | None = None
     alertmanager: Alertmanager | None = None
+    prometheus: Prometheus | None = None
+    llm: LanguageModel | None = None
     communication: Communication = Communication()
     webhook: Webhook | None = None
+    certificates: Certificates | None = None
     logs: Logs | None = None
+    advisories: Advisories | None = None
+    integrity: Integrity | None = None
+    backups: Backups | None = None
+    recovery: Recovery | None = None
     deadlines: Deadlines = Deadlines()
     thresholds: dict[str, dict[str, Threshold]] = {}
     acknowledge: tuple[Acknowledged, ...] = ()
@@ -384,7 +461,8 @@ class Target(_Strict):
     def secret_values(self) -> list[str]:
         """Return the secrets that the references name on this machine, for scrubbing; those missing are left out."""
         references: list[Any] = []
-        for part in (self.api, self.postgres, self.standby, self.redis):
+        watching = (self.prometheus, self.alertmanager, self.llm)
+        for part in (self.api, self.postgres, self.standby, self.backups, self.redis, *watching):
             fields = type(part).model_fields if part else {}
             references += [getattr(part, name) for name in fields if name.endswith(("password", "token"))]
         values = [os.environ.get("PGPASSWORD", "")]  # libpq takes it by itself

@@ -2,8 +2,9 @@
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
@@ -26,6 +27,15 @@ def _require_reference(value: str) -> str:
             "write where it is instead: env:NAME, file:/PATH or keyring:SERVICE/NAME",
         )
     return value
+
+
+def references(part: Any) -> Iterator[str]:
+    """Yield the references to secrets in a profile, or a part of one, as plain data."""
+    if isinstance(part, dict | list):
+        for value in part.values() if isinstance(part, dict) else part:
+            yield from references(value)
+    elif isinstance(part, str) and is_reference(part):
+        yield part
 
 
 SecretReference = Annotated[str, AfterValidator(_require_reference)]

@@ -13,4 +13,4 @@ SELECT session.datname::text AS database,
 FROM pg_stat_activity AS session
 WHERE session.backend_type = 'client backend'
 GROUP BY 1, 2, 3, 4, 5
-ORDER BY connections DESC
+ORDER BY connections DESC, application, state, database, session_role, client

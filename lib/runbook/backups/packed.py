@@ -1,0 +1,26 @@
+"""A dump as PostgreSQL's programs can read it: where it is packed or elsewhere, a copy of it."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from runbook.backups.content import Content
+from runbook.backups.reading import Reading
+from runbook.target import Backups
+
+
+@contextmanager
+def at_hand(reading: Reading, named: Backups, seconds: float) -> Iterator[str]:
+    """Yield the path of a dump that programs can read, which is gone afterwards where it was made for that."""
+    path = reading.of.path
+    if reading.of.is_folder or (not path.startswith("s3://") and not reading.packed):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="runbook-dump-", dir=named.scratch) as folder:
+        copy = Path(folder) / "dump"
+        with copy.open("wb") as file:
+            for block in Content(path, time.monotonic() + seconds).text():
+                file.write(block)
+        yield str(copy)

@@ -1,0 +1,155 @@
+"""A cluster for practice: in a folder of its own, reached by a socket in it, and gone afterwards."""
+
+import json
+import os
+import pwd
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+
+from runbook.backups.server_programs import major, program
+from runbook.connections import programs
+from runbook.connections.programs import Owner
+from runbook.model import ChangeFailed, CouldNotFindOut
+from runbook.model.units import as_bytes
+from runbook.target import Backups
+
+PREFIX, USER, DATABASE = "runbook-drill-", "drill", "drill"
+_START_SECONDS = 60.0
+# The path of a socket may have 107 bytes.
+_LONGEST = 107 - len("/.s.PGSQL.5432")
+# Nothing of it is to outlive anything: it need not reach the disk.
+_SETTINGS = {
+    "listen_addresses": "", "unix_socket_permissions": "0700", "fsync": "off", "full_page_writes": "off",
+    "synchronous_commit": "off", "autovacuum": "off", "wal_level": "minimal", "max_wal_senders": "0",
+    "shared_buffers": "128MB", "maintenance_work_mem": "128MB", "max_wal_size": "4GB", "logging_collector": "off",
+    "shared_preload_libraries": "",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A running cluster: its folder, which is its socket's as well, and how its programs are called."""
+
+    folder: Path
+    owner: Owner
+
+    def connect(self, database: str = DATABASE) -> "psycopg.Connection[tuple[Any, ...]]":
+        """Return a connection to it as its superuser, in autocommit."""
+        return psycopg.connect(host=str(self.folder), user=USER, dbname=database, autocommit=True, connect_timeout=10)
+
+    @property
+    def options(self) -> list[str]:
+        """Return how a client program reaches it."""
+        return ["-h", str(self.folder), "-U", USER, "--no-password"]
+
+
+def require_room(named: Backups, needed: int) -> Path:
+    """Return the folder that scratch clusters are made in; raises `CouldNotFindOut` where its disk is too small."""
+    folder = named.scratch or Path(tempfile.gettempdir())
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise CouldNotFindOut(f"{folder}, where a drill would be made, cannot be used: {error.strerror}") from error
+    if free < needed:
+        raise CouldNotFindOut(
+            f"the disk of {folder} has {as_bytes(free)} left, and restoring this backup needs {as_bytes(needed)}: "
+            "name a larger one (scratch in [backups])"
+        )
+    return folder
+
+
+@contextmanager
+def scratch_cluster(named: Backups, inside: Path, seconds: float) -> Iterator[Scratch]:
+    """Make a cluster, start it, and take it away afterwards, whatever happens; raises `CouldNotFindOut`.
+
+    What a drill that was killed has left there is taken away first.
+    """
+    forget_left(inside)
+    owner = _unprivileged()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=inside))
+    try:
+        if len(str(folder)) > _LONGEST:
+            raise CouldNotFindOut(f"{inside} is too long a path for a socket: name a shorter one (scratch)")
+        _note_owner(folder)
+        os.chown(folder, owner.uid, owner.gid) if not owner.is_us else None
+        control = [str(program(named, "pg_ctl")), "-D", str(folder / "data")]
+        try:
+            _make(named, folder, owner, control, seconds)
+            yield Scratch(folder, owner)
+        except ChangeFailed as failed:
+            raise CouldNotFindOut(str(failed)) from failed
+        finally:
+            with suppress(ChangeFailed, CouldNotFindOut):
+                programs.call([*control, "-m", "immediate", "-w", "stop"], owner, _START_SECONDS)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make(named: Backups, folder: Path, owner: Owner, control: list[str], seconds: float) -> None:
+    data = folder / "data"
+    argv = [
+        str(program(named, "initdb")), "-D", str(data), "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "-N",
+    ]  # fmt: skip
+    programs.required(argv, owner, min(seconds, _START_SECONDS))
+    lines = {**_SETTINGS, "unix_socket_directories": str(folder)}
+    text = "".join(f"{name} = '{value}'\n" for name, value in lines.items())
+    programs.required(["tee", "-a", str(data / "postgresql.conf")], owner, programs.LOOK_SECONDS, given=text)
+    log = folder / "server.log"
+    start = [*control, "-l", str(log), "-w", "-t", str(int(_START_SECONDS)), "start"]
+    ended = programs.call(start, owner, _START_SECONDS + 10)
+    if ended.returncode != 0:
+        said = programs.last_words(log.read_text(errors="replace") if log.exists() else "", ended.stderr)
+        raise ChangeFailed(f"the scratch cluster did not start: {said}")
+
+
+def _unprivileged() -> Owner:
+    """Return whom the cluster belongs to: us, or, since PostgreSQL does not run as root, a user without rights."""
+    if os.geteuid() != 0:
+        return Owner(os.geteuid(), os.getegid())
+    for name in ("postgres", "nobody"):
+        with suppress(KeyError):
+            found = pwd.getpwnam(name)
+            return Owner(found.pw_uid, found.pw_gid)
+    raise CouldNotFindOut("PostgreSQL does not run as root, and there is neither a user postgres nor nobody here")
+
+
+def _note_owner(folder: Path) -> None:
+    us = psutil.Process()
+    (folder / "of").write_text(json.dumps({"pid": us.pid, "began": us.create_time()}))
+
+
+def forget_left(inside: Path) -> int:
+    """Take away scratch clusters whose makers are gone; return how many."""
+    gone = 0
+    for folder in inside.glob(f"{PREFIX}*"):
+        try:
+            of = json.loads((folder / "of").read_text())
+            if psutil.Process(of["pid"]).create_time() == of["began"]:
+                continue
+        except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+            pass
+        with suppress(OSError, ValueError, psutil.Error):
+            server = psutil.Process(int((folder / "data" / "postmaster.pid").read_text().splitlines()[0]))
+            if server.cwd() == str(folder / "data"):
+                server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+        gone += 1
+    return gone
+
+
+def require_version(named: Backups, server: str, dumped: int) -> None:
+    """Raise `CouldNotFindOut` where the server's programs here are older than the server that a dump is from."""
+    here = major(program(named, "postgres"))
+    if dumped > here:
+        raise CouldNotFindOut(
+            f"it is from PostgreSQL {server}, and the programs here are of {here}: an older server may not take it; "
+            "name the newer ones (binaries in [backups])"
+        )

@@ -1,0 +1,3 @@
+"""What else explains that a question on files could not be answered."""
+
+EXPLAINED_BY = {"integrity.baseline": "there is no baseline that could be compared with"}

@@ -1,0 +1,51 @@
+"""The databases of the cluster as a recovery sees them: the service's own, restored ones, and those that are kept."""
+
+import re
+from dataclasses import dataclass
+
+from runbook.connections import RestoringDatabase, application_database, read_sql
+from runbook.model import Asking
+
+_RESTORED = re.compile(r"restored by the runbook from (.+), sha256 ")
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database: its name, bytes, sessions in it, whether it takes any, and the backup it was restored from, or ""."""
+
+    name: str
+    bytes: int
+    sessions: int
+    open: bool
+    backup: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """``own`` is the service's database (None: it is not there), ``restored`` those made of backups beside it, the
+    newest first, ``kept`` those that were put aside.
+    """
+
+    name: str
+    own: Database | None
+    restored: tuple[Database, ...]
+    kept: tuple[Database, ...]
+
+
+def standing(asking: Asking) -> Standing:
+    """Return which of the recovery's databases are there."""
+    name = application_database(asking.target)
+    rows = asking.connection(RestoringDatabase).rows(read_sql(__package__, "databases"))
+    found = [
+        Database(row["database"], int(row["bytes"]), int(row["sessions"]), bool(row["open"]), _backup(row["told"]))
+        for row in rows.to_dict("records")
+    ]
+    own = next((one for one in found if one.name == name), None)
+    restored = [one for one in found if one.backup and one.name.startswith(f"{name}_restored_")]
+    kept = [one for one in found if one.name.startswith(f"{name}_before_")]
+    return Standing(name, own, tuple(reversed(restored)), tuple(reversed(kept)))
+
+
+def _backup(told: str) -> str:
+    found = _RESTORED.match(told)
+    return found[1] if found else ""

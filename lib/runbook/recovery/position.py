@@ -1,0 +1,72 @@
+"""Where does the recovery stand: is the service stopped, is its database there, is one restored, one kept?"""
+
+import pandas as pd
+
+from runbook.connections import ApiConnection, RestoringDatabase
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable
+from runbook.model.units import as_bytes
+from runbook.recovery.cluster import Database, standing
+
+_COLUMNS = ["what", "name", "there", "bytes", "sessions", "backup", "told"]
+
+
+def answers(asking: Asking) -> str:
+    """Return why the service does not answer, "" where it does: whatever it says, it runs and may write."""
+    try:
+        asking.connection(ApiConnection).get("/health")
+    except (Unreachable, CouldNotFindOut) as why:
+        return str(why)
+    return ""
+
+
+def probe(asking: Asking) -> pd.DataFrame:
+    """Return a row for the service and for each database of the recovery: what (service, database, restored, kept),
+    name, there, bytes, sessions, backup (that it was restored from), told (why it does not answer, or "").
+    """
+    found = standing(asking)
+    why = answers(asking)
+    rows = [("service", asking.target.name, not why, 0, 0, "", why)]
+    own = found.own
+    rows.append(("database", found.name, own is not None, own.bytes if own else 0, own.sessions if own else 0,
+                 own.backup if own else "", ""))  # fmt: skip
+    rows += [_row("restored", one) for one in found.restored] + [_row("kept", one) for one in found.kept]
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _row(what: str, one: Database) -> tuple[str, str, bool, int, int, str, str]:
+    return (what, one.name, True, one.bytes, one.sessions, one.backup, "")
+
+
+def check(frame: pd.DataFrame) -> list[Finding]:
+    """Judge service and database, and tell what of a recovery is there: a restored one waits for the swap."""
+    findings = []
+    for row in frame.to_dict("records"):
+        what, name, size = row["what"], row["name"], as_bytes(row["bytes"])
+        if what == "service":
+            status = Status.OK if row["there"] else Status.CRITICAL
+            message = "it runs and answers" if row["there"] else f"it does not answer: {row['told']}"
+        elif what == "database":
+            status = Status.OK if row["there"] else Status.CRITICAL
+            message = f"{name} is there, {size}" if row["there"] else f"{name} is not there"
+            message += f"; it was restored from {row['backup']}" if row["backup"] else ""
+        elif what == "restored":
+            status, message = (
+                Status.WARNING,
+                f"{name} ({size}, from {row['backup']}) was restored and waits for the swap",
+            )
+        else:
+            status, message = Status.OK, f"{name} ({size}) is the former database, kept until a plan drops it"
+        findings.append(Finding(object=what if what != "kept" else f"kept {name}", status=status, message=message))
+    return findings
+
+
+position = Question(
+    name="recovery.position",
+    title="Where do service, database and recovery stand?",
+    probe=probe,
+    check=check,
+    source="curl -sS {api}/health; psql -d postgres -c '\\l+'",
+    needs=(ApiConnection, RestoringDatabase),
+    deadline=15.0,
+    next="go on with the plans below, in their order",
+)

@@ -1,0 +1,506 @@
+"""Backups of a real cluster: listed, read to their end, restored for practice and by plan; cut, flipped, of others."""
+
+import gzip
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psycopg
+import pytest
+from cluster import Cluster, needs_contrib
+from object_store import object_store
+from running import wait_for
+
+from runbook import backups
+from runbook.backups.scratch import PREFIX, forget_left
+from runbook.backups.sql_text import SqlText
+from runbook.backups.wal_archive import segments
+from runbook.model import Finding, Status
+from runbook.model.plan import PlanState
+from runbook.plans.place import journal
+from runbook.plans.token import token_of
+from runbook.session import open_run
+from runbook_sandbox import faults, stack
+from runbook_sandbox.place import Place
+from runbook_sandbox.servers import all_postgres, find_redis, version
+
+OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
+ROWS = 2000
+Ask = Callable[..., dict[str, Finding]]
+
+
+@pytest.fixture(scope="module")
+def source(postgres_of_all: Cluster) -> Iterator[Cluster]:
+    """A database with two tables, a key between them and a role of its own."""
+    postgres_of_all.execute("DROP DATABASE IF EXISTS kept", "DROP ROLE IF EXISTS keeper")
+    postgres_of_all.execute("CREATE ROLE keeper LOGIN", "CREATE DATABASE kept OWNER keeper")
+    postgres_of_all.execute(
+        "CREATE TABLE documents (id integer PRIMARY KEY, text text NOT NULL)",
+        'CREATE TABLE "odd ""name"" (x)" (id integer PRIMARY KEY, document integer REFERENCES documents)',
+        "CREATE TABLE empty (id integer PRIMARY KEY)",
+        # What is not packed well is most of the dump; and a line that looks like the mark of the end.
+        f"INSERT INTO documents SELECT n, E'\\n\\\\.\\na tab\\t' || md5(n::text) FROM generate_series(1, {ROWS}) n",
+        'INSERT INTO "odd ""name"" (x)" SELECT n, n FROM generate_series(1, 7) n',
+        "ANALYZE",
+        database="kept",
+        user="keeper",
+    )
+    yield postgres_of_all
+    postgres_of_all.execute("DROP DATABASE kept", "DROP ROLE keeper")
+
+
+def call(cluster: Cluster, program: str, *arguments: object) -> bytes:
+    argv = [cluster.binaries / program, "-h", cluster.folder, "-p", str(cluster.port), "-U", "postgres"]
+    return subprocess.run([*argv, *map(str, arguments)], check=True, capture_output=True, timeout=60).stdout
+
+
+def written(path: Path, content: bytes, *, digest: bool = True) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    if digest:
+        path.with_name(f"{path.name}.sha256").write_text(f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
+    return path
+
+
+def dump_of(cluster: Cluster, path: Path, *options: str, digest: bool = True) -> Path:
+    return written(path, call(cluster, "pg_dump", "-d", "kept", *options), digest=digest)
+
+
+def stamped(hours: float) -> str:
+    return f"{datetime.now(UTC) - timedelta(hours=hours):%Y-%m-%dT%H%M%S}"
+
+
+@pytest.fixture
+def ask(source: Cluster, profile: Callable[..., str], tmp_path: Path) -> Iterator[Ask]:
+    """Ask about the backups in a folder of the test; return the findings by object."""
+    runs = []
+
+    def asked(question: Any, kind: str = "database", files: str = "*.dump", more: str = "", **arguments: Any) -> Any:
+        folder = tmp_path / "kept" if not files.startswith(("/", "s3:")) else ""
+        text = source.profile(database="kept") + f'[backups]\nbinaries = "{source.binaries}"\n{more}\n'
+        text += f'restore_dsn = "{source.dsn()}"\n' if "restore_dsn" not in more else ""
+        pattern = f"{folder}/{files}" if folder else files
+        text += f'[[backups.sets]]\nname = "it"\nkind = "{kind}"\nfiles = "{pattern}"\n'
+        if kind == "database":
+            text += f'[[backups.sets]]\nname = "roles"\nkind = "roles"\nfiles = "{tmp_path}/kept/*.roles"\n'
+        runs.append(open_run("verify-backups", target=profile(text, "kept"), needs=["postgres", "restoring database"]))
+        if question is None:
+            return runs[-1]
+        return {finding.object: finding for finding in runs[-1].ask(question, **arguments).findings}
+
+    (tmp_path / "kept").mkdir()
+    yield asked
+    for run in runs:
+        run.close()
+    for name in [row[0] for row in source.execute("SELECT datname FROM pg_database WHERE datname LIKE 'kept_re%'")]:
+        source.execute(f'DROP DATABASE "{name}"')
+
+
+# --- read to their end
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "format_"),
+    [
+        ("a.dump", ["-Fc"], "custom"), ("a.dump", ["-Fc", "-Z0"], "custom"), ("a.dump", ["-Ft"], "tar"),
+        ("a.dump", [], "plain"), ("a.dump", ["--inserts"], "plain"),
+    ],
+)  # fmt: skip
+def test_a_dump_of_each_format_is_read_to_its_end_and_one_that_is_cut_is_found(
+    source: Cluster, ask: Ask, tmp_path: Path, name: str, options: list[str], format_: str
+) -> None:
+    path = dump_of(source, tmp_path / "kept" / name, *options)
+    run: Any = ask(None)
+    answer = run.ask(backups.sound)
+    (row,) = answer.frame[answer.frame["set"] == "it"].to_dict("records")
+    assert (row["format"], row["digest"], row["problem"], row["unknown"]) == (format_, "same", "", "")
+    rows = "0" if "--inserts" in options else f"{ROWS + 7:,}"
+    assert f"3 tables, {rows} rows" in row["told"]
+    assert {one.object: one.status for one in answer.findings}["it"] is OK
+    whole = path.read_bytes()
+    for share in (0.6, 0.95):
+        written(path, whole[: int(len(whole) * share)])  # a digest of what is cut already: only the reading tells
+        cut = ask(backups.sound)["it"]
+        assert cut.status is CRITICAL, (share, cut.message)
+
+
+def test_the_list_of_a_cut_dump_is_read_by_pg_restore_and_it_is_critical_here(
+    source: Cluster, ask: Ask, tmp_path: Path
+) -> None:
+    whole = dump_of(source, tmp_path / "kept" / f"of-{stamped(30)}.dump", "-Fc").read_bytes()
+    cut = written(tmp_path / "kept" / f"of-{stamped(1)}.dump", whole[: len(whole) * 6 // 10])
+    assert subprocess.run([source.binaries / "pg_restore", "--list", cut], capture_output=True).returncode == 0
+    found = ask(backups.sound)["it"]
+    assert found.status is CRITICAL and "cannot read it to its end" in found.message
+    assert "the newest that verifies is of-" in found.message and "30 h" in found.message.replace("1 d 6 h", "30 h")
+
+
+def test_packed_dumps_are_read_and_a_packed_file_that_is_cut_or_damaged_is_told_so(
+    source: Cluster, ask: Ask, tmp_path: Path
+) -> None:
+    text = call(source, "pg_dump", "-d", "kept")
+    for content in (text, call(source, "pg_dump", "-Fc", "-d", "kept")):
+        path = written(tmp_path / "kept" / "a.dump", gzip.compress(content))
+        assert ask(backups.sound)["it"].status is OK
+        written(path, gzip.compress(content)[:-20])
+        assert "the gzip file is cut" in ask(backups.sound)["it"].message
+    damaged = bytearray(gzip.compress(text))
+    damaged[len(damaged) // 2] ^= 0xFF
+    written(path, bytes(damaged))
+    assert ask(backups.sound)["it"].status is CRITICAL
+
+
+def test_a_flipped_byte_that_no_reading_finds_is_found_by_the_digest_of_when_it_was_made(
+    source: Cluster, ask: Ask, tmp_path: Path
+) -> None:
+    path = dump_of(source, tmp_path / "kept" / "a.dump", "-Fc", "-Z0")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"tab") + 1] ^= 0x01
+    path.write_bytes(bytes(content))
+    assert subprocess.run([source.binaries / "pg_restore", "-f", "/dev/null", path]).returncode == 0
+    found = ask(backups.sound)["it"]
+    assert found.status is CRITICAL and "it was changed since" in found.message
+    path.with_name("a.dump.sha256").unlink()
+    without = ask(backups.sound)["it"]
+    assert without.status is WARNING and "a flipped byte may not show" in without.message
+
+
+def test_what_is_no_dump_is_told_as_such(ask: Ask, tmp_path: Path) -> None:
+    for content, told in (
+        (b"", "it is empty"), (b"<html>404</html>\n" * 50, "no dump of PostgreSQL"), (b"PGDMP\x01\x0e", "cannot read"),
+    ):  # fmt: skip
+        written(tmp_path / "kept" / "a.dump", content)
+        found = ask(backups.sound)["it"]
+        assert found.status is CRITICAL and told in found.message, found.message
+
+
+def test_rows_are_counted_wherever_a_block_of_the_text_ends() -> None:
+    text = (
+        b"-- PostgreSQL database dump\n\n-- Dumped from database version 15.4\n\n"
+        b"CREATE TABLE public.a (\n    x text\n);\n"
+        b"ALTER TABLE public.a OWNER TO keeper;\nCOPY public.a (x) FROM stdin;\none\n\\N\nth\\\\.ree\n\\.\n\n"
+        b"COPY public.b (x) FROM stdin;\n\\.\n\n-- PostgreSQL database dump complete\n\n"
+    )
+    for size in (1, 2, 3, 7, 50, 10_000):
+        read = SqlText()
+        for at in range(0, len(text), size):
+            read.feed(text[at : at + size])
+        assert read.rows == {"public.a": 3, "public.b": 0} and read.complete and not read.inside, size
+        assert (read.server, read.needs, read.tables) == ("15.4", {"keeper"}, {"public.a"})
+
+
+# --- other kinds
+
+
+def test_a_base_backup_is_verified_by_its_manifest_and_a_byte_changed_in_it_is_found(
+    source: Cluster, ask: Ask, tmp_path: Path
+) -> None:
+    folder = tmp_path / "kept" / "base-1"
+    call(source, "pg_basebackup", "-D", folder, "-c", "fast", "-X", "stream")
+    assert ask(backups.sound, "base", "base-*")["it"].status is OK
+    with (folder / "PG_VERSION").open("a") as file:
+        file.write("x")
+    assert "PG_VERSION" in ask(backups.sound, "base", "base-*")["it"].message
+    (folder / "backup_manifest").unlink()
+    assert "the copying did not end" in ask(backups.sound, "base", "base-*")["it"].message
+
+
+def test_a_segment_that_is_missing_in_the_archive_of_wal_is_named(ask: Ask, tmp_path: Path) -> None:
+    folder = tmp_path / "kept" / "wal"
+    folder.mkdir()
+    names = [f"00000001000000{high:02X}000000{low:02X}" for high, low in ((0, 254), (0, 255), (1, 0), (1, 1))]
+    for name in names:
+        (folder / name).write_bytes(b"\0" * (1 << 20) * 16)
+    assert segments(folder).gap == "" and ask(backups.sound, "wal", "wal")["it"].status is OK
+    (folder / names[2]).unlink()
+    found = ask(backups.sound, "wal", "wal")["it"]
+    assert found.status is CRITICAL and names[2] in found.message
+
+
+def test_redis_and_data_files_are_read_whole(ask: Ask, tmp_path: Path, sandbox: Place) -> None:
+    state = sandbox.folder / "backups"
+    (rdb,) = list(state.glob("redis-*.rdb.gz"))[:1]
+    content = gzip.decompress(rdb.read_bytes())
+    written(tmp_path / "kept" / "a.dump", content)
+    assert find_redis() is not None and ask(backups.sound, "redis")["it"].status is OK
+    written(tmp_path / "kept" / "a.dump", content[:-3] + b"abc")
+    assert ask(backups.sound, "redis")["it"].status is CRITICAL
+    (tmp_path / "kept" / "a.dump.sha256").unlink()
+    with tarfile.open(tmp_path / "kept" / "a.dump", "w:gz") as archive:
+        archive.add(sandbox.folder / "deployed", arcname="data")
+    assert ask(backups.sound, "data")["it"].status is WARNING  # no digest lies beside it
+    whole = (tmp_path / "kept" / "a.dump").read_bytes()
+    written(tmp_path / "kept" / "a.dump", whole[: len(whole) // 2])
+    assert ask(backups.sound, "data")["it"].status is CRITICAL
+
+
+# --- age, size, gaps, retention
+
+
+def test_age_gaps_size_and_reach_are_judged(ask: Ask, tmp_path: Path) -> None:
+    assert ask(backups.age)["it"].status is CRITICAL and "there is no backup" in ask(backups.age)["it"].message
+    for hours in (27, 51, 75, 171, 195):
+        written(tmp_path / "kept" / f"of-{stamped(hours)}.dump", b"x" * 1000, digest=False)
+    told = ask(backups.age)
+    assert told["it"].status is WARNING and told["it gaps"].status is WARNING
+    assert "96 h before" in told["it gaps"].message
+    assert ask(backups.retention)["it"].status is WARNING and ask(backups.sizes)["it"].status is OK
+    written(tmp_path / "kept" / f"of-{stamped(1)}.dump", b"x" * 200, digest=False)
+    assert ask(backups.age)["it"].status is OK and ask(backups.sizes)["it"].status is CRITICAL
+    written(tmp_path / "kept" / f"of-{stamped(-10)}.dump", b"x", digest=False)
+    assert ask(backups.age)["it"].status is UNKNOWN
+    for path in (tmp_path / "kept").iterdir():
+        path.unlink()
+    written(tmp_path / "kept" / f"of-{stamped(60)}.dump", b"x", digest=False)
+    assert ask(backups.age)["it"].status is CRITICAL
+
+
+def test_a_folder_that_cannot_be_read_is_unknown_and_not_without_backups(ask: Ask) -> None:
+    found = ask(backups.age, files="/nowhere-at-all/*.dump")["it"]
+    assert found.status is UNKNOWN and "cannot be read" in found.message
+
+
+# --- an object store
+
+
+def test_backups_in_an_object_store_are_listed_read_and_restored(
+    source: Cluster, ask: Ask, tools: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with object_store(tools, tmp_path, monkeypatch, "kept"):
+        import s3fs
+
+        store = s3fs.S3FileSystem(skip_instance_cache=True)
+        path = dump_of(source, tmp_path / "made" / f"of-{stamped(2)}.dump", "-Fc")
+        for name in (path.name, f"{path.name}.sha256"):
+            store.put(str(path.with_name(name)), f"kept/daily/{name}")
+        pattern = "s3://kept/daily/*.dump"
+        assert ask(backups.age, files=pattern)["it"].status is OK
+        found = ask(backups.sound, files=pattern)["it"]
+        assert found.status is OK and "its digest is the one of when it was made" in found.message
+        assert ask(backups.drill, files=pattern)["restore"].status is OK
+        assert "s3://kept/none" in ask(backups.age, files="s3://kept/none/*")["it"].message
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+        s3fs.S3FileSystem.clear_instance_cache()
+        gone = ask(backups.age, files=pattern)["it"]
+        assert gone.status is UNKNOWN and "cannot be listed" in gone.message
+
+
+# --- the drill
+
+
+@needs_contrib
+def test_a_drill_counts_every_row_key_and_index_and_leaves_nothing(source: Cluster, ask: Ask, tmp_path: Path) -> None:
+    dump_of(source, tmp_path / "kept" / f"of-{stamped(5)}.dump", "-Fc")
+    written(tmp_path / "kept" / "all.roles", call(source, "pg_dumpall", "--globals-only"))
+    (tmp_path / "scratch").mkdir(mode=0o711)
+    told = ask(backups.drill, more=f'scratch = "{tmp_path}/scratch"' if len(str(tmp_path)) < 60 else "")
+    assert {finding.status for finding in told.values()} == {OK}, told
+    assert f"3 tables, {ROWS + 7:,} rows" in told["restore"].message
+    assert "1 FOREIGN KEY, 3 PRIMARY KEY" in told["keys"].message and told["loss"].value == pytest.approx(5, abs=0.1)
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_plain_packed_dump_and_one_of_another_encoding_are_restored_as_well(
+    source: Cluster, ask: Ask, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "kept" / "a.dump", gzip.compress(call(source, "pg_dump", "-d", "kept")))
+    told = ask(backups.drill)
+    assert told["restore"].status is OK and f"{ROWS + 7:,} rows" in told["restore"].message
+    assert told["roles"].status is WARNING and "no sound backup of the roles" in told["roles"].message
+    written(path, call(source, "pg_dump", "-d", "kept", "-E", "LATIN1"))
+    assert ask(backups.drill)["restore"].status is OK
+    text = call(source, "pg_dump", "-d", "kept").replace(b"client_encoding = 'UTF8'", b"client_encoding = 'KLINGON'")
+    written(path, text)
+    wrong = ask(backups.drill)["restore"]
+    assert wrong.status is CRITICAL and "no database of the encoding KLINGON" in wrong.message
+
+
+def test_a_dump_whose_rows_break_a_key_reads_well_and_fails_the_drill(
+    source: Cluster, ask: Ask, tmp_path: Path
+) -> None:
+    text = call(source, "pg_dump", "-d", "kept").replace(b"\n2\t2\n", b"\n2\t99999\n")
+    written(tmp_path / "kept" / "a.dump", text)
+    assert ask(backups.sound)["it"].status is OK
+    found = ask(backups.drill)["restore"]
+    assert found.status is CRITICAL and "reads well and cannot be restored" in found.message
+
+
+def test_roles_that_no_backup_makes_are_named_and_a_table_that_the_dump_lacks_is_critical(
+    source: Cluster, ask: Ask, tmp_path: Path
+) -> None:
+    dump_of(source, tmp_path / "kept" / "a.dump", "-Fc", "-T", "empty")
+    roles = call(source, "pg_dumpall", "--globals-only").replace(b"keeper", b"sweeper")
+    written(tmp_path / "kept" / "all.roles", roles)
+    told = ask(backups.drill)
+    assert told["roles"].status is WARNING and "keeper" in told["roles"].message
+    assert told["source"].status is CRITICAL and "public.empty" in told["source"].message
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_made(
+    source: Cluster, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dump_of(source, tmp_path / "kept" / "a.dump", "-Fc")
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1 << 20))
+    (found,) = ask(backups.drill).values()
+    assert found.status is UNKNOWN and "has 1.0 MiB left" in found.message
+
+
+def test_a_dump_of_a_newer_server_is_not_taken_for_broken(source: Cluster, ask: Ask, tmp_path: Path) -> None:
+    newer = [folder for folder in all_postgres() if version(folder) > version(source.binaries)]
+    if not newer:
+        pytest.skip("no newer PostgreSQL is here")
+    text = call(source, "pg_dump", "-d", "kept").replace(b"database version 15", b"database version 99")
+    written(tmp_path / "kept" / "a.dump", text)
+    (found,) = ask(backups.drill).values()
+    assert found.status is UNKNOWN and "from PostgreSQL 99" in found.message and "binaries" in found.message
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from runbook.backups.scratch import scratch_cluster
+from runbook.target import Backups
+named = Backups(sets=[{"name": "it", "kind": "wal", "files": "/x"}], binaries=sys.argv[1])
+with scratch_cluster(named, Path(sys.argv[2]), 60):
+    print("up", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_drill_has_left_is_taken_away_by_the_next(source: Cluster, tmp_path: Path) -> None:
+    inside = Path("/tmp") / f"rbd-{os.getpid()}"  # the path of a socket is short
+    inside.mkdir(mode=0o711)
+    try:
+        argv = [sys.executable, "-c", HOLDS, str(source.binaries), str(inside)]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None and process.stdout.readline() == "up\n"
+            assert forget_left(inside) == 0, "it is in use"
+            process.send_signal(signal.SIGKILL)
+        (left,) = inside.glob(f"{PREFIX}*")
+        server = int((left / "data" / "postmaster.pid").read_text().splitlines()[0])
+        assert forget_left(inside) == 1 and not left.exists()
+        wait_for(lambda: not Path(f"/proc/{server}").exists() or "Z" in Path(f"/proc/{server}/stat").read_text())
+    finally:
+        shutil.rmtree(inside, ignore_errors=True)
+
+
+# --- restored by plan
+
+
+def test_the_newest_that_verifies_is_restored_by_plan_into_a_database_beside_the_service_s_own(
+    source: Cluster, ask: Ask, tmp_path: Path
+) -> None:
+    dump_of(source, tmp_path / "kept" / f"of-{stamped(30)}.dump", "-Fc")
+    whole = dump_of(source, tmp_path / "kept" / f"of-{stamped(2)}.dump", "-Fc").read_bytes()
+    written(tmp_path / "kept" / f"of-{stamped(2)}.dump", whole[: len(whole) // 2])
+    run: Any = ask(None)
+    shown = run.propose(backups.restore, verify=[backups.restored])
+    plan = shown.plans[0].plan
+    assert any("does not verify" in reach for reach in plan.blast_radius) and "DROP DATABASE" in plan.inverse[0].shown
+    token = token_of(plan)
+    done = run.apply(run.propose(backups.restore, verify=[backups.restored], confirm=token), token).plans[0]
+    assert done.state is PlanState.VERIFIED, done.told
+    (finding,) = done.after
+    assert f"{ROWS + 7:,} rows" in finding.message and finding.object.startswith("kept_restored_")
+    assert source.execute("SELECT count(*) FROM documents", database=finding.object) == [(ROWS,)]
+    assert source.execute("SELECT count(*) FROM documents", database="kept") == [(ROWS,)]
+    assert "was restored already" in run.propose(backups.restore, verify=[backups.restored]).reason
+
+
+DIES = """
+import os, sys
+from runbook import backups
+from runbook.backups import restore as module
+from runbook.connections import programs
+from runbook.session import open_run
+asked = programs.required
+def dies(*arguments, **more):
+    asked(*arguments, **more) if sys.argv[2] == "after" else None
+    os.kill(os.getpid(), 9)
+programs.required = dies
+run = open_run("verify-backups", target="kept", needs=["postgres", "restoring database"])
+shown = run.propose(backups.restore, verify=[backups.restored], confirm=sys.argv[1])
+run.apply(shown, sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_restore_that_was_killed_is_gone_on_with_by_the_same_token(
+    source: Cluster, ask: Ask, tmp_path: Path, when: str
+) -> None:
+    dump_of(source, tmp_path / "kept" / f"of-{stamped(2)}.dump", "-Fc")
+    run: Any = ask(None)
+    plan = run.propose(backups.restore, verify=[backups.restored]).plans[0].plan
+    died = subprocess.run([sys.executable, "-c", DIES, token_of(plan), when], capture_output=True, text=True)
+    assert died.returncode == -9, died.stderr
+    assert journal(plan)[-1].event == "intent" and journal(plan)[-1].step == 2
+    token = token_of(plan)
+    done = run.apply(run.propose(backups.restore, verify=[backups.restored], confirm=token), token).plans[0]
+    assert done.state is PlanState.VERIFIED, done.told
+
+
+def test_roles_that_the_cluster_lacks_stand_against_the_restore(source: Cluster, ask: Ask, tmp_path: Path) -> None:
+    text = call(source, "pg_dump", "-d", "kept").replace(b"keeper", b"sweeper")
+    written(tmp_path / "kept" / "a.dump", text)
+    run: Any = ask(None)
+    assert "lacks roles that the dump names (sweeper)" in run.propose(backups.restore, verify=[backups.restored]).reason
+
+
+# --- on the practice stack
+
+
+@pytest.mark.parametrize(
+    ("fault", "check"),
+    [("backup-cut", "backups.sound"), ("backup-flipped", "backups.sound"), ("backup-missing", "backups.age")],
+)
+def test_a_fault_of_the_practice_stack_is_named_by_the_notebook(
+    recorded: Place, run_json: Any, archive: Path, fault: str, check: str
+) -> None:
+    faults.break_sandbox(recorded, fault)
+    try:
+        status, document = run_json("verify-backups", "--target", recorded.name)
+    finally:
+        faults.heal(recorded)
+    bad = [finding for finding in document.runs[0].findings if finding.status == "CRITICAL"]
+    assert status == 2 and [finding.check for finding in bad] == [check], document.runs[0].findings
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Iterator[Place]:
+    """A practice stack with backups, to be broken."""
+    place = stack.up("recorded", watched=False, recorded=True)
+    yield place
+    stack.down(place)
+
+
+def test_the_time_in_a_name_counts_before_that_of_writing(ask: Ask, tmp_path: Path) -> None:
+    path = written(tmp_path / "kept" / f"of-{stamped(100)}.dump", b"x", digest=False)
+    assert time.time() - path.stat().st_mtime < 60
+    run: Any = ask(None)
+    frame: pd.DataFrame = run.ask(backups.age).frame
+    assert (pd.Timestamp.now(UTC) - frame["taken"].iloc[0]) / pd.Timedelta(hours=1) == pytest.approx(100, abs=0.1)
+
+
+def test_a_password_of_the_role_that_restores_is_one_of_the_profiles_secrets(
+    profile: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runbook.target import load_target
+
+    monkeypatch.setenv("TESTS_RESTORE", "of-the-superuser-551")
+    name = profile(
+        '[backups]\nrestore_dsn = "host=h user=postgres dbname=postgres"\nrestore_password = "env:TESTS_RESTORE"\n'
+        '[[backups.sets]]\nname = "it"\nkind = "wal"\nfiles = "/x"\n'
+    )
+    assert "of-the-superuser-551" in load_target(name).secret_values()
+    assert psycopg.conninfo.conninfo_to_dict(load_target(name).backups.restore_dsn)["user"] == "postgres"  # type: ignore[union-attr]
