@@ -113,6 +113,7 @@ run.apply(run.propose(change, wanted=True, verify=[], confirm=token), token)
 """
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_each_step_it_is_gone_on_with_by_the_same_token(
     lost: Place, opened: Callable[..., Any]
 ) -> None:

@@ -41,6 +41,14 @@ def make(place: Place, database: str) -> None:
             _write_digest(earlier)
 
 
+def make_anew(place: Place, database: str) -> None:
+    """Have the newest dump be of what is in the database now; those of the days before stay."""
+    path = newest(place, DATABASE)
+    path.unlink()
+    path.write_bytes(_dumped(place, "pg_dump", "-Fc", "-d", database))
+    _write_digest(path)
+
+
 def _path(place: Place, kind: str, moment: datetime) -> Path:
     return place.folder / FOLDER / f"{kind}-{moment:%Y-%m-%dT%H%M}.{_SUFFIXES[kind]}"
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from runbook.backups.content import BLOCK, AsFile, Broken, Content, OutOfTime, digest_beside, first_bytes, is_plain_file
 from runbook.backups.listing import Found
-from runbook.backups.server_programs import program
 from runbook.backups.sql_text import SqlText
 from runbook.connections.programs import last_words
+from runbook.connections.server_programs import program
 from runbook.model import CouldNotFindOut
 from runbook.model.units import as_bytes, counted
 from runbook.target import Backups

@@ -14,13 +14,13 @@ from psycopg import sql
 from runbook.backups.listing import backups_of
 from runbook.backups.packed import at_hand
 from runbook.backups.reading import CUSTOM, FOLDER, PLAIN
-from runbook.backups.server_programs import major_of, program
 from runbook.backups.sound import newest_sound
 from runbook.connections import RestoringDatabase, application_database, programs, read_sql
 from runbook.connections.programs import Owner
-from runbook.model import Act, Asking, Change, ChangeFailed, CouldNotFindOut, DoesNotApply, Draft, NotPlanned, Step
+from runbook.connections.restoring import restoring_connection, restoring_conninfo, restoring_secrets
+from runbook.connections.server_programs import major_of, program
+from runbook.model import Act, Asking, Change, ChangeFailed, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.units import as_bytes, counted
-from runbook.target import Target, resolve
 
 # What a database takes, as a share of its dump's text: rows have heads, and indexes come to it.
 ROOM = 2.5
@@ -66,7 +66,7 @@ def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
         "encoding": reading.text.encoding or "UTF8",
         "free": shutil.disk_usage(data).free if data and Path(data).is_dir() else -1,
         "needs": int(reading.text.bytes * ROOM),
-        "conninfo": conninfo_of(asking.target, database),
+        "conninfo": restoring_conninfo(asking.target, database),
     }
 
 
@@ -74,12 +74,6 @@ def _owner(cluster: RestoringDatabase, source: str, needs: set[str]) -> str:
     """Return who is to own the new database: the owner of the one that it stands for, else whom the dump names."""
     there = cluster.rows(read_sql(__package__, "owner"), {"database": source})
     return str(there["owner"].iloc[0]) if len(there) else min(needs, default="")
-
-
-def conninfo_of(target: Target, database: str) -> str:
-    """Return how programs reach a database of the cluster; no password is in it."""
-    parts: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(str(target.backups.restore_dsn if target.backups else ""))
-    return psycopg.conninfo.make_conninfo(**{**parts, "dbname": database})
 
 
 def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
@@ -185,8 +179,7 @@ def _restores(asking: Asking, arguments: Mapping[str, Any]) -> str:
     cluster.change(_dropping(arguments), seconds=60)
     cluster.change(_creating(arguments), seconds=60)
     binaries = {name: str(program(named, name)) for name in ("psql", "pg_restore")}
-    password = named.restore_password
-    given = {"PGPASSWORD": resolve(password)} if password else {}
+    given = restoring_secrets(asking.target)
     seconds = named.drill_seconds
     with at_hand(reading, named, seconds) as path:
         us = Owner(os.geteuid(), os.getegid())
@@ -194,19 +187,8 @@ def _restores(asking: Asking, arguments: Mapping[str, Any]) -> str:
     return f"{counted(sum(count or 0 for count in reading.text.rows.values()), 'row')} of {arguments['backup']}"
 
 
-def connected(asking: Asking, conninfo: str) -> "psycopg.Connection[tuple[Any, ...]]":
-    """Return a connection to a database of the cluster by the role that restores; raises `CouldNotFindOut`."""
-    password = backups_of(asking.target).restore_password
-    try:
-        return psycopg.connect(
-            conninfo, password=resolve(password) if password else None, autocommit=True, connect_timeout=10
-        )
-    except psycopg.Error as error:
-        raise CouldNotFindOut(f"the database cannot be reached: {error}") from error
-
-
 def _analyzes(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    with connected(asking, arguments["conninfo"]) as connection:
+    with restoring_connection(asking.target, arguments["database"]) as connection:
         try:
             connection.execute("ANALYZE")
         except psycopg.Error as error:

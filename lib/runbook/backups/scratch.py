@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 import psycopg
 
-from runbook.backups.server_programs import major, program
 from runbook.connections import programs
 from runbook.connections.programs import Owner
+from runbook.connections.server_programs import major, program
 from runbook.model import ChangeFailed, CouldNotFindOut
 from runbook.model.units import as_bytes
 from runbook.target import Backups
