@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import http.server
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -295,6 +297,70 @@ def test_backups_in_an_object_store_are_listed_read_and_restored(
         s3fs.S3FileSystem.clear_instance_cache()
         gone = ask(backups.age, files=pattern)["it"]
         assert gone.status is UNKNOWN and "cannot be listed" in gone.message
+
+
+class Answering(http.server.BaseHTTPRequestHandler):
+    """A store that lists one dump, and gives it as it is told to: refused, cut in the middle, or never."""
+
+    how, size = "", 200_000
+
+    def do_GET(self) -> None:
+        if self.how == "refuses":
+            self._answer(403, b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
+        elif "list-type" in self.path:
+            stamp = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.000Z}"
+            one = f"<Key>daily/of.sql</Key><LastModified>{stamp}</LastModified><Size>{self.size}</Size>"
+            listed = f"<ListBucketResult><Name>kept</Name><Contents>{one}</Contents></ListBucketResult>"
+            self._answer(200, listed.encode())
+        elif self.how == "hangs":
+            time.sleep(30)
+        else:
+            self.send_response(206)
+            self.send_header("Content-Length", str(self.size))
+            self.end_headers()
+            self.wfile.write(b"-- PostgreSQL database dump\n" + b"x" * 1000)
+            self.close_connection = True
+
+    def do_HEAD(self) -> None:
+        self._answer(403 if self.how == "refuses" else 200, b"")
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) or self.size))
+        self.send_header("Last-Modified", "Sun, 29 Nov 2026 00:00:00 GMT")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("how", "question", "told"),
+    [
+        ("refuses", backups.age, "cannot be listed: PermissionError"),
+        ("cuts", backups.sound, "reading it broke off"),
+        pytest.param("hangs", backups.sound, "reading it broke off|it cannot be read", marks=pytest.mark.slow),
+    ],
+)
+def test_an_object_store_that_refuses_cuts_or_hangs_is_unknown_and_costs_no_more_than_its_bound(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, how: str, question: Any, told: str
+) -> None:
+    import s3fs
+
+    monkeypatch.setattr(Answering, "how", how)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        named = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "AWS_ACCESS_KEY_ID": "runbook",
+                 "AWS_SECRET_ACCESS_KEY": "not-a-secret", "AWS_DEFAULT_REGION": "us-east-1"}  # fmt: skip
+        for name, value in named.items():
+            monkeypatch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        began = time.monotonic()
+        found = ask(question, files="s3://kept/daily/*.sql")["it"]
+        server.shutdown()
+    assert found.status is UNKNOWN and re.search(told, found.message), found.message
+    assert time.monotonic() - began < 120 and "not-a-secret" not in found.message
 
 
 # --- the drill

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from archived import leave_runs
 
 from runbook.evidence.keys import trusted_keys
 from runbook.evidence.ledger import BROKEN, FOLDER, NOT_REACHED, NOT_SEALED, Ledger, ledger
 from runbook.model import Finding, Status
+from runbook_sandbox.archived import leave_runs
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 COUNT = "SELECT count(*) AS runs, max(value) AS value FROM found"

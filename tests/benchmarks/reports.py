@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from archived import leave_runs
 
 from runbook.evidence.archive import runs
 from runbook.evidence.keys import trusted_keys
 from runbook.evidence.ledger import ledger
 from runbook.model import Finding, Status
+from runbook_sandbox.archived import leave_runs
 
 RUNS, FINDINGS, DAYS = 10_000, 12, 30
 DAILY = """
