@@ -574,6 +574,21 @@ def test_a_password_of_the_role_that_restores_is_one_of_the_profiles_secrets(
     assert psycopg.conninfo.conninfo_to_dict(load_target(name).backups.restore_dsn)["user"] == "postgres"  # type: ignore[union-attr]
 
 
+@pytest.mark.skipif(len({version(folder)[0] for folder in all_postgres()}) < 2, reason="there is one PostgreSQL only")
+def test_a_dump_that_a_newer_server_made_is_not_restored_and_the_one_before_is_named(
+    recorded: Place, run_json: Any, archive: Path
+) -> None:
+    faults.break_sandbox(recorded, "backup-newer")
+    try:
+        status, document = run_json("verify-backups", "--target", recorded.name)
+        found = [one for one in document.runs[0].findings if one.check == "backups.sound" and one.object == "database"]
+        print(found, status)
+        assert found[0].status is UNKNOWN and "newer" in found[0].message, found
+        assert "the newest that verifies is database-" in found[0].message
+    finally:
+        faults.heal(recorded)
+
+
 # --- to a moment
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import redis
 
-from runbook_sandbox import backups, containers, damage, deployed, monitoring, processes, stack, tls_front
+from runbook_sandbox import backups, containers, damage, deployed, monitoring, newer_dump, processes, stack, tls_front
 from runbook_sandbox.packages import MENDED, VULNERABLE, set_version
 from runbook_sandbox.past import append_attack
 from runbook_sandbox.place import Place, SandboxError
@@ -297,6 +297,7 @@ FAULTS = {
         Fault("index-damaged", "a document is not in its primary key's index", damage.hide_row, damage.bring_back),
         Fault("backup-cut", "the newest dump ends at 60% of its length", backups.cut, backups.bring_back),
         Fault("backup-flipped", "one bit of the newest dump is another one", backups.flip, backups.bring_back),
+        Fault("backup-newer", "the newest dump is of a newer PostgreSQL", newer_dump.make, backups.bring_back),
         Fault("backup-missing", "no dump of the last three days is there", backups.take_away, backups.bring_back),
         Fault("job-added", "a job was put among those of the machine", deployed.add_job, deployed.remove_job),
         Fault("queue-stuck", "pending items wait for five days", _age_queue(120), _age_queue(-120)),

@@ -154,7 +154,10 @@ def _by_program(
             said.seek(0)
             words = last_words(said.read(8192).decode(errors="replace"))
             if "unsupported version" in words:
-                raise CouldNotFindOut(f"it is of a newer pg_dump than {argv[0]}: {words}")
+                raise CouldNotFindOut(
+                    f"it is of a newer pg_dump than {argv[0]}, which cannot read it; name the folder of newer programs "
+                    f"(binaries in [backups]): {words}"
+                )
             raise Broken(
                 f"pg_restore cannot read it to its end: {words.removeprefix('pg_restore: ').removeprefix('error: ')}"
             )
