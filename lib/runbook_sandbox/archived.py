@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pandas as pd
 
-from runbook.evidence import sealing
+from runbook.evidence import ledger, sealing
 from runbook.evidence.archive import archive_id
 from runbook.evidence.chain import Chain, Head
 from runbook.evidence.keys import signer
@@ -32,9 +32,16 @@ Left = tuple[datetime, Iterable[Finding], Mapping[str, pd.DataFrame]]
 
 
 def leave_runs(
-    archive: Path, runs: Iterable[Left], *, notebook: str = "morning-health-check", target: str = "sandbox"
+    archive: Path,
+    runs: Iterable[Left],
+    *,
+    notebook: str = "morning-health-check",
+    target: str = "sandbox",
+    noted: bool = False,
 ) -> list[Path]:
     """Leave a sealed run for each moment with its findings and frames, and return their folders.
+
+    They are as if they came from elsewhere, or ``noted`` for the reports as those are that were made here.
 
     The chain's head is noted once, at the end, and nothing waits for the disk.
     """
@@ -73,6 +80,8 @@ def leave_runs(
             (folder / "seal.json").write_bytes(content)
             end = Head(seq=end.seq + 1, digest=digest(content), run_id=run_id)
             folders.append(folder)
+            if noted:
+                ledger.note(own, folder, plain_record)
     finally:
         sealing.versions = kept  # type: ignore[attr-defined]
     return folders
