@@ -26,9 +26,9 @@ from object_store import object_store
 from running import wait_for
 
 from runbook import backups
-from runbook.backups.scratch import PREFIX, forget_left
 from runbook.backups.sql_text import SqlText
 from runbook.backups.wal_archive import segments
+from runbook.connections.scratch import PREFIX, forget_left
 from runbook.model import Finding, Status
 from runbook.model.plan import PlanState
 from runbook.plans.place import journal
@@ -437,7 +437,7 @@ def test_a_dump_of_a_newer_server_is_not_taken_for_broken(source: Cluster, ask: 
 HOLDS = """
 import sys, time
 from pathlib import Path
-from runbook.backups.scratch import scratch_cluster
+from runbook.connections.scratch import scratch_cluster
 from runbook.target import Backups
 named = Backups(sets=[{"name": "it", "kind": "wal", "files": "/x"}], binaries=sys.argv[1])
 with scratch_cluster(named, Path(sys.argv[2]), 60):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from cluster import Cluster, cluster, needs_contrib
 
@@ -119,6 +120,11 @@ def test_each_damage_is_named_and_every_row_comes_back_that_a_backup_has_or_that
         ):  # fmt: skip
             done = carried_out(opened(), change, verify, wanted=True)
             assert done.state is PlanState.VERIFIED, (change.name, done.told)
+        former = next(name for name in told(opened(), recovery.position) if name.startswith("kept ")).removeprefix(
+            "kept "
+        )
+        with stack.superuser(damaged, former) as connection, pytest.raises(psycopg.errors.DataCorrupted):
+            connection.execute("SELECT count(*) FROM gold_annotations")  # nothing has made it look well
         copies = list((damaged.folder / "preserved").glob("*/cluster/copy/base.tar"))
         assert len(copies) == 1 and copies[0].stat().st_size > 1 << 20
 
@@ -267,6 +273,13 @@ def service(own: Cluster, tmp_path: Path, profile: Callable[..., str]) -> Iterat
     own.execute(*(f'DROP DATABASE "{name}" WITH (FORCE)' for (name,) in names))
 
 
+def restored_beside_a_copy(run: Any) -> Any:
+    assert carried_out(run, recovery.copy_cluster, [], wanted=True).state is PlanState.VERIFIED
+    done = carried_out(run, backups.restore, [backups.restored], wanted=True)
+    assert done.state is PlanState.VERIFIED, done.told
+    return done.plan
+
+
 def spoil(own: Cluster, relation: str, block: int, at: int) -> None:
     """Change bytes of a relation's page on the disk."""
     own.execute("CHECKPOINT")
@@ -293,7 +306,7 @@ def test_a_row_whose_further_pieces_are_damaged_is_lost_alone(
     read = told(run, recovery.readable)["table public.t"]
     assert read.status is CRITICAL and "1 row cannot be read, the first at ctid (0," in read.message, read.message
     assert "49 rows of its 1 page can" in read.message
-    assert carried_out(run, backups.restore, [backups.restored], wanted=True).state is PlanState.VERIFIED
+    restored_beside_a_copy(run)
     carried_out(run, recovery.salvage, [], wanted=True)
     saved = told(run, recovery.salvaged)["table public.t"]
     assert "1 more came from the backup" in saved.message and saved.status is WARNING
@@ -306,7 +319,7 @@ def test_without_a_primary_key_rows_are_compared_whole(
     own.execute("INSERT INTO t VALUES (5001, 'since')", database="service")
     spoil(own, "'t'", 4, 100)
     run = opened(name, ["postgres", "restoring database"])
-    restored = carried_out(run, backups.restore, [backups.restored], wanted=True).plan
+    restored = restored_beside_a_copy(run)
     done = carried_out(run, recovery.salvage, [], wanted=True)
     assert any("without a primary key" in reach for reach in done.plan.blast_radius)
     database = restored.steps[0].arguments["database"]
@@ -329,7 +342,7 @@ def test_sequences_stand_where_they_stood_and_generated_columns_are_made_again(
         database="service",
     )  # fmt: skip
     run = opened(name, ["postgres", "restoring database"])
-    restored = carried_out(run, backups.restore, [backups.restored], wanted=True).plan
+    restored = restored_beside_a_copy(run)
     assert carried_out(run, recovery.salvage, [], wanted=True).state is PlanState.VERIFIED
     database = restored.steps[0].arguments["database"]
     assert own.execute("INSERT INTO t (a) VALUES (8) RETURNING id, b", database=database) == [(7, 16)]
@@ -345,7 +358,7 @@ def test_a_row_that_stands_twice_against_its_key_is_saved_once_and_told(
     with own.connect("service") as connection:
         damage.hide(connection, "t_pkey", "INSERT INTO t VALUES (1, 'other')")
     run = opened(name, ["postgres", "restoring database"])
-    carried_out(run, backups.restore, [backups.restored], wanted=True)
+    restored_beside_a_copy(run)
     carried_out(run, recovery.salvage, [], wanted=True)
     twice = told(run, recovery.salvaged)["table public.t"]
     assert twice.status is WARNING and "1 row stood there twice" in twice.message
@@ -374,12 +387,18 @@ def test_where_the_catalog_is_damaged_nothing_is_saved_and_the_way_is_told(
 
 
 def test_what_stands_against_saving_is_said_before(
-    own: Cluster, service: Callable[..., str], opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    own: Cluster,
+    service: Callable[..., str],
+    opened: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     name = service("CREATE TABLE t (id int PRIMARY KEY)")
     run = opened(name, ["postgres", "restoring database"])
     assert "no restored database waits" in run.propose(recovery.salvage, wanted=True, verify=[]).reason
     carried_out(run, backups.restore, [backups.restored], wanted=True)
+    assert "there is no physical copy" in run.propose(recovery.salvage, wanted=True, verify=[]).reason
+    carried_out(run, recovery.copy_cluster, [], wanted=True)
     own.execute("ALTER TABLE t ADD COLUMN more int", database="service")
     assert "1 tables have other columns" in run.propose(recovery.salvage, wanted=True, verify=[]).reason
     own.execute("ALTER TABLE t DROP COLUMN more", "CREATE TABLE later (id int)", database="service")
@@ -388,6 +407,9 @@ def test_what_stands_against_saving_is_said_before(
     ).reason  # fmt: skip
     own.execute("DROP TABLE later", database="service")
     for change in (recovery.salvage, recovery.copy_cluster):
+        if change is recovery.copy_cluster:
+            shutil.rmtree(tmp_path / "preserved")
+            (tmp_path / "preserved").mkdir()
         monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(1000, 999, 1))
         reason = run.propose(change, wanted=True, verify=[]).reason
         assert "1 B left" in reason, reason

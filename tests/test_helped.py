@@ -21,6 +21,8 @@ def found(**statuses: Status) -> list[Finding]:
         (found(a=CRITICAL), found(a=CRITICAL), "did not help", "made no difference"),
         (found(a=CRITICAL), found(a=WARNING), "did not help", "helped"),
         (found(a=OK), found(a=OK), "made no difference", "made no difference"),
+        ([], found(a=OK), "left all well", "left all well"),
+        (found(a=Status.SKIPPED), found(a=OK), "left all well", "left all well"),
         (found(a=OK, b=WARNING), found(a=CRITICAL, b=WARNING), "made it worse", "made it worse"),
         (found(a=CRITICAL), found(a=OK, b=UNKNOWN), "could not be found out", "helped"),
         (found(a=CRITICAL, b=OK), found(a=OK, b=UNKNOWN), "could not be found out", "could not be found out"),

@@ -17,6 +17,7 @@ from runbook.model.plan import PlanState
 from runbook.plans.place import journal
 from runbook.plans.token import token_of
 from runbook.session import open_run
+from runbook_sandbox import backups as made_backups
 from runbook_sandbox import faults, processes, stack
 from runbook_sandbox.place import Place
 
@@ -75,6 +76,7 @@ def test_a_dropped_database_goes_back_to_a_verified_service_past_a_backup_that_w
     faults.break_sandbox(lost, "database-dropped")
     told = stands(opened())
     assert told["database"].status is CRITICAL and told["service"].status is OK
+    assert "the cluster has put_aside_by_a_fault: was it renamed?" in told["database"].message
     for change, verify in STEPS:
         done = carried_out(opened(), change, verify, wanted=True)
         assert done.state is PlanState.VERIFIED, (change.name, done.told)
@@ -85,6 +87,10 @@ def test_a_dropped_database_goes_back_to_a_verified_service_past_a_backup_that_w
         told["service"].status is told["database"].status is OK
         and "restored from database-" in told["database"].message
     )
+    with stack.superuser(lost, "postgres") as connection:
+        asking = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'shrimp_annotation'"
+        assert connection.execute(asking).fetchone() == ("shrimp_user",)
+    assert "already: it was restored, and swapped in" in opened().propose(backups.restore, wanted=True, verify=[]).reason
     copies = {path.name.rpartition("_")[2] for path in (lost.folder / "preserved").glob("*/*")}
     assert answer_of(lost) == 200 and copies == {"redis", "deployed"}
     assert set(faults.heal(lost)) == {"backup-cut", "database-dropped"} and answer_of(lost) == 200
@@ -160,12 +166,19 @@ def test_the_swap_waits_for_the_service_to_be_stopped_keeps_the_former_and_is_un
     assert "the service still answers" in run.propose(recovery.swap, wanted=True, verify=[]).reason
     assert stands(run)["restored"].status is WARNING
     carried_out(opened(), recovery.stop_service, [], wanted=True)
+    assert "waits for the swap" in opened().propose(recovery.start_service, wanted=True, verify=[]).reason
     with stack.superuser(lost) as connection:  # a session of somebody is no obstacle
         swapped = carried_out(opened(), recovery.swap, [postgres.reachable], wanted=True)
         with pytest.raises(Exception, match=r"terminat|closed"):
             connection.execute("SELECT 1")
     assert swapped.state is PlanState.VERIFIED, swapped.told
     (kept,) = [name for name in stands(opened()) if name.startswith("kept ")]
+    former = kept.removeprefix("kept ")
+    assert "there is no former database none" in opened().propose(recovery.bring_back, back="none", verify=[]).reason
+    back = carried_out(opened(), recovery.bring_back, [postgres.reachable], back=former)
+    assert back.state is PlanState.VERIFIED, back.told
+    (kept,) = [name for name in stands(opened()) if name.startswith("kept ")]
+    assert kept.removeprefix("kept ") != former
     former = kept.removeprefix("kept ")
     assert (
         "there is no former database"
@@ -180,6 +193,7 @@ def test_the_swap_waits_for_the_service_to_be_stopped_keeps_the_former_and_is_un
 def test_a_migration_is_done_to_the_restored_database_and_one_that_fails_leaves_the_service_s_own_alone(
     lost: Place, opened: Callable[..., Any], profile: Callable[..., str], tmp_path: Path
 ) -> None:
+    made_backups.make_anew(lost, "shrimp_annotation")
     for statement, state in (
         ("SELECT no_such_function()", PlanState.FAILED),
         ("CREATE TABLE added (n int)", PlanState.VERIFIED),

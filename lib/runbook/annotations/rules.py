@@ -123,5 +123,6 @@ rules = Question(
     "so on, each in sql/ of the package",
     needs=(PostgresConnection,),
     deadline=DEADLINE,
+    caused_by={"postgres.heap_integrity": ("invalid page", "missing chunk")},
     next="keep a copy of these rows; find out what wrote them; where rows are lost: data-corruption-recovery",
 )

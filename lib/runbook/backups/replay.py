@@ -11,13 +11,25 @@ from typing import Any
 import psycopg
 
 from runbook.backups.listing import backups_of, found
-from runbook.backups.restore import READ_SECONDS, analyze, create, creating, drop, dropping, mark, marking, owner_of
-from runbook.backups.scratch import Scratch, require_room, scratch_cluster, wait_until_replayed
+from runbook.backups.restore import (
+    READ_SECONDS,
+    analyze,
+    create,
+    created,
+    creating,
+    drop,
+    dropping,
+    is_of,
+    mark,
+    marking,
+    owner_of,
+)
 from runbook.backups.sound import newest_sound
 from runbook.backups.wal_archive import Archived, segments
 from runbook.connections import RestoringDatabase, application_database, programs, read_sql
 from runbook.connections.programs import Owner
 from runbook.connections.restoring import restoring_conninfo, restoring_secrets
+from runbook.connections.scratch import Scratch, as_scratch, require_room, scratch_cluster, wait_until_replayed
 from runbook.connections.server_programs import major, program
 from runbook.model import Act, Asking, Change, ChangeFailed, CouldNotFindOut, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.units import as_bytes
@@ -51,6 +63,7 @@ def observe(asking: Asking, until: str = "") -> dict[str, Any]:
     source = application_database(asking.target)
     cluster = asking.connection(RestoringDatabase)
     about = cluster.rows(read_sql(__package__, "cluster")).iloc[0]
+    marked = cluster.rows(read_sql(__package__, "restored"))
     database = f"{source}_restored_{moment:%Y%m%d_%H%M%S}"[:63]
     path = Path(reading.of.path)
     return {
@@ -68,9 +81,10 @@ def observe(asking: Asking, until: str = "") -> dict[str, Any]:
         "suffix": _suffix(Path(folder)),
         "database": database,
         "exists": database in list(about["databases"]),
-        "complete": database in set(cluster.rows(read_sql(__package__, "restored"))["database"]),
+        "complete": database in set(marked["database"]),
+        "in_place": is_of(marked, source, _backup(reading.of.name, moment.isoformat()), ""),
         "source": source,
-        "owner": owner_of(cluster, source, set()),
+        "owner": owner_of(cluster, source, {}),
         "here": major(program(named, "postgres")),
         "conninfo": restoring_conninfo(asking.target, database),
     }
@@ -104,6 +118,10 @@ def draft(facts: Mapping[str, Any], until: str = "") -> Draft:
         raise NotPlanned(f"{facts['asked'][:40]!r} is no moment: write it as 2026-11-29T03:00Z")
     if facts["complete"]:
         raise DoesNotApply(f"it was restored to that moment already: database {facts['database']}")
+    if facts["in_place"]:
+        raise DoesNotApply(
+            f"database {facts['source']} is that of this moment already: it was restored, and swapped in"
+        )
     against = []
     if facts["newest"] and facts["until"] > facts["newest"]:
         against.append(f"the WAL archive ends at {facts['newest'][:16]}: name a moment before that")
@@ -122,7 +140,7 @@ def draft(facts: Mapping[str, Any], until: str = "") -> Draft:
         raise NotPlanned("; ".join(against))
     names = ("database", "owner", "path", "wal", "suffix", "until", "source", "conninfo", "bytes")
     arguments = {name: facts[name] for name in names} | {"encoding": "UTF8", "sha256": ""}
-    arguments["backup"] = f"{facts['base']} and its WAL until {facts['until'][:19]}Z"
+    arguments["backup"] = _backup(facts["base"], facts["until"])
     name = facts["database"]
     reaches = [
         f"a cluster for practice replays {facts['base']} ({as_bytes(facts['bytes'])}, of {facts['taken'][:16]}) up to "
@@ -137,7 +155,7 @@ def draft(facts: Mapping[str, Any], until: str = "") -> Draft:
     return Draft(
         summary=f"restore {facts['source']} as it was at {facts['until'][:19]}Z into the new database {name}",
         steps=(
-            Step(act="create", shown=creating(arguments).as_string(), arguments=arguments),
+            Step(act="create", shown=created(facts["exists"], arguments), arguments=arguments),
             Step(act="replay", shown=f"{_command(arguments)}  -- recovery_target_time = '{facts['until']}'; pg_dump | "
                  "pg_restore", arguments=arguments),
             Step(act="analyze", shown=f"ANALYZE  -- in {name}", arguments=arguments),
@@ -147,6 +165,10 @@ def draft(facts: Mapping[str, Any], until: str = "") -> Draft:
         expected={"complete": True},
         inverse=(Step(act="drop", shown=dropping(arguments).as_string(), arguments=arguments),),
     )  # fmt: skip
+
+
+def _backup(base: str, until: str) -> str:
+    return f"{base} and its WAL until {until[:19]}Z"
 
 
 def _command(arguments: Mapping[str, Any]) -> str:
@@ -168,20 +190,9 @@ def _replays(asking: Asking, arguments: Mapping[str, Any]) -> str:
     def fill(data: Path, owner: Owner) -> Mapping[str, str]:
         programs.required(["mkdir", "-m", "0700", str(data)], owner, programs.LOOK_SECONDS)
         shutil.copytree(arguments["path"], data, symlinks=True, dirs_exist_ok=True)
-        for name, text in (("pg_hba.conf", "local all all trust\n"), ("pg_ident.conf", ""), ("recovery.signal", "")):
-            (data / name).write_text(text)
-        for left in ("standby.signal", "postmaster.pid", "postgresql.auto.conf"):
-            (data / left).unlink(missing_ok=True)
-        (data / "postgresql.conf").touch()
-        data.chmod(0o700)
-        if not owner.is_us:
-            for path in (data, *data.rglob("*")):
-                os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
-        return {
+        return as_scratch(data, owner, "recovery.signal") | {
             "restore_command": _command(arguments).replace("'", "''"), "recovery_target_time": arguments["until"],
-            "recovery_target_action": "promote", "hot_standby": "off", "archive_mode": "off", "ssl": "off",
-            "wal_level": "replica", "hba_file": str(data / "pg_hba.conf"), "ident_file": str(data / "pg_ident.conf"),
-            "data_directory": str(data), "port": "5432", "primary_conninfo": "", "primary_slot_name": "",
+            "recovery_target_action": "promote",
         }  # fmt: skip
 
     try:

@@ -24,6 +24,8 @@ from runbook.model.units import as_bytes, counted
 
 # What a database takes, as a share of its dump's text: rows have heads, and indexes come to it.
 ROOM = 2.5
+# What an empty database takes.
+EMPTY = 8 << 20
 READ_SECONDS = 200.0
 _BUILTIN = {"PUBLIC", "CURRENT_USER", "SESSION_USER", "postgres"}
 
@@ -31,13 +33,14 @@ _BUILTIN = {"PUBLIC", "CURRENT_USER", "SESSION_USER", "postgres"}
 def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
     """Return the newest database dump that verifies (backup, path, sha256, taken, format, server, rows, tables), the
     newer ones that do not (``skipped``), the name of the database to be made and whether it is there (database,
-    exists, complete), and of the cluster version, lacking (roles that the dump names and that it does not have), owner,
-    encoding, free (bytes of its disk; -1: not to be seen from here), needs.
+    exists, complete), whether the service's own (``source``) is of it already (in_place), and of the cluster version,
+    lacking (roles that the dump names and that it does not have), owner, encoding, free (bytes of its disk; -1: not to
+    be seen from here), needs.
 
     Raises `DoesNotApply`, before anything is read, where it is not ``wanted``.
     """
     if not wanted:
-        raise DoesNotApply("it is not asked for")
+        raise DoesNotApply("it is not asked for: run this again with recover = True (-p recover=true)")
     source = application_database(asking.target)
     cluster = asking.connection(RestoringDatabase)
     reading, broken = newest_sound(asking, "database", READ_SECONDS)
@@ -59,21 +62,25 @@ def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
         "database": database,
         "exists": database in list(of_cluster["databases"]),
         "complete": database in set(marked["database"]),
+        "in_place": is_of(marked, source, reading.of.name, reading.sha256),
+        "source": source,
         "version": int(of_cluster["version_num"]) // 10_000,
         "lacking": sorted(needs - set(of_cluster["roles"])),
         "superuser": bool(of_cluster["is_superuser"]),
-        "owner": owner_of(cluster, source, needs),
+        "owner": owner_of(cluster, source, reading.text.owners),
         "encoding": reading.text.encoding or "UTF8",
         "free": shutil.disk_usage(data).free if data and Path(data).is_dir() else -1,
-        "needs": int(reading.text.bytes * ROOM),
+        "needs": int(reading.text.bytes * ROOM) + EMPTY,
         "conninfo": restoring_conninfo(asking.target, database),
     }
 
 
-def owner_of(cluster: RestoringDatabase, source: str, needs: set[str]) -> str:
-    """Return who is to own the new database: the owner of the one that it stands for, else whom the dump names."""
+def owner_of(cluster: RestoringDatabase, source: str, owners: Mapping[str, int]) -> str:
+    """Return who is to own the new database: the owner of the one that it stands for, or who owns most of the dump."""
     there = cluster.rows(read_sql(__package__, "owner"), {"database": source})
-    return str(there["owner"].iloc[0]) if len(there) else min(needs, default="")
+    if len(there):
+        return str(there["owner"].iloc[0])
+    return max((name for name in owners if not name.startswith("pg_")), key=lambda name: owners[name], default="")
 
 
 def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
@@ -83,6 +90,10 @@ def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
     """
     if facts["complete"]:
         raise DoesNotApply(f"{facts['backup']} was restored already: database {facts['database']}")
+    if facts["in_place"]:
+        raise DoesNotApply(
+            f"database {facts['source']} is of {facts['backup']} already: it was restored, and swapped in"
+        )
     against = []
     if major_of(facts["server"]) > facts["version"]:
         against.append(f"the dump is from PostgreSQL {facts['server']}, and the cluster is of {facts['version']}")
@@ -103,6 +114,7 @@ def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
         f"what came since {facts['taken'][:16]} is not in it",
     ]
     reaches += [f"{newer} is newer and does not verify: {why}" for newer, why in list(facts["skipped"].items())[:5]]
+    reaches.append("where the restore is cut short and gone on with, the new database is dropped and made anew first")
     reaches += ["whether its disk has room cannot be seen from here"] if facts["free"] < 0 else []
     arguments = {
         key: facts[key] for key in ("database", "owner", "encoding", "path", "sha256", "format", "conninfo", "backup")
@@ -110,7 +122,7 @@ def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
     return Draft(
         summary=f"restore {facts['backup']} ({counted(facts['rows'], 'row')}) into the new database {name}",
         steps=(
-            Step(act="create", shown=creating(arguments).as_string(), arguments=arguments),
+            Step(act="create", shown=created(facts["exists"], arguments), arguments=arguments),
             Step(act="restore", shown=_shown(facts), arguments=arguments),
             Step(act="analyze", shown=f"ANALYZE  -- in {name}", arguments=arguments),
             Step(act="mark", shown=marking(arguments).as_string(), arguments=arguments),
@@ -119,6 +131,22 @@ def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
         expected={"complete": True},
         inverse=(Step(act="drop", shown=dropping(arguments).as_string(), arguments=arguments),),
     )
+
+
+def created(exists: bool, arguments: Mapping[str, Any]) -> str:
+    """Return how the step that makes the new database is shown; what was left half-made goes first."""
+    before = f"{dropping(arguments).as_string()}; " if exists else ""
+    return before + creating(arguments).as_string()
+
+
+def is_of(marked: Any, database: str, backup: str, sha256: str) -> bool:
+    """Tell whether a database was restored from that very backup."""
+    told = marked[marked["database"] == database]["told"]
+    return len(told) > 0 and str(told.iloc[0]) == _mark({"backup": backup, "sha256": sha256})
+
+
+def _mark(arguments: Mapping[str, Any]) -> str:
+    return f"restored by the runbook from {arguments['backup']}, sha256 {arguments['sha256'] or 'not taken'}"
 
 
 def creating(arguments: Mapping[str, Any]) -> sql.Composed:
@@ -136,8 +164,9 @@ def dropping(arguments: Mapping[str, Any]) -> sql.Composed:
 
 def marking(arguments: Mapping[str, Any]) -> sql.Composed:
     """Return the statement that says of it what it was restored from: only then all of it is there."""
-    told = f"restored by the runbook from {arguments['backup']}, sha256 {arguments['sha256'] or 'not taken'}"
-    return sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(arguments["database"]), sql.Literal(told))
+    return sql.SQL("COMMENT ON DATABASE {} IS {}").format(
+        sql.Identifier(arguments["database"]), sql.Literal(_mark(arguments))
+    )
 
 
 def _argv(binaries: Mapping[str, str], arguments: Mapping[str, Any], path: str) -> list[str]:
@@ -158,7 +187,9 @@ def _shown(facts: Mapping[str, Any]) -> str:
 
 
 def _creates(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    asking.connection(RestoringDatabase).change(creating(arguments), seconds=60)
+    cluster = asking.connection(RestoringDatabase)
+    cluster.change(dropping(arguments), seconds=60)
+    cluster.change(creating(arguments), seconds=60)
     return ""
 
 
@@ -180,8 +211,11 @@ def _restores(asking: Asking, arguments: Mapping[str, Any]) -> str:
     reading, _ = newest_sound(asking, "database", READ_SECONDS)
     if (reading.of.path, reading.sha256) != (arguments["path"], arguments["sha256"]):
         raise ChangeFailed(f"{arguments['backup']} is not the newest that verifies any more; nothing was restored")
-    cluster.change(dropping(arguments), seconds=60)
-    cluster.change(creating(arguments), seconds=60)
+    with restoring_connection(asking.target, arguments["database"]) as connection:
+        begun = connection.execute(read_sql(__package__, "tables")).fetchone() is not None
+    if begun:  # and cut short
+        cluster.change(dropping(arguments), seconds=60)
+        cluster.change(creating(arguments), seconds=60)
     binaries = {name: str(program(named, name)) for name in ("psql", "pg_restore")}
     given = restoring_secrets(asking.target)
     seconds = named.drill_seconds

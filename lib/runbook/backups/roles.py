@@ -19,16 +19,17 @@ _NAME = r'("(?:[^"]|"")+"|[\w$\x80-\U0010ffff]+)'
 _MAKES = re.compile(rf"(?:CREATE ROLE {_NAME};|ALTER ROLE {_NAME} (?:WITH|SET) )")
 _GRANTS = re.compile(rf"GRANT {_NAME} TO {_NAME}(?: WITH [A-Z ,]+?)?(?: GRANTED BY {_NAME})?;\Z")
 _BY = re.compile(rf" GRANTED BY {_NAME};\Z")
+_PASSWORD = re.compile(r"PASSWORD '(?:[^']|'')*'")
 _MOST_BYTES = 16 << 20
 
 
 def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
     """Return dump (the newest that verifies), backup, path and sha256 (of the newest backup of roles that does),
     lacking (the roles that the dump names and the cluster does not have), made (those of them that the backup of roles
-    has), and after (those that will be lacking all the same).
+    has), statements (that make them, without passwords), and after (those that will be lacking all the same).
     """
     if not wanted:
-        raise DoesNotApply("it is not asked for")
+        raise DoesNotApply("it is not asked for: run this again with recover = True (-p recover=true)")
     kept = Readings()
     dump, _ = newest_sound(asking, "database", READ_SECONDS, kept)
     about = asking.connection(RestoringDatabase).rows(read_sql(__package__, "cluster")).iloc[0]
@@ -43,6 +44,9 @@ def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
         "sha256": roles.sha256,
         "lacking": lacking,
         "made": made,
+        "statements": [
+            _PASSWORD.sub("PASSWORD (of the backup)", line) for line in statements(_text(roles.of.path)[0], made)
+        ],
         "after": sorted(set(lacking) - set(made)),
     }
 
@@ -70,13 +74,18 @@ def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
     ]
     return Draft(
         summary=f"make the roles {names} as {facts['backup']} has them",
-        steps=(
-            Step(act="make", shown=f"CREATE ROLE {names}; ALTER ROLE … PASSWORD (of the backup)", arguments=arguments),
-        ),
+        steps=(Step(act="make", shown=" ".join(facts["statements"]), arguments=arguments),),
         blast_radius=tuple(reaches),
         expected={"lacking": facts["after"]},
         inverse=tuple(back),
     )
+
+
+def _text(path: str) -> tuple[str, str]:
+    """Return the text of a dump of roles, and the digest of its file."""
+    content = Content(path, time.monotonic() + READ_SECONDS)
+    text = b"".join(content.text())[:_MOST_BYTES].decode("utf-8", errors="replace")
+    return text, content.sha256
 
 
 def statements(text: str, made: list[str]) -> list[str]:
@@ -97,9 +106,8 @@ def _plain(name: str) -> str:
 
 def _makes(asking: Asking, arguments: Mapping[str, Any]) -> str:
     """Make them in one transaction, with what the backup holds now if that is still the same."""
-    content = Content(arguments["path"], time.monotonic() + READ_SECONDS)
-    text = b"".join(content.text())[:_MOST_BYTES].decode("utf-8", errors="replace")
-    if content.sha256 != arguments["sha256"]:
+    text, sha256 = _text(arguments["path"])
+    if sha256 != arguments["sha256"]:
         raise ChangeFailed("the backup of roles is another one than was planned with; nothing was made")
     chosen = [sql.Composed([sql.SQL(line)]) for line in statements(text, arguments["made"])]
     asking.connection(RestoringDatabase).change_together(chosen)

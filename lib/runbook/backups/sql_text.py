@@ -22,15 +22,16 @@ class SqlText:
     """Reads a dump's text block by block, whatever its size, and keeps what it says.
 
     ``rows`` are counted by table as it names them (None: as INSERT, which nobody counts here), ``tables`` are all that
-    it makes, ``needs`` the roles that it names, ``makes`` those that it makes. ``server`` is the version that it is
-    from, ``encoding`` that of its text, ``keys`` how many keys of each kind it makes. ``complete`` says that its last
-    line was there.
+    it makes, ``needs`` the roles that it names, ``owners`` how many things each of them is to own, ``makes`` those that
+    it makes. ``server`` is the version that it is from, ``encoding`` that of its text, ``keys`` how many keys of each
+    kind it makes. ``complete`` says that its last line was there.
     """
 
     def __init__(self) -> None:
         self.rows: dict[str, int | None] = {}
         self.tables: set[str] = set()
         self.needs: set[str] = set()
+        self.owners: dict[str, int] = {}
         self.makes: set[str] = set()
         self.keys: dict[str, int] = {}
         self.server = self.encoding = ""
@@ -87,8 +88,10 @@ class SqlText:
         self.tables.update(map(_shown, _TABLE.findall(text)))
         for name in _INSERT.findall(text):
             self.rows[_shown(name)] = None
-        for pattern in (_OWNER, _GRANTED):
-            self.needs.update(_plain(name) for name in pattern.findall(text))
+        for name in map(_plain, _OWNER.findall(text)):
+            self.owners[name] = self.owners.get(name, 0) + 1
+        self.needs.update(self.owners)
+        self.needs.update(_plain(name) for name in _GRANTED.findall(text))
         self.makes.update(_plain(name) for name in _ROLE.findall(text))
         server = _FROM.search(text)
         if server is not None:

@@ -73,6 +73,7 @@ class Report:
             transient=True,
             disable=not live,
         )
+        self._told = set[str]()
         self._bars: dict[tuple[str, str], TaskID] = {}
         self._ended = 0
         self._all = self._progress.add_task("all", total=runs, told=f"0/{runs} runs", visible=self._many)
@@ -99,8 +100,11 @@ class Report:
         self._progress.update(bar, completed=number - 1, total=count, told=f"cell {number}/{count}")
 
     def finding(self, finding: Finding, name: str = "") -> None:
-        """Show a finding as it comes."""
-        self._say(self._line(finding, name))
+        """Show a finding as it comes; one that is told again in the same words is not."""
+        line = self._line(finding, name)
+        if line.plain not in self._told:
+            self._told.add(line.plain)
+            self._say(line)
 
     def end(self, record: RunRecord) -> None:
         """Say how a run ended."""

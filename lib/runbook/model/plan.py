@@ -102,7 +102,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Helped(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether a change helped, computed from the same findings before and after it.
 
-    ``answer``: "helped", "made no difference", "did not help", "made it worse", or "could not be found out".
+    ``answer``: "helped", "left all well" (nothing was wrong before), "made no difference",
+    "did not help", "made it worse", or "could not be found out".
     ``changed`` has a line for each finding whose status differs, ``left`` one for each that is not well afterwards.
     """
 

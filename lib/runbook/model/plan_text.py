@@ -21,7 +21,8 @@ def plan_lines(record: PlanRecord) -> list[str]:
         told.append(f"  verified by: {', '.join([check.question for check in plan.checks] or facts)}")
     told += [f"  {line}" for entry in record.told for line in _in_lines(entry)]
     if record.helped is not None:
-        told.append(f"  did it help? It {record.helped.answer}")
+        part = " in part" if record.helped.answer == "helped" and record.helped.left else ""
+        told.append(f"  did it help? It {record.helped.answer}{part}")
         told += [f"    {line}" for line in record.helped.changed]
         told += [f"    not well: {line}" for line in record.helped.left]
     return told
@@ -45,6 +46,10 @@ def journal_lines(record: PlanRecord) -> list[str]:
 
 def _cut(value: object) -> str:
     """Return an observed value as it is read; ids are known by their beginning."""
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(one, dict | list) for one in value)):
+        return f"as it was seen ({len(value)})"
+    if isinstance(value, list):
+        value = ", ".join(map(str, value)) or "nothing"
     text = str(value)
     return text if len(text) <= 40 else f"{text[:12]}…"
 

@@ -78,6 +78,8 @@ def moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return in words what differs between facts as they were frozen and as they are."""
     return [
         f"{name} was {_shown(before[name])} and is {_shown(now.get(name))}"
+        if _is_short(before[name]) and _is_short(now.get(name))
+        else f"{name} is not what it was when it was planned"
         for name in before
         if before[name] != now.get(name)
     ]
@@ -249,6 +251,12 @@ def _entry(hands: Hands, event: Any, **facts: Any) -> Entry:
         run_id=hands.run_id,
         **facts,
     )
+
+
+def _is_short(value: Any) -> bool:
+    """Tell whether a value can be read in a sentence; lists of many things, and things with parts, cannot."""
+    parts = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(one, dict | list) for one in value))
+    return not parts and len(str(value)) <= 200
 
 
 def _shown(value: Any) -> str:

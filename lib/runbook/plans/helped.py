@@ -27,13 +27,13 @@ def compare(before: Sequence[Finding], after: Sequence[Finding], *, partial: boo
     elif worse:
         answer = "made it worse"
     elif partial and not bettered(before, after):
-        answer = "made no difference"
+        answer = "left all well" if changed and not left else "made no difference"
     elif left and not partial:
         answer = "did not help"
     elif not_well(before):
         answer = "helped"
     else:
-        answer = "made no difference"
+        answer = "left all well" if changed else "made no difference"
     return Helped(answer=answer, changed=changed, left=[_line(finding) for finding in left])
 
 

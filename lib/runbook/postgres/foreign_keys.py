@@ -170,4 +170,5 @@ foreign_keys = Question(
     deadline=DEADLINE,
     next="keep a copy of the rows; find out what wrote them; then restore the missing rows, or delete the orphans",
     explained_by=EXPLAINED_BY,
+    caused_by={"postgres.heap_integrity": ("invalid page", "missing chunk")},
 )

@@ -121,4 +121,5 @@ index_integrity = Question(
     deadline=DEADLINE,
     next="find out why (disk, memory, collations, an upgrade); then plan its REINDEX, and look at its table",
     explained_by=EXPLAINED_BY,
+    caused_by={"postgres.heap_integrity": ("its table ",)},
 )

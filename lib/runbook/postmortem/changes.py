@@ -12,6 +12,7 @@ from runbook.postmortem.story import Cited, Story
 JUDGED = {
     "helped": Status.OK,
     "made no difference": Status.OK,
+    "left all well": Status.OK,
     "did not help": Status.WARNING,
     "made it worse": Status.CRITICAL,
     "could not be found out": Status.UNKNOWN,

@@ -8,12 +8,13 @@ from runbook.recovery.readable import readable
 from runbook.recovery.salvage import salvage
 from runbook.recovery.salvaged import salvaged
 from runbook.recovery.service import start_service, stop_service
-from runbook.recovery.swap import drop_kept, swap
+from runbook.recovery.swap import bring_back, drop_kept, swap
 
 questions = (position, readable, salvaged)
-changes = (stop_service, preserve, copy_cluster, migrate, salvage, swap, start_service, drop_kept)
+changes = (stop_service, preserve, copy_cluster, migrate, salvage, swap, bring_back, start_service, drop_kept)
 
 __all__ = [
+    "bring_back",
     "changes",
     "copy_cluster",
     "drop_kept",

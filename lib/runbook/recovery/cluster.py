@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from runbook.connections import RestoringDatabase, application_database, read_sql
 from runbook.model import Asking
 
+NOT_ASKED = "no recovery is asked for: run this again with recover = True (-p recover=true)"
 _RESTORED = re.compile(r"restored by the runbook from (.+), sha256 ")
 
 
@@ -23,13 +24,14 @@ class Database:
 @dataclass(frozen=True)
 class Standing:
     """``own`` is the service's database (None: it is not there), ``restored`` those made of backups beside it, the
-    newest first, ``kept`` those that were put aside.
+    newest first, ``kept`` those that were put aside, ``others`` the names of all else.
     """
 
     name: str
     own: Database | None
     restored: tuple[Database, ...]
     kept: tuple[Database, ...]
+    others: tuple[str, ...] = ()
 
 
 def standing(asking: Asking) -> Standing:
@@ -43,7 +45,9 @@ def standing(asking: Asking) -> Standing:
     own = next((one for one in found if one.name == name), None)
     restored = [one for one in found if one.backup and one.name.startswith(f"{name}_restored_")]
     kept = [one for one in found if one.name.startswith(f"{name}_before_")]
-    return Standing(name, own, tuple(reversed(restored)), tuple(reversed(kept)))
+    known = {one.name for one in (*restored, *kept)} | {name, "postgres"}
+    others = tuple(one.name for one in found if one.name not in known)
+    return Standing(name, own, tuple(reversed(restored)), tuple(reversed(kept)), others)
 
 
 def _backup(told: str) -> str:

@@ -14,8 +14,9 @@ from runbook.connections.restoring import restoring_conninfo, restoring_secrets
 from runbook.connections.server_programs import major, program
 from runbook.model import Act, Asking, Change, ChangeFailed, CouldNotFindOut, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.units import as_bytes
+from runbook.recovery.cluster import NOT_ASKED
 
-_ROOM, _DONE, _NAME = 1.1, "complete", "cluster"
+_ROOM, DONE, NAME = 1.1, "complete", "cluster"
 
 
 def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
@@ -23,12 +24,12 @@ def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
     cluster bytes, version, senders, may_copy, role; program (pg_basebackup's path) and its version (of), conninfo.
     """
     if not wanted:
-        raise DoesNotApply("no recovery is asked for")
+        raise DoesNotApply(NOT_ASKED)
     named = asking.target.recovery
     if named is None or named.preserve is None or asking.target.backups is None:
         raise DoesNotApply("the profile names no preserve in [recovery]: copy the data folder by hand, as it is")
-    into = named.preserve / f"{datetime.now(UTC):%Y-%m-%d}" / _NAME
-    facts = {"into": str(into), "done": (into / _DONE).exists()}
+    into = named.preserve / f"{datetime.now(UTC):%Y-%m-%d}" / NAME
+    facts = {"into": str(into), "done": (into / DONE).exists()}
     told = asking.connection(RestoringDatabase).rows(read_sql(__package__, "cluster")).iloc[0]
     path = program(asking.target.backups, "pg_basebackup")
     nearest = next(place for place in (into, *into.parents) if place.is_dir())
@@ -91,7 +92,7 @@ def _argv(arguments: Mapping[str, Any], aim: str) -> list[str]:
 def _copies(asking: Asking, arguments: Mapping[str, Any]) -> str:
     """Copy all of it beside its place, then put it there: one that was cut short is begun anew."""
     into, named = Path(arguments["into"]), asking.target.recovery
-    if (into / _DONE).exists():
+    if (into / DONE).exists():
         return "it was there already"
     try:
         shutil.rmtree(into, ignore_errors=True)
@@ -99,7 +100,7 @@ def _copies(asking: Asking, arguments: Mapping[str, Any]) -> str:
         argv = _argv(arguments, str(into / "copy"))
         us = Owner(os.geteuid(), os.getegid())
         programs.required(argv, us, named.seconds if named else 120.0, secrets=restoring_secrets(asking.target))
-        (into / _DONE).touch()
+        (into / DONE).touch()
     except (OSError, CouldNotFindOut) as error:
         raise ChangeFailed(f"the cluster could not be copied whole: {str(error)[:300]}") from error
     return f"{as_bytes(sum(path.stat().st_size for path in (into / 'copy').iterdir()))} in {into}/copy"
@@ -110,7 +111,7 @@ copy_cluster = Change(
     title="Keep a physical copy of the whole cluster",
     observe=observe,
     draft=draft,
-    acts={"copy": Act(_copies, lambda asking, arguments, begun: (Path(arguments["into"]) / _DONE).exists())},
+    acts={"copy": Act(_copies, lambda asking, arguments, begun: (Path(arguments["into"]) / DONE).exists())},
     needs=(RestoringDatabase,),
     acts_on=(RestoringDatabase,),
     watched=("into", "conninfo"),

@@ -6,14 +6,14 @@ from typing import Any
 
 from runbook.connections import RestoringDatabase
 from runbook.model import Act, Asking, Change, DoesNotApply, Draft, Step
-from runbook.recovery.cluster import standing
+from runbook.recovery.cluster import NOT_ASKED, standing
 from runbook.recovery.service import called
 
 
 def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
     """Return the newest restored database ("" for none) and the command, with its name in it."""
     if not wanted:
-        raise DoesNotApply("no recovery is asked for")
+        raise DoesNotApply(NOT_ASKED)
     named, found = asking.target.recovery, standing(asking)
     argv = list(named.migrate or ()) if named is not None else []
     database = found.restored[0].name if found.restored else ""

@@ -1,7 +1,7 @@
 """Read a table past what is damaged of it: all that can be read, and exactly where nothing can."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -10,9 +10,7 @@ import psycopg
 from psycopg import sql
 
 from runbook.connections.damage import page_of
-from runbook.connections.restoring import restoring_connection
 from runbook.model import CouldNotFindOut
-from runbook.target import Target
 
 if TYPE_CHECKING:
     from psycopg.abc import Buffer
@@ -116,13 +114,15 @@ class Damaged(Exception):
 
 
 class Damage:
-    """Reads tables of a database that may be damaged, by the role that restores; a context manager.
+    """Reads tables of a database that may be damaged, as a superuser; a context manager.
 
-    With ``ignoring``, pages whose checksum fails are read all the same: what they hold may be wrong.
+    With ``ignoring``, pages whose checksum fails are read all the same: what they hold may be wrong. The server then
+    keeps such a page, takes it for a good one, and writes it with a checksum of its own: never do that to a cluster
+    that is to be looked at again.
     """
 
-    def __init__(self, target: Target, database: str, *, ignoring: bool = False) -> None:
-        self._target, self._database, self._ignoring = target, database, ignoring
+    def __init__(self, connect: Callable[[], "psycopg.Connection[tuple[Any, ...]]"], *, ignoring: bool = False) -> None:
+        self._connect, self._ignoring = connect, ignoring
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def __enter__(self) -> Self:
@@ -187,7 +187,7 @@ class Damage:
         until = min(end, time.monotonic() + _RESTART_SECONDS)
         while self._connection is None:
             try:
-                connection = restoring_connection(self._target, self._database)
+                connection = self._connect()
                 # No scan of more than what is asked for, nothing that reads ahead into it, and nothing that ends it.
                 for name, value in {
                     "enable_seqscan": "off", "max_parallel_workers_per_gather": "0", "synchronize_seqscans": "off",

@@ -20,8 +20,8 @@ def answers(asking: Asking) -> str:
 
 
 def probe(asking: Asking) -> pd.DataFrame:
-    """Return a row for the service and for each database of the recovery: what (service, database, restored, kept),
-    name, there, bytes, sessions, backup (that it was restored from), told (why it does not answer, or "").
+    """Return a row for the service and for each database of the recovery: what (service, database, other, restored,
+    kept), name, there, bytes, sessions, backup (that it was restored from), told (why it does not answer, or "").
     """
     found = standing(asking)
     why = answers(asking)
@@ -29,6 +29,8 @@ def probe(asking: Asking) -> pd.DataFrame:
     own = found.own
     rows.append(("database", found.name, own is not None, own.bytes if own else 0, own.sessions if own else 0,
                  own.backup if own else "", ""))  # fmt: skip
+    if own is None and found.others:
+        rows += [("other", one, True, 0, 0, "", "") for one in found.others[:20]]
     rows += [_row("restored", one) for one in found.restored] + [_row("kept", one) for one in found.kept]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
@@ -48,7 +50,11 @@ def check(frame: pd.DataFrame) -> list[Finding]:
         elif what == "database":
             status = Status.OK if row["there"] else Status.CRITICAL
             message = f"{name} is there, {size}" if row["there"] else f"{name} is not there"
+            others = list(frame.loc[frame["what"] == "other", "name"])
+            message += f"; the cluster has {', '.join(others)}: was it renamed?" if others else ""
             message += f"; it was restored from {row['backup']}" if row["backup"] else ""
+        elif what == "other":
+            continue
         elif what == "restored":
             status, message = (
                 Status.WARNING,
@@ -68,5 +74,5 @@ position = Question(
     source="curl -sS {api}/health; psql -d postgres -c '\\l+'",
     needs=(ApiConnection, RestoringDatabase),
     deadline=15.0,
-    next="go on with the plans below, in their order",
+    next="run this again with recover = True, and carry out one plan each time, in their order",
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 from runbook.model import Act, Asking, Change, ChangeFailed, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.units import as_bytes, counted
+from runbook.recovery.cluster import NOT_ASKED
 
 _DONE = "complete"
 _ROOM = 1.1
@@ -19,7 +20,7 @@ def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
     done (whether a copy of today is there).
     """
     if not wanted:
-        raise DoesNotApply("no recovery is asked for")
+        raise DoesNotApply(NOT_ASKED)
     named = asking.target.recovery
     if named is None or named.preserve is None or not named.folders:
         raise DoesNotApply("the profile names no folders and preserve in [recovery]: copy by hand what is to be kept")

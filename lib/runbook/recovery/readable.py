@@ -1,6 +1,7 @@
 """Which rows of the service's database can be read, and which pages cannot?"""
 
 import time
+from functools import partial
 
 import pandas as pd
 import psycopg
@@ -48,7 +49,7 @@ def probe(asking: Asking) -> pd.DataFrame:
         tables = tables_of(asking.target, database)
     except CouldNotFindOut as reason:
         tables, catalog = [], str(reason)
-    with Damage(asking.target, database) as damage:
+    with Damage(partial(restoring_connection, asking.target, database)) as damage:
         for table in tables:
             try:
                 looked = damage.look(table, [table.whole], max(0.0, end - time.monotonic()))

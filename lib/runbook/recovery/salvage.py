@@ -1,8 +1,11 @@
 """Save what can be read of a damaged database into the one that was restored from a backup beside it."""
 
 import shutil
-from collections.abc import Mapping
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +13,35 @@ import psycopg
 from psycopg import sql
 
 from runbook.connections import ApiConnection, RestoringDatabase, read_sql
-from runbook.connections.restoring import restoring_connection
+from runbook.connections.programs import Owner
+from runbook.connections.restoring import restoring_connection, restoring_conninfo
+from runbook.connections.scratch import as_scratch, require_room, scratch_cluster
 from runbook.model import Act, Asking, Change, ChangeFailed, CouldNotFindOut, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.units import as_bytes, counted
-from runbook.recovery.cluster import standing
+from runbook.recovery.cluster import NOT_ASKED, standing
+from runbook.recovery.copy_cluster import DONE, NAME
 from runbook.recovery.overlay import Overlay, Saved
-from runbook.recovery.pages import Damage, Table
+from runbook.recovery.pages import Damage, Looked, Table
 from runbook.recovery.position import answers
 from runbook.recovery.readable import tables_of
+from runbook.recovery.written_down import saved_tables
 
 # What is written anew, and the former rows of the backup until a vacuum takes them away.
 _ROOM = 2.0
 # A table may need hours: a plan's step is bounded by what the profile gives a restore.
 _FINISH_SECONDS = 600.0
+_TARS = {"base.tar", "pg_wal.tar"}
 
 
 def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
     """Return database (the service's own), restored (the one that is saved into), backup, answers (whether the service
     still does), tables (name and bytes of each, the smallest first), absent and other (tables that the backup does not
     have, or with other columns), newer (those that only the backup has), keyless (without a primary key), saved and
-    finished (what was done already), free (bytes of the cluster's disk, -1: not to be seen from here).
+    finished (what was done already), copy (the newest physical copy, "" for none), free (bytes of the cluster's disk,
+    -1: not to be seen from here).
     """
     if not wanted:
-        raise DoesNotApply("no recovery is asked for")
+        raise DoesNotApply(NOT_ASKED)
     found = standing(asking)
     restored = found.restored[0] if found.restored else None
     if found.own is None or restored is None:
@@ -42,7 +51,7 @@ def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
         )
     own = {table.written: table for table in tables_of(asking.target, found.name)}
     theirs = {table.written: table for table in tables_of(asking.target, restored.name)}
-    saved, finished = _done(asking, restored.name)
+    saved, finished = saved_tables(asking.target, restored.name)
     place = str(asking.connection(RestoringDatabase).rows(read_sql(__package__, "place")).iloc[0, 0] or "")
     return {
         "database": found.name,
@@ -54,20 +63,17 @@ def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
         "newer": sorted(theirs.keys() - own.keys()),
         "other": sorted(name for name in own.keys() & theirs.keys() if own[name].typed != theirs[name].typed),
         "keyless": sorted(name for name, table in own.items() if not table.key),
+        "copy": _newest_copy(asking),
         "saved": saved,
         "finished": finished,
         "free": shutil.disk_usage(place).free if place and Path(place).is_dir() else -1,
     }
 
 
-def _done(asking: Asking, database: str) -> tuple[list[str], bool]:
-    with restoring_connection(asking.target, database) as connection:
-        there = connection.execute(read_sql(__package__, "salvage_there")).fetchone()
-        if there is None or not there[0]:
-            return [], False
-        names = [str(row[0]) for row in connection.execute(read_sql(__package__, "salvage_told")).fetchall()]
-        ended = connection.execute("SELECT 1 FROM runbook_salvage.finished").fetchone()
-        return names, ended is not None
+def _newest_copy(asking: Asking) -> str:
+    named = asking.target.recovery
+    whole = sorted(named.preserve.glob(f"*/{NAME}/{DONE}")) if named is not None and named.preserve else []
+    return str(whole[-1].parent / "copy") if whole else ""
 
 
 def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
@@ -76,6 +82,8 @@ def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
         raise DoesNotApply(f"what can be read was saved into {facts['restored']} already")
     if facts["answers"]:
         raise NotPlanned("the service still answers: stop it first, or what it writes meanwhile is not saved")
+    if not facts["copy"]:
+        raise NotPlanned("there is no physical copy yet, which doubtful rows are read from: copy first")
     for names, why in (
         (facts["absent"], "are not in the backup"),
         (facts["other"], "have other columns in the backup"),
@@ -90,7 +98,7 @@ def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
     if 0 <= facts["free"] < needed:
         free, room = as_bytes(facts["free"]), as_bytes(needed)
         raise NotPlanned(f"the disk of the cluster has {free} left, and up to {room} are needed")
-    both = {"database": facts["database"], "restored": facts["restored"]}
+    both = {"database": facts["database"], "restored": facts["restored"], "copy": facts["copy"]}
     steps = [Step(act="prepare", shown=f"CREATE SCHEMA runbook_salvage  -- in {facts['restored']}", arguments=both)]
     steps += [
         Step(
@@ -109,8 +117,8 @@ def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
         "a table that can be read to its end replaces what the backup had of it: that is gone there",
         "of a damaged table every row that can be read goes before the backup's; what cannot be read stays as the "
         "backup has it, and with it come back rows that were deleted since",
-        "rows of pages whose checksum fails are taken only where the backup has none: each may be wrong, and is listed "
-        "in runbook_salvage.rows",
+        "rows of pages whose checksum fails are read from the physical copy, in a scratch cluster, and taken only "
+        "where the backup has none: each may be wrong, and is listed in runbook_salvage.rows",
         f"up to {as_bytes(needed)} are written"
         + ("" if facts["free"] >= 0 else "; whether there is room is not known"),
     ]
@@ -146,17 +154,45 @@ def _saves(asking: Asking, arguments: Mapping[str, Any]) -> str:
     own, theirs = (_table(asking, arguments[which], arguments["table"]) for which in ("database", "restored"))
     seconds = asking.target.backups.drill_seconds if asking.target.backups else _FINISH_SECONDS
     with (
-        Damage(asking.target, arguments["database"]) as strict,
-        Damage(asking.target, arguments["database"], ignoring=True) as lenient,
+        Damage(partial(restoring_connection, asking.target, arguments["database"])) as strict,
         restoring_connection(asking.target, arguments["restored"]) as into,
     ):
         looked = strict.look(own, [own.whole], seconds)
-        again = lenient.look(own, [part for part, _ in looked.bad], seconds)
         try:
-            saved = Overlay(into, theirs, own).save(looked, again, strict, lenient)
+            overlay = Overlay(into, theirs, own)
+            if not looked.bad:
+                saved = overlay.save(looked, Looked(), strict, strict)
+            else:
+                with _the_copy(asking, arguments, seconds) as lenient:
+                    again = lenient.look(own, [part for part, _ in looked.bad], seconds)
+                    saved = overlay.save(looked, again, strict, lenient)
         except psycopg.Error as error:
             raise ChangeFailed(f"{own.written} was not saved: {_first_line(error)}") from error
     return _in_words(saved)
+
+
+@contextmanager
+def _the_copy(asking: Asking, arguments: Mapping[str, Any], seconds: float) -> Iterator[Damage]:
+    """Start the physical copy as a scratch cluster, and read it without heed of checksums: it is gone afterwards."""
+    named, copy = asking.target.backups, Path(arguments["copy"])
+    if named is None or any(path.name not in _TARS for path in copy.glob("*.tar")):
+        raise ChangeFailed(f"{copy} holds tablespaces, or cannot be started here: read its damaged pages by hand")
+    inside = require_room(named, int(sum(path.stat().st_size for path in copy.iterdir()) * _ROOM))
+    user = str(
+        psycopg.conninfo.conninfo_to_dict(restoring_conninfo(asking.target, "postgres")).get("user") or "postgres"
+    )
+
+    def fill(data: Path, owner: Owner) -> Mapping[str, str]:
+        for name, into in (("base.tar", data), ("pg_wal.tar", data / "pg_wal")):
+            with tarfile.open(copy / name) as archive:
+                archive.extractall(into, filter="data")
+        return as_scratch(data, owner)
+
+    with (
+        scratch_cluster(named, inside, seconds, user=user, fill=fill) as scratch,
+        Damage(partial(scratch.connect, arguments["database"]), ignoring=True) as lenient,
+    ):
+        yield lenient
 
 
 def _in_words(saved: Saved) -> str:
@@ -174,7 +210,7 @@ def _table(asking: Asking, database: str, written: str) -> Table:
 
 
 def _is_saved(asking: Asking, arguments: Mapping[str, Any], begun: datetime) -> bool | None:
-    return arguments["table"] in _done(asking, arguments["restored"])[0]
+    return arguments["table"] in saved_tables(asking.target, arguments["restored"])[0]
 
 
 def _finishes(asking: Asking, arguments: Mapping[str, Any]) -> str:
@@ -202,7 +238,7 @@ def _first_line(error: psycopg.Error) -> str:
 
 def _is_finished(asking: Asking, arguments: Mapping[str, Any], begun: datetime) -> bool | None:
     try:
-        return _done(asking, arguments["restored"])[1]
+        return saved_tables(asking.target, arguments["restored"])[1]
     except CouldNotFindOut:
         return None
 
@@ -219,7 +255,7 @@ salvage = Change(
     },
     needs=(RestoringDatabase, ApiConnection),
     acts_on=(RestoringDatabase,),
-    watched=("database", "restored", "backup", "absent", "other"),
+    watched=("database", "restored", "backup", "absent", "other", "answers", "copy"),
     patience=5.0,
     deadline=30.0,
     partial=True,

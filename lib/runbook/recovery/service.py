@@ -9,6 +9,7 @@ from typing import Any
 from runbook.connections import ApiConnection, ContainersConnection, programs
 from runbook.connections.programs import Owner
 from runbook.model import Act, Asking, Change, CouldNotFindOut, DoesNotApply, Draft, NotPlanned, Step, Unreachable
+from runbook.recovery.cluster import NOT_ASKED, standing
 from runbook.recovery.position import answers
 from runbook.target import Target
 
@@ -19,7 +20,7 @@ _NO_WAY = "the profile names neither a container api nor the commands stop and s
 def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
     """Return whether the service answers, its container (id, running, policy; "" for none), and the commands."""
     if not wanted:
-        raise DoesNotApply("no recovery is asked for")
+        raise DoesNotApply(NOT_ASKED)
     why = answers(asking)
     facts: dict[str, Any] = {"answers": not why, "why": why, "container": "", "id": "", "running": False, "policy": ""}
     name = _container(asking.target)
@@ -65,10 +66,30 @@ def draft_stop(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
     return _by_command(facts, "stop", reaches, {"answers": False}, inverse="start")
 
 
+def observe_start(asking: Asking, wanted: bool = True) -> dict[str, Any]:
+    """Return what `observe` does, and database, there (whether the service has one; None: not known), and restored (the
+    name of one that waits for the swap, or "").
+    """
+    facts = observe(asking, wanted)
+    try:
+        found = standing(asking)
+    except (Unreachable, CouldNotFindOut):
+        return {**facts, "database": "", "there": None, "restored": ""}
+    restored = found.restored[0].name if found.restored else ""
+    return {**facts, "database": found.name, "there": found.own is not None, "restored": restored}
+
+
 def draft_start(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
-    """Write out how the service is started."""
+    """Write out how the service is started; raises `NotPlanned` where its database is not the right one yet."""
     if facts["answers"]:
         raise DoesNotApply("it answers already")
+    if facts["there"] is False:
+        raise NotPlanned(f"its database {facts['database']} is not there: restore and swap first")
+    if facts["restored"]:
+        raise NotPlanned(
+            f"{facts['restored']} was restored and waits for the swap; to start on the former all the same, drop it: "
+            f"DROP DATABASE {facts['restored']}"
+        )
     reaches = ("users come back as soon as it is ready: the database is to be the right one by then",)
     if facts["container"]:
         short, who = facts["id"][:12], {"id": facts["id"], "policy": "unless-stopped"}
@@ -161,11 +182,11 @@ stop_service = Change(
 start_service = Change(
     name="recovery.start_service",
     title="Start the service",
-    observe=observe,
+    observe=observe_start,
     draft=draft_start,
     acts=_ACTS,
     needs=(ApiConnection, ContainersConnection),
-    watched=("container", "id", "commands"),
+    watched=("container", "id", "commands", "database", "there", "restored"),
     restored=("answers",),
     patience=40.0,
     deadline=20.0,

@@ -1,27 +1,34 @@
-"""Put a restored database in the place of the service's own, by two renames in one transaction; and drop the former."""
+"""Put a restored database in the place of the service's own, by two renames in one transaction; bring the former back,
+or drop it.
+"""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from runbook.connections import ApiConnection, RestoringDatabase
-from runbook.model import Act, Asking, Change, DoesNotApply, Draft, NotPlanned, Step
+from runbook.connections.restoring import restoring_connection
+from runbook.model import Act, Asking, Change, ChangeFailed, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.units import as_bytes
-from runbook.recovery.cluster import standing
+from runbook.recovery.cluster import NOT_ASKED, standing
 from runbook.recovery.position import answers
+from runbook.recovery.written_down import is_salvaged
 
-_SECONDS = 30.0
+_SECONDS, _PAUSE, _TRIES = 30.0, 0.1, 4
 
 
-def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
+def observe(asking: Asking, wanted: bool = True, salvage: bool = False) -> dict[str, Any]:
     """Return database (the service's own name), there, restored (the one to come into its place), backup, sessions (in
     the two), aside (the name that the former gets), answers (whether the service still does), in_place (the backup that
-    the service's database is of).
+    the service's database is of), salvaged (whether what could be read of a damaged one was saved into it).
     """
     if not wanted:
-        raise DoesNotApply("no recovery is asked for")
+        raise DoesNotApply(NOT_ASKED)
     found = standing(asking)
     restored = found.restored[0] if found.restored else None
     return {
@@ -30,25 +37,29 @@ def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
         "restored": restored.name if restored else "",
         "backup": restored.backup if restored else "",
         "in_place": found.own.backup if found.own else "",
+        "salvaged": is_salvaged(asking.target, restored.name) if restored else False,
         "sessions": (found.own.sessions if found.own else 0) + (restored.sessions if restored else 0),
         "aside": f"{found.name}_before_{datetime.now(UTC):%Y%m%d_%H%M%S}"[:63],
         "answers": not answers(asking),
     }
 
 
-def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
+def draft(facts: Mapping[str, Any], wanted: bool = True, salvage: bool = False) -> Draft:
     """Write out the renames; raises `NotPlanned` while the service answers: it would write into the wrong one."""
     if not facts["restored"]:
         told = f"; the service's database is of {facts['in_place']} already" if facts["in_place"] else ""
         raise DoesNotApply(f"no restored database waits{told}")
     if facts["answers"]:
         raise NotPlanned("the service still answers: stop it first, or it writes into the one that is put aside")
+    if salvage and not facts["salvaged"]:
+        raise NotPlanned(
+            "what can be read of the damaged database is not saved yet (recovery.salvage): it would be lost"
+        )
     arguments = {name: facts[name] for name in ("database", "restored", "aside", "there", "backup")}
-    renames = [facts["restored"], facts["database"]]
-    shown = f"ALTER DATABASE {renames[0]} RENAME TO {renames[1]}"
-    if facts["there"]:
-        shown = f"BEGIN; ALTER DATABASE {facts['database']} RENAME TO {facts['aside']}; {shown}; COMMIT"
+    shown = _renaming(arguments)
     reaches = [f"the service gets the data of {facts['backup']}: what came since is not in it"]
+    if facts["salvaged"]:
+        reaches = [f"the service gets what could be read of its damaged database, and the rest of {facts['backup']}"]
     if facts["there"]:
         reaches.append(f"its former database stays as {facts['aside']}, and takes its room until a plan drops it")
         reaches.append("rights and settings given to the former as a database (GRANT CONNECT, ALTER DATABASE SET) stay "
@@ -62,36 +73,62 @@ def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
         steps=(Step(act="swap", shown=shown, arguments=arguments),),
         blast_radius=tuple(reaches),
         expected={"there": True, "in_place": facts["backup"]},
-        inverse=(Step(act="swap", shown="the same two renames the other way round", arguments=back),)
-        if facts["there"]
-        else (),
+        inverse=(Step(act="swap", shown=_renaming(back), arguments=back),) if facts["there"] else (),
         irreversible="" if facts["there"] else "there was no database in its place",
     )
 
 
+def _renaming(arguments: Mapping[str, Any]) -> str:
+    renames = [f"ALTER DATABASE {arguments['restored']} RENAME TO {arguments['database']}"]
+    if arguments["there"]:
+        renames.insert(0, f"ALTER DATABASE {arguments['database']} RENAME TO {arguments['aside']}")
+    return f"SELECT pg_terminate_backend(…) of their sessions; BEGIN; {'; '.join(renames)}; COMMIT"
+
+
 def _swaps(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    """End the sessions in both, then rename both in one transaction: nobody ever sees none of them, or two."""
+    """Rename both in one transaction while another connection ends their sessions: nobody ever sees none of them, or
+    two, and wherever this is cut short nothing is left behind.
+    """
     cluster = asking.connection(RestoringDatabase)
     own, new, aside = (sql.Identifier(arguments[name]) for name in ("database", "restored", "aside"))
+    renames = [sql.SQL("ALTER DATABASE {} RENAME TO {}").format(own, aside)] if arguments["there"] else []
+    renames.append(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(new, own))
     both = [arguments["restored"], *([arguments["database"]] if arguments["there"] else [])]
-    for name in both:
-        cluster.change(
-            sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)), seconds=_SECONDS
-        )
-    try:
-        ended = cluster.change(_ENDING, {"databases": both}, seconds=_SECONDS)
-        renames = [sql.SQL("ALTER DATABASE {} RENAME TO {}").format(own, aside)] if arguments["there"] else []
-        renames.append(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(new, own))
-        cluster.change_together(renames, seconds=_SECONDS)
-    finally:
-        for name in {arguments["database"], arguments["restored"], arguments["aside"]} & _names(asking):
-            allowing = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name))
-            cluster.change(allowing, seconds=_SECONDS)
-    return f"{len(ended)} sessions were ended" if ended else ""
+    with _ending(asking, both) as ended:
+        for left in reversed(range(_TRIES)):
+            try:
+                cluster.change_together(renames, seconds=_SECONDS)
+                break
+            except ChangeFailed as refusal:
+                if not left or "being accessed by other users" not in str(refusal):
+                    raise
+    return f"{ended[0]} sessions were ended" if ended[0] else ""
 
 
-_ENDING = """-- End every session in some databases, and wait for each.
-SELECT pg_terminate_backend(pid, 5000) AS ended FROM pg_stat_activity
+@contextmanager
+def _ending(asking: Asking, databases: list[str]) -> Iterator[list[int]]:
+    """End the sessions in some databases again and again, as pools come back; the list holds how many it were."""
+    over, ended = threading.Event(), [0]
+    with restoring_connection(asking.target, "postgres") as connection:
+
+        def end() -> None:
+            with suppress(psycopg.Error):
+                while True:
+                    ended[0] += len(connection.execute(_ENDING.encode(), {"databases": databases}).fetchall())
+                    if over.wait(_PAUSE):
+                        return
+
+        thread = threading.Thread(target=end, daemon=True)
+        thread.start()
+        try:
+            yield ended
+        finally:
+            over.set()
+            thread.join(_SECONDS)
+
+
+_ENDING = """-- End every session in some databases.
+SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity
 WHERE datname = ANY (%(databases)s) AND pid <> pg_backend_pid()"""
 
 
@@ -113,7 +150,7 @@ swap = Change(
     acts={"swap": Act(_swaps, _is_swapped)},
     needs=(RestoringDatabase, ApiConnection),
     acts_on=(RestoringDatabase,),
-    watched=("database", "there", "restored", "backup"),
+    watched=("database", "there", "restored", "backup", "answers", "salvaged"),
     restored=("in_place",),
     patience=5.0,
     deadline=20.0,
@@ -168,4 +205,60 @@ drop_kept = Change(
     watched=("database", "there"),
     patience=5.0,
     deadline=20.0,
+)
+
+
+def observe_back(asking: Asking, back: str = "") -> dict[str, Any]:
+    """Return what `observe` does, for a former database that is to be the service's own again: here it is ``restored``;
+    and found (whether it is there), kept (the names of all former ones).
+    """
+    if not back:
+        raise DoesNotApply("no former database is named that is to come back")
+    found = standing(asking)
+    one = next((kept for kept in found.kept if kept.name == back), None)
+    return {
+        "database": found.name,
+        "there": found.own is not None,
+        "restored": back,
+        "found": one is not None,
+        "kept": [kept.name for kept in found.kept],
+        "aside": f"{found.name}_before_{datetime.now(UTC):%Y%m%d_%H%M%S}"[:63],
+        "answers": not answers(asking),
+        "backup": "",
+    }
+
+
+def draft_back(facts: Mapping[str, Any], back: str = "") -> Draft:
+    """Write out the renames that bring a former database back; the one in its place is put aside as that was."""
+    if not facts["found"]:
+        names = ", ".join(facts["kept"]) or "none"
+        raise NotPlanned(f"there is no former database {back[:80]}; there are: {names}")
+    if facts["answers"]:
+        raise NotPlanned("the service still answers: stop it first, or it writes into the one that is put aside")
+    arguments = {name: facts[name] for name in ("database", "restored", "aside", "there", "backup")}
+    other = {**arguments, "restored": facts["aside"], "aside": back}
+    return Draft(
+        summary=f"bring {back} back as {facts['database']}",
+        steps=(Step(act="swap", shown=_renaming(arguments), arguments=arguments),),
+        blast_radius=(
+            f"the service has its former data again; what it has now stays as {facts['aside']} until a plan drops it",
+        ),
+        expected={"there": True, "found": False},
+        inverse=(Step(act="swap", shown=_renaming(other), arguments=other),),
+    )
+
+
+bring_back = Change(
+    name="recovery.bring_back",
+    title="Bring the former database back",
+    observe=observe_back,
+    draft=draft_back,
+    acts={"swap": Act(_swaps, _is_swapped)},
+    needs=(RestoringDatabase, ApiConnection),
+    acts_on=(RestoringDatabase,),
+    watched=("database", "there", "restored", "found", "answers"),
+    restored=("found",),
+    patience=5.0,
+    deadline=20.0,
+    partial=True,
 )

@@ -28,6 +28,12 @@ from runbook.session.shown_plan import ShownPlan
 from runbook.target import Target
 
 HALF_DONE = "plans.half_done"
+_BUT = {
+    "helped": "something got better, and not all is well", "left all well": "what was looked at is well all the same",
+    "made no difference": "it made no difference", "did not help": "it did not help",
+    "made it worse": "it made it worse",
+    "could not be found out": "what it changed could not be found out",
+}  # fmt: skip
 _AGAIN = "run this notebook again, and read its plan anew"
 _STATUS = {
     PlanState.VERIFIED: Status.OK,
@@ -150,7 +156,8 @@ class Planner:
             status = _STATUS[done.state]
             message = f"{done.plan.summary}: {done.state}"
             # Of what may not have happened nothing can be said yet.
-            message += f"; it {done.helped.answer}" if done.helped and done.state is not PlanState.UNKNOWN else ""
+            message += f"; it {done.helped.answer}" if done.helped and done.state is PlanState.VERIFIED else ""
+            message += f"; {_BUT[done.helped.answer]}" if done.helped and done.state is PlanState.FAILED else ""
             message += f"; {done.told[-1]}" if done.told and done.state is not PlanState.VERIFIED else ""
         after = "" if status is Status.OK else _AGAIN
         if done.state is PlanState.UNKNOWN:
@@ -214,7 +221,7 @@ class Planner:
         except (CouldNotFindOut, DoesNotApply) as error:
             told = [str(error)]
         shown = self._record(plan, told=[f"moved since: {what}" for what in told])
-        return self._shown(change, [shown], to_copy=self._to_copy(change, plan.arguments))
+        return self._shown(change, [shown], to_copy=self._to_copy(change, plan.arguments), confirmed=True)
 
     def _is_of_another(self, token: str, change: Change) -> bool:
         """Tell whether a token is of another plan of the same notebook."""
@@ -306,6 +313,7 @@ class Planner:
         reason: str = "",
         applied: bool = False,
         to_copy: str = "",
+        confirmed: bool = False,
     ) -> ShownPlan:
         if findings:
             self._findings.replace(findings[0].check, findings)
@@ -322,6 +330,7 @@ class Planner:
             redactor=self._redactor,
             token=token_of(fresh[-1].plan) if fresh and on_screen() else "",
             to_copy=to_copy,
+            confirmed=confirmed,
         )
 
 

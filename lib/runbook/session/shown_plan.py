@@ -26,7 +26,8 @@ _COLOUR = {
 class ShownPlan:
     """A plan (the first of ``plans``; the second undoes it), or the ``reason`` why there is none.
 
-    ``token`` is there only for a screen that nothing keeps. ``to_copy`` is the text by which a person does the same.
+    ``token`` is there only for a screen that nothing keeps; ``confirmed``: the operator gave it. ``to_copy`` is
+    the text by which a person does the same.
     """
 
     change: Change
@@ -38,6 +39,7 @@ class ShownPlan:
     redactor: Redactor
     token: str = field(default="", repr=False)
     to_copy: str = ""
+    confirmed: bool = False
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         told = [printable(line) for line in self._lines()]
@@ -72,6 +74,10 @@ class ShownPlan:
         fresh = self._fresh()
         if fresh is None:
             return ""
+        if self.confirmed:
+            return (
+                f"\nits token is here: `run.apply` carries it out; what became of it: `runbook plans show {fresh.id}`"
+            )
         if self.token:
             return f'\nnothing was changed. To carry it out: confirm = "{self.token}", then this cell and the next'
         return f"\nnothing was changed. To carry it out: its token, which `runbook plans show {fresh.id}` shows"

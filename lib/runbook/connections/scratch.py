@@ -123,6 +123,30 @@ def _start(folder: Path, owner: Owner, control: list[str], settings: Mapping[str
         raise ChangeFailed(f"the scratch cluster did not start: {_said(folder, ended.stderr)}")
 
 
+def as_scratch(data: Path, owner: Owner, *signals: str) -> dict[str, str]:
+    """Have a copy of another cluster's data folder be one that a scratch cluster starts on: its own rules of access, no
+    trace of where it was; return the settings that go with it. ``signals`` are files that tell it to recover.
+    """
+    for name, text in (
+        ("pg_hba.conf", "local all all trust\n"),
+        ("pg_ident.conf", ""),
+        *((one, "") for one in signals),
+    ):
+        (data / name).write_text(text)
+    for left in {"standby.signal", "recovery.signal", "postmaster.pid", "postgresql.auto.conf"} - set(signals):
+        (data / left).unlink(missing_ok=True)
+    (data / "postgresql.conf").touch()
+    data.chmod(0o700)
+    if not owner.is_us:
+        for path in (data, *data.rglob("*")):
+            os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
+    return {
+        "hot_standby": "off", "archive_mode": "off", "ssl": "off", "wal_level": "replica", "port": "5432",
+        "hba_file": str(data / "pg_hba.conf"), "ident_file": str(data / "pg_ident.conf"), "data_directory": str(data),
+        "primary_conninfo": "", "primary_slot_name": "",
+    }  # fmt: skip
+
+
 def wait_until_replayed(cluster: Scratch, seconds: float) -> None:
     """Wait until a cluster takes connections, as it does when all that it is to replay is replayed; raises
     `ChangeFailed` where it ends instead, with its last words.
