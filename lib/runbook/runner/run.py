@@ -277,7 +277,7 @@ class _Run:
             seconds=round(time.monotonic() - self._began, 2),
             evidence=str(self._folder.path) if evidence is None else evidence,
             findings=list(self._findings),
-            plans=[_as_it_stands(record) for record in self._plans.values()],
+            plans=[as_it_stands(record) for record in self._plans.values()],
             not_planned=self._not_planned,
             to_copy={change: text for change, text in self._to_copy.items() if text},
             started=utc(self._started),
@@ -324,7 +324,7 @@ def take_plans(message: Message, findings: Findings, plans: dict[str, PlanRecord
         not_planned[message.check.removeprefix("plan.")] = message.not_planned
 
 
-def _as_it_stands(record: PlanRecord) -> PlanRecord:
+def as_it_stands(record: PlanRecord) -> PlanRecord:
     """Return a plan's account, from its journal where the run ended before it could tell what became of it."""
     plan = load(record.id) if record.state is PlanState.PLANNED else None
     if plan is None:
