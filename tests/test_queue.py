@@ -258,6 +258,28 @@ def test_of_very_many_stuck_items_the_first_are_released_and_the_others_told() -
     assert len(json.loads(made.steps[0].arguments["items"])) == 100
 
 
+def test_a_role_that_may_not_change_items_is_told_its_grant_before_anything_is_planned(
+    postgres_of_all: Cluster, profile: Callable[..., str], opened: Callable[..., Any]
+) -> None:
+    late = "UPDATE triage_items SET status = 'in_review' WHERE item_id = 'i1'"
+    tables(postgres_of_all, "queue_rights", *FILLED, late)
+    try:
+        postgres_of_all.execute("DROP ROLE IF EXISTS porter", "CREATE ROLE porter LOGIN")
+        text_ = postgres_of_all.profile(database="queue_rights")
+        mine = f'operator_dsn = "{postgres_of_all.dsn("porter", "queue_rights")}"'
+        lines = [mine if line.startswith("operator_dsn") else line for line in text_.splitlines()]
+        run = opened(profile("\n".join(lines)), "postgres")
+        shown = released(run)
+        assert not shown.plans and shown.findings[0].status is WARNING
+        grant = "GRANT SELECT, UPDATE (status, assigned_to, assigned_at) ON triage_items TO porter"
+        assert shown.findings[0].message.endswith(grant)
+        postgres_of_all.execute(grant, database="queue_rights")
+        plan = released(run).plans[0].plan
+        assert run.apply(released(run, confirm=token_of(plan)), token_of(plan)).plans[0].state is PlanState.VERIFIED
+    finally:
+        postgres_of_all.execute("DROP DATABASE queue_rights WITH (FORCE)", "DROP ROLE porter")
+
+
 # --- tables of every kind
 
 

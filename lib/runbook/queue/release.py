@@ -4,8 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from runbook.connections import OperatorDatabase, PostgresConnection
-from runbook.connections.statements import packaged, written
+from psycopg import conninfo
+
+from runbook.connections import OperatorDatabase, PostgresConnection, read_sql
+from runbook.connections.statements import packaged, plain, written
 from runbook.model import Asking, Change, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.units import counted
 from runbook.queue.stuck import LONG, MOST, RELEASED, held_items
@@ -18,11 +20,22 @@ SHORTEST_HOURS = 1.0
 
 def observe(asking: Asking, older: float) -> dict[str, Any]:
     """Return older; items: of each that is stuck in review and may be released, those for longest first, item_id,
-    assigned_to, assigned_at, hours, kind; held: the same in words, as the inverse brings them back.
+    assigned_to, assigned_at, hours, kind; held: the same in words, as the inverse brings them back; operator (the role
+    that carries plans out) and operator_may (change them; None: not known).
     """
-    items = held_items(asking.connection(PostgresConnection), max(older, SHORTEST_HOURS))
+    connection = asking.connection(PostgresConnection)
+    items = held_items(connection, max(older, SHORTEST_HOURS))
+    named = asking.target.postgres.operator_dsn
+    operator = conninfo.conninfo_to_dict(named).get("user") if named else None
+    told = plain(connection.rows(read_sql(__package__, "may_release"), {"operator": operator}))
     held = [f"{item['item_id']} with {item['assigned_to'] or 'nobody'}" for item in items[:AT_ONCE]]
-    return {"older": older, "items": items, "held": ", ".join(sorted(held))}
+    return {
+        "older": older,
+        "items": items,
+        "held": ", ".join(sorted(held)),
+        "operator": operator,
+        "operator_may": told["operator_may"],
+    }
 
 
 def draft(facts: Mapping[str, Any], older: float) -> Draft:
@@ -32,6 +45,9 @@ def draft(facts: Mapping[str, Any], older: float) -> Draft:
     items, every = facts["items"][:AT_ONCE], len(facts["items"])
     if not items:
         raise DoesNotApply(f"no item is stuck in review: none for {older:g} h, none with somebody who is gone")
+    if facts.get("operator_may") is False:
+        grant = f"GRANT SELECT, UPDATE (status, assigned_to, assigned_at) ON triage_items TO {facts['operator']}"
+        raise NotPlanned(f"the role {facts['operator']}, which carries plans out, may not change items: {grant}")
     rows = [{name: item[name] for name in ("item_id", "assigned_to", "assigned_at")} for item in items]
     arguments = {"items": json.dumps(rows, ensure_ascii=False)}
     kinds = ", ".join(
