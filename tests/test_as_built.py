@@ -357,7 +357,10 @@ def test_a_queue_in_memory_is_told_and_nothing_is_said_of_it_by_the_empty_table(
     assert (
         found.status is Status.WARNING and "its queue is in its memory, and gone when it is restarted" in found.message
     )
-    for question in (queue.composition, queue.flow, queue.stuck):
+    told = {finding.object: finding.message for finding in run.ask(queue.composition).findings}
+    assert told["by status"] == "8 pending (as the service tells: the table holds none of it)"
+    assert told["by priority"].startswith("2 HIGH, 6 MEDIUM (as the service tells") and "8 entity" in told["by type"]
+    for question in (queue.flow, queue.stuck):
         (found,) = run.ask(question).findings
         assert found.status is Status.UNKNOWN and "the service says 8 items, the table none" in found.message
     shown = run.propose(queue.release, older=8.0, verify=[queue.stuck])

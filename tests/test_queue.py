@@ -205,6 +205,17 @@ def test_where_one_item_moved_meanwhile_nothing_at_all_is_changed(
         )
 
 
+def test_an_item_that_somebody_has_a_lock_on_is_not_waited_for(
+    broken: Callable[[str], Place], opened: Callable[..., Any]
+) -> None:
+    place, run = broken("queue-stuck"), opened()
+    shown, before = released(run), rows(place)
+    with stack.superuser(place) as connection, connection.transaction():
+        connection.execute("SELECT FROM triage_items WHERE item_id = 'item039' FOR UPDATE")
+        done = run.apply(shown, token_of(shown.plans[0].plan))
+    assert done.plans[0].state is PlanState.FAILED and "lock timeout" in text(done) and rows(place) == before
+
+
 def test_the_inverse_takes_no_item_away_from_who_works_on_it_by_now(
     broken: Callable[[str], Place], opened: Callable[..., Any]
 ) -> None:

@@ -9,7 +9,7 @@ from runbook.connections import ApiConnection, PostgresConnection, read_sql
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, at_most
 from runbook.model.units import counted
 from runbook.queue.pages import COMPOSITION, Part, part_of
-from runbook.queue.told import WAITING, is_count, nothing_in_the_table, statistics
+from runbook.queue.told import WAITING, is_count, statistics, waiting_elsewhere
 
 SQL = read_sql(__package__, "composition")
 STATUSES = (*WAITING, "completed", "skipped")
@@ -24,17 +24,20 @@ def probe(asking: Asking) -> pd.DataFrame:
     a large table is so far from the truth at most, 19 times of 20; 0: counted), source (table, service).
 
     The table records no type; what the service tells is taken, all statuses together. Where it tells none there is no
-    such row, and ``attrs["no_type"]`` says why.
+    such row, and ``attrs["no_type"]`` says why. Where no item waits in the table and some do in the service, which as
+    built has its queue in memory, all is as the service tells it.
     """
     connection = asking.connection(PostgresConnection)
     part = part_of(connection)
     cells = part.read(connection, SQL, {"percent": part.percent}, limit=COMPOSITION)
     waiting = cells[cells["status"].isin(WAITING)]
-    if waiting.empty:
-        nothing_in_the_table(asking)
+    if waiting.empty and waiting_elsewhere(asking) > 0:
+        told = statistics(asking.connection(ApiConnection))
+        rows = [row for by in ("status", "priority", "type") for row in _as_told(by, told.get(f"by_{by}"))]
+        return pd.DataFrame(rows, columns=COLUMNS)
     rows = _rows("status", cells, "status", part) + _rows("priority", waiting, "priority", part)
     types, why = _types(asking)
-    rows += [{"by": "type", "name": n, "items": float(c), "within": 0.0, "source": "service"} for n, c in types.items()]
+    rows += types
     frame = pd.DataFrame(rows, columns=COLUMNS)
     frame.attrs = {"no_type": why}
     return frame
@@ -50,15 +53,21 @@ def _rows(by: str, cells: pd.DataFrame, column: str, part: Part) -> list[dict[st
     return found
 
 
-def _types(asking: Asking) -> tuple[dict[str, int], str]:
+def _as_told(by: str, told: object) -> list[dict[str, Any]]:
+    counts = told.items() if isinstance(told, dict) else ()
+    same = {"by": by, "within": 0.0, "source": "service"}
+    return [{**same, "name": str(name), "items": float(count)} for name, count in counts if is_count(count)]
+
+
+def _types(asking: Asking) -> tuple[list[dict[str, Any]], str]:
     """Return how many items are of each type as the service tells it, or why that is not known."""
     try:
         told = statistics(asking.connection(ApiConnection)).get("by_type")
     except CouldNotFindOut as reason:
-        return {}, str(reason)
+        return [], str(reason)
     if not isinstance(told, dict):
-        return {}, "neither the table nor the service tells of types"
-    types = {str(name): count for name, count in told.items() if is_count(count)}
+        return [], "neither the table nor the service tells of types"
+    types = _as_told("type", told)
     return types, "" if types else "the service has no item of any type"
 
 
@@ -69,8 +78,10 @@ def check(frame: pd.DataFrame, *, warning: float = 100, critical: float = 500) -
     do not know is UNKNOWN: whether such an item waits is not known.
     """
     rows = frame.to_dict("records")
+    in_memory = len(frame) > 0 and (frame["source"] == "service").all()
+    as_told = " (as the service tells: the table holds none of it)" if in_memory else ""
     by_status = _in_words(rows, "status", STATUSES)
-    findings = [Finding(object="by status", status=Status.OK, message=by_status or "the table holds no item")]
+    findings = [Finding(object="by status", status=Status.OK, message=f"{by_status or 'there is no item'}{as_told}")]
     strange = [str(row["name"]) for row in rows if row["by"] == "status" and row["name"] not in STATUSES]
     if strange:
         message = f"what no document names: {', '.join(strange[:5])}; whether such items wait is not known"
@@ -79,6 +90,8 @@ def check(frame: pd.DataFrame, *, warning: float = 100, critical: float = 500) -
     urgent = sum(row["items"] for row in rows if row["by"] == "priority" and row["name"] == PRIORITIES[0])
     waiting = _in_words(rows, "priority", PRIORITIES)
     message = f"waiting: {waiting}" if waiting else "no item waits"
+    if in_memory:
+        message = f"{waiting or 'not told'} (as the service tells, all statuses together)"
     after = "have those of priority CRITICAL annotated first: the service offers them by their score"
     judged = at_most("by priority", round(urgent), warning, critical, unit="CRITICAL items", message=message)
     findings.append(judged if judged.status is Status.OK else _with(judged, after))
