@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -486,6 +487,17 @@ def test_of_a_large_table_a_part_is_read_and_how_far_off_that_may_be_is_true(
     assert "of the pages that were read" in stuck["orphaned items"].message
 
 
+def test_without_an_index_a_large_table_costs_its_share_of_time_and_the_index_is_named(
+    with_tables: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "WHOLE", 20)
+    monkeypatch.setattr(sys.modules["runbook.queue.oldest_item"], "OLDEST", 0.001)
+    run = with_tables(*FILLED[:3], *many(200_000, "0.02 s")[:-1])
+    (found,) = run.ask(queue.oldest_item).findings
+    assert found.status is UNKNOWN and "took longer than 0.001 s and was ended" in found.message
+    assert found.message.endswith("with an index on triage_items (status, created_at) it would not")
+
+
 def test_all_that_is_asked_of_a_large_table_is_bounded_to_a_second() -> None:
     assert sum(pages.ALL) <= 1.0
 
@@ -552,6 +564,8 @@ def test_the_time_to_drain_has_an_interval_and_may_be_never() -> None:
     assert drained([5.0] * 12, [9.0, 10, 11] * 4, 3000).status is WARNING
     assert drained([5.0] * 12, [9.0, 10, 11] * 4, 9000).status is CRITICAL
     assert "to never)" in drained([0.0, 11] * 6, [6.0] * 12, 10).message
+    burst = drained([0.0] * 11 + [100.0], [0.0] * 12, 100)
+    assert burst.message == "100 wait, and at this pace it is never drained", "nothing was finished at all"
     never = drained([6.0] * 12, [5.0] * 12, 10)
     assert never.status is WARNING and "never drained" in never.message and never.value is None
     assert drained([0.0] * 12, [0.0] * 12, 0).message == "no item waits"

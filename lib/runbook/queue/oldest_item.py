@@ -5,6 +5,7 @@ import pandas as pd
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status, at_most
 from runbook.model.text import to_run
+from runbook.model.units import counted
 from runbook.queue.pages import OLDEST, part_of
 from runbook.queue.told import IN_MEMORY, waiting_elsewhere
 
@@ -48,9 +49,9 @@ def check(frame: pd.DataFrame, *, warning_hours: float = 24, critical_hours: flo
             findings.append(Finding(object="waiting items", status=Status.UNKNOWN, message=message, next=after))
             continue
         obj = f"{row['status']} items"
-        counted = "too many items to count" if pd.isna(row["items"]) else f"{row['items']:.0f} items"
+        items = "too many items to count" if pd.isna(row["items"]) else counted(int(row["items"]), "item")
         if pd.isna(row["seconds"]):
-            message = f"{counted}, none of which tells when it was created"
+            message = f"{items}, none of which tells when it was created"
             findings.append(Finding(object=obj, status=Status.UNKNOWN, message=message))
             continue
         hours = row["seconds"] / _HOUR
@@ -58,7 +59,7 @@ def check(frame: pd.DataFrame, *, warning_hours: float = 24, critical_hours: flo
             message = f"the oldest was created {-hours:.1f} h in the future: a clock or a time zone is wrong"
             findings.append(Finding(object=obj, status=Status.UNKNOWN, message=message, value=hours, unit="h"))
             continue
-        message = f"{counted}, the oldest waits for {max(hours, 0):.1f} h"
+        message = f"{items}, the oldest waits for {max(hours, 0):.1f} h"
         findings.append(at_most(obj, round(hours, 2), warning_hours, critical_hours, unit="h", message=message))
     return findings
 

@@ -144,7 +144,7 @@ def _of_a_kind(kind: str, mine: pd.DataFrame, older: float, warning: float, crit
     whom = sorted({shortened(printable(str(name)), 40) for name in mine["assigned_to"].dropna()})
     of_whom = f" of {', '.join(whom[:3])}{' and others' if len(whom) > 3 else ''}" if whom else ""
     what = {
-        LONG: f"in review for more than {older:g} h{since}{of_whom}",
+        LONG: f"in review{of_whom} for more than {older:g} h{since}",
         INACTIVE: f"in review{of_whom}, whose access was revoked{since}",
         UNKNOWN_USER: f"in review{of_whom}, whom the table users does not know{since}",
         NOBODY: f"in review, and assigned to nobody{since}",
