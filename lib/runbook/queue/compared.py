@@ -2,13 +2,12 @@
 
 import pandas as pd
 
-from runbook.connections import ApiConnection, PostgresConnection, read_sql
-from runbook.model import Asking, Finding, Question, Status
-from runbook.queue.composition import DEVIATIONS, amount
+from runbook.connections import ApiConnection, PostgresConnection
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
+from runbook.queue.composition import amount
+from runbook.queue.counts import SQL, count
 from runbook.queue.pages import COMPARED, part_of
-from runbook.queue.told import IN_MEMORY, KEYS, PATH, WAITING, is_count, statistics, waiting
-
-SQL = read_sql(__package__, "composition")
+from runbook.queue.told import IN_MEMORY, KEYS, PATH, is_count, statistics, waiting
 
 
 def probe(asking: Asking) -> pd.DataFrame:
@@ -18,17 +17,16 @@ def probe(asking: Asking) -> pd.DataFrame:
     """
     api, connection = asking.connection(ApiConnection), asking.connection(PostgresConnection)
     first = statistics(api)
-    part = part_of(connection)
-    cells = part.read(connection, SQL, {"percent": part.percent}, limit=COMPARED)
-    mine = cells[cells["status"].isin(WAITING)]
+    counts = count(connection, part_of(connection), COMPARED)
+    if counts.unseen:
+        raise CouldNotFindOut(counts.unseen)
     last = statistics(api)
-    squares = float(mine["squares"].sum()) * max(len(mine), 1)
     row = {
         "before": waiting(first),
         "after": waiting(last),
         "told_as": next(key for key in KEYS if is_count(last.get(key))),
-        "table": part.estimated(float(mine["seen"].sum())),
-        "within": DEVIATIONS * part.deviation(squares),
+        "table": float(counts.waiting["items"].sum()),
+        "within": float(counts.waiting["within"].sum()),
     }
     return pd.DataFrame([row])
 

@@ -5,18 +5,16 @@ from typing import Any
 
 import pandas as pd
 
-from runbook.connections import ApiConnection, PostgresConnection, read_sql
+from runbook.connections import ApiConnection, PostgresConnection
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, at_most
 from runbook.model.units import counted
-from runbook.queue.pages import COMPOSITION, Part, part_of
+from runbook.queue.counts import SQL, count
+from runbook.queue.pages import COMPOSITION, part_of
 from runbook.queue.told import WAITING, is_count, statistics, waiting_elsewhere
 
-SQL = read_sql(__package__, "composition")
 STATUSES = (*WAITING, "completed", "skipped")
 PRIORITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "MINIMAL")
 COLUMNS = ["by", "name", "items", "within", "source"]
-# Of an estimate, two standard deviations to both sides hold the truth in 95 of 100 cases.
-DEVIATIONS = 2
 
 
 def probe(asking: Asking) -> pd.DataFrame:
@@ -24,33 +22,29 @@ def probe(asking: Asking) -> pd.DataFrame:
     a large table is so far from the truth at most, 19 times of 20; 0: counted), source (table, service).
 
     The table records no type; what the service tells is taken, all statuses together. Where it tells none there is no
-    such row, and ``attrs["no_type"]`` says why. Where no item waits in the table and some do in the service, which as
-    built has its queue in memory, all is as the service tells it.
+    such row, and ``attrs["no_type"]`` says why; ``attrs["unseen"]``, why nothing is known of what waits. Where no item
+    waits in the table and some do in the service, which as built has its queue in memory, all is as the service tells
+    it.
     """
     connection = asking.connection(PostgresConnection)
-    part = part_of(connection)
-    cells = part.read(connection, SQL, {"percent": part.percent}, limit=COMPOSITION)
-    waiting = cells[cells["status"].isin(WAITING)]
-    if waiting.empty and waiting_elsewhere(asking) > 0:
+    counts = count(connection, part_of(connection), COMPOSITION)
+    if counts.waiting.empty and not counts.unseen and waiting_elsewhere(asking) > 0:
         told = statistics(asking.connection(ApiConnection))
         rows = [row for by in ("status", "priority", "type") for row in _as_told(by, told.get(f"by_{by}"))]
         return pd.DataFrame(rows, columns=COLUMNS)
-    rows = _rows("status", cells, "status", part) + _rows("priority", waiting, "priority", part)
+    rows = _rows("status", counts.cells) + _rows("priority", counts.waiting)
     types, why = _types(asking)
     rows += types
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    frame.attrs = {"no_type": why}
+    frame.attrs = {"no_type": why, "unseen": counts.unseen}
     return frame
 
 
-def _rows(by: str, cells: pd.DataFrame, column: str, part: Part) -> list[dict[str, Any]]:
-    found = []
-    for name, mine in cells.groupby(column, sort=True):
-        seen, squares = float(mine["seen"].sum()), float(mine["squares"].sum())
-        # What lies on one page is of several statuses and priorities: that they go together makes it less sure.
-        within = DEVIATIONS * part.deviation(squares * len(mine))
-        found.append({"by": by, "name": name, "items": part.estimated(seen), "within": within, "source": "table"})
-    return found
+def _rows(by: str, cells: pd.DataFrame) -> list[dict[str, Any]]:
+    # What lies on one page is of several kinds: how far each of them is off adds up.
+    summed = cells.groupby(by, sort=True)[["items", "within"]].sum()
+    same = {"by": by, "source": "table"}
+    return [{**same, "name": name, "items": row["items"], "within": row["within"]} for name, row in summed.iterrows()]
 
 
 def _as_told(by: str, told: object) -> list[dict[str, Any]]:
@@ -67,8 +61,7 @@ def _types(asking: Asking) -> tuple[list[dict[str, Any]], str]:
         return [], str(reason)
     if not isinstance(told, dict):
         return [], "neither the table nor the service tells of types"
-    types = _as_told("type", told)
-    return types, "" if types else "the service has no item of any type"
+    return _as_told("type", told), ""
 
 
 def check(frame: pd.DataFrame, *, warning: float = 100, critical: float = 500) -> list[Finding]:
@@ -94,9 +87,16 @@ def check(frame: pd.DataFrame, *, warning: float = 100, critical: float = 500) -
         message = f"{waiting or 'not told'} (as the service tells, all statuses together)"
     after = "have those of priority CRITICAL annotated first: the service offers them by their score"
     judged = at_most("by priority", round(urgent), warning, critical, unit="CRITICAL items", message=message)
-    findings.append(judged if judged.status is Status.OK else _with(judged, after))
+    if frame.attrs.get("unseen"):
+        unseen = str(frame.attrs["unseen"])
+        judged = Finding(object="by priority", status=Status.UNKNOWN, message=unseen, next="have that index made")
+    findings.append(judged if judged.status in (Status.OK, Status.UNKNOWN) else _with(judged, after))
+    if frame.attrs.get("no_type"):
+        message = f"not known: {frame.attrs['no_type']}"
+        after = "the table records no type: let the service tell it, or do without"
+        return [*findings, Finding(object="by type", status=Status.UNKNOWN, message=message, next=after)]
     by_type = _in_words(rows, "type", ())
-    told = f"{by_type} (as the service tells, all statuses together)" if by_type else f"not known: {_no_type(frame)}"
+    told = f"{by_type} (as the service tells, all statuses together)" if by_type else "no item of any type"
     return [*findings, Finding(object="by type", status=Status.OK, message=told)]
 
 
@@ -105,10 +105,6 @@ def _with(finding: Finding, after: str) -> Finding:
         object=finding.object, status=finding.status, message=finding.message, value=finding.value,
         threshold=finding.threshold, unit=finding.unit, next=after,
     )  # fmt: skip
-
-
-def _no_type(frame: pd.DataFrame) -> str:
-    return str(frame.attrs.get("no_type") or "nobody tells of it")
 
 
 def _in_words(rows: list[dict[Hashable, Any]], by: str, order: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, UsageError, at_most
 from runbook.model.units import counted
+from runbook.queue.counts import NONE_SEEN, waiting_by_index
 from runbook.queue.pages import FLOW, FLOW_BY_INDEX, part_of
 from runbook.queue.told import nothing_in_the_table
 
@@ -33,7 +34,7 @@ def probe(asking: Asking, *, hours: float = 1.0) -> pd.DataFrame:
     connection = asking.connection(PostgresConnection)
     part = part_of(connection)
     frame = part.read(connection, SQL, {"percent": part.percent, "hours": hours}, limit=FLOW)
-    if not frame["waiting"].any():
+    if part.whole and not frame["waiting"].any():
         nothing_in_the_table(asking)
     for name in ("arrived", "finished", "items", "waiting", "left_untold", "ahead", "backwards"):
         frame[name] = frame[name].astype(float) / part.share
@@ -41,6 +42,12 @@ def probe(asking: Asking, *, hours: float = 1.0) -> pd.DataFrame:
     frame["begins"] = pd.to_datetime(frame["begins"], utc=True)
     frame.attrs = {"hours": hours}
     if not part.whole:
+        waiting = waiting_by_index(connection, part)
+        if waiting is not None:
+            frame["waiting"] = waiting["items"].sum()
+        elif not frame["waiting"].any():
+            raise CouldNotFindOut(NONE_SEEN.format(part.percent))
+        frame.attrs["waiting_counted"] = waiting is not None
         try:
             exact = part.read(connection, OF_MANY, {"hours": hours}, limit=FLOW_BY_INDEX)
         except CouldNotFindOut:
@@ -93,7 +100,7 @@ def check(
     row = frame.iloc[0]
     waiting, arrived, finished = float(row["waiting"]), float(frame["arrived"].sum()), float(frame["finished"].sum())
     now = pace(frame, hours)
-    about = "" if row["share"] >= 1 else "about "
+    about = "" if row["share"] >= 1 or frame.attrs.get("waiting_counted") else "about "
     moved = "" if row["counted"] else "about "
     told = f"{moved}{arrived:,.0f} came and {moved}{finished:,.0f} were finished in {hours:g} h"
     findings = [_moves(told, now, waiting, finished, arrived + finished < few)]
