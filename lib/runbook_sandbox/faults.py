@@ -10,7 +10,18 @@ from typing import Any
 import psutil
 import redis
 
-from runbook_sandbox import backups, containers, damage, deployed, monitoring, newer_dump, processes, stack, tls_front
+from runbook_sandbox import (
+    backups,
+    containers,
+    damage,
+    deployed,
+    monitoring,
+    newer_dump,
+    processes,
+    queue,
+    stack,
+    tls_front,
+)
 from runbook_sandbox.packages import MENDED, VULNERABLE, set_version
 from runbook_sandbox.past import append_attack
 from runbook_sandbox.place import Place, SandboxError
@@ -150,19 +161,6 @@ def _end_holders(place: Place) -> None:
     processes.end(processes.running(place, "runbook_sandbox.holder"))
 
 
-def _age_queue(hours: int) -> Callable[[Place], None]:
-    def age(place: Place) -> None:
-        with stack.superuser(place) as connection:
-            aged = connection.execute(
-                "UPDATE triage_items SET created_at = created_at - make_interval(hours => %s) WHERE status = 'pending'",
-                (hours,),
-            )
-        if hours > 0 and not aged.rowcount:
-            raise SandboxError("no item waits in the table: this service keeps its queue in its memory")
-
-    return age
-
-
 def _fill_disk(place: Place) -> None:
     fd = os.open(place.folder / _FILLER, os.O_CREAT | os.O_WRONLY, 0o600)
     try:
@@ -300,7 +298,19 @@ FAULTS = {
         Fault("backup-newer", "the newest dump is of a newer PostgreSQL", newer_dump.make, backups.bring_back),
         Fault("backup-missing", "no dump of the last three days is there", backups.take_away, backups.bring_back),
         Fault("job-added", "a job was put among those of the machine", deployed.add_job, deployed.remove_job),
-        Fault("queue-stuck", "pending items wait for five days", _age_queue(120), _age_queue(-120)),
+        Fault(
+            "queue-stuck",
+            "16 items are stuck in review, 12 of them with a user who was deactivated, and what is pending waits for "
+            "five days",
+            queue.stick,
+            queue.put_back("queue-stuck"),
+        ),
+        Fault(
+            "nobody-annotating",
+            "nobody has annotated for 30 hours, and items wait",
+            queue.send_home,
+            queue.put_back("nobody-annotating"),
+        ),
         Fault(
             "disk-full", "the sandbox's share of the disk is full", _fill_disk, lambda p: (p.folder / _FILLER).unlink()
         ),
