@@ -24,6 +24,7 @@ from runbook.target import Target
 PROGRAM = "h2load"
 INSTALL = "apt-get install nghttp2-client (Debian, Ubuntu), brew install nghttp2, or the like"
 _LOOK_SECONDS = 0.02
+_KEPT = ("PATH", "RUNBOOK_RUN_ID")  # by the id a runner finds what a kernel that was killed has left
 _STARTS_SECONDS = 0.1  # until the program has sent its first request, on a busy machine
 _TOTALS = re.compile(r"requests: .* (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout")
 _CONNECTED = re.compile(r"time for connect:\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)\b")
@@ -158,7 +159,7 @@ class LoadGenerator(Connection):
                 process = subprocess.Popen(
                     self.command(url, step, bounds, str(log)),
                     stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, start_new_session=True,
-                    env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+                    env={"LC_ALL": "C", **{name: os.environ[name] for name in _KEPT if name in os.environ}},
                 )  # fmt: skip
                 began = time.monotonic()
                 lines = _Lines(log)

@@ -7,6 +7,7 @@ import pandas as pd
 from runbook.evidence.archive import NotTrusted, archive_folder, runs
 from runbook.evidence.records import frame_of, kept
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
+from runbook.performance.driving import require_load
 from runbook.performance.load import NAME as LOAD
 
 NAME = "performance.compared"
@@ -21,7 +22,8 @@ def probe(asking: Asking, *, load: pd.DataFrame | None = None, notebook: str = "
     attrs: ``run_id`` ("" where there is none), ``kept`` and ``former_kept`` (the highest rate that was kept). What lies
     in the archive is taken as it is: whether it is as sealed is for `evidence verify`.
     """
-    if load is None or load.empty or not load["answered"].sum():
+    load = require_load(asking, load)
+    if not load["answered"].sum():
         raise CouldNotFindOut(f"no load was answered: see {LOAD}")
     columns = ["rate", "p50_ms", "p99_ms", "former_p50_ms", "former_p99_ms"]
     run_id, former = _last(asking.target.name, notebook, str(load.attrs.get("path", "")))

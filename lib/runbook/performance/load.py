@@ -10,7 +10,7 @@ from runbook.connections import ApiConnection, LoadGenerator, PostgresConnection
 from runbook.model import Asking, CouldNotFindOut, DoesNotApply, Finding, NotPlanned, Question, Status, at_most
 from runbook.model.text import to_run
 from runbook.model.units import counted
-from runbook.performance.driving import drive, loads, needs_plan, rate_limit, url_of, within_limits
+from runbook.performance.driving import NO_LOAD, drive, loads, needs_plan, rate_limit, url_of, within_limits
 
 NAME = "performance.load"
 COMMAND = "h2load --h1 -n COUNT -c COUNT -r 1 --rate-period PERIOD --log-file FILE {api}PATH   # one for each rate"
@@ -32,7 +32,7 @@ def probe(
     generator = asking.connection(LoadGenerator)
     if needs_plan(asking):
         if generator.kept is None:
-            raise DoesNotApply("no load was put on it: its profile wants a confirmed plan for that (load.without_plan)")
+            raise DoesNotApply(NO_LOAD)
         kept: pd.DataFrame = generator.kept
         return kept
     steps, bounds = loads(highest, seconds, slow_ms, failed)
@@ -58,7 +58,7 @@ def check(
     critical_ms: float = 5000,
     keeps: float = 20,
     keeps_critical: float = 5,
-    late_ms: float = 100,
+    late_ms: float = 250,
 ) -> list[Finding]:
     """Judge p99 at the lowest rate, where nothing waits for anything (2 s is the runbook's own limit), and the highest
     rate that was kept: WARNING below ``keeps`` requests/s, CRITICAL below ``keeps_critical``, if it was found.
@@ -143,14 +143,18 @@ def _lowest(row: dict[Any, Any], warning_ms: float, critical_ms: float) -> Findi
 def _knee(rows: Sequence[dict[Any, Any]], keeps: float, keeps_critical: float) -> Finding:
     kept = [row for row in rows if not row["stopped"]]
     best = kept[-1] if kept else None
-    within = f"{best['rate']:g}/s (p50 {best['p50_ms']:,.0f} ms, p99 {best['p99_ms']:,.0f} ms)" if best else "no rate"
+    within = (
+        f"{best['rate']:g}/s (p50 {best['p50_ms']:,.0f} ms, p99 {best['p99_ms']:,.0f} ms)" if best else "no rate at all"
+    )
     rate = float(best["rate"]) if best else 0.0
     stopped = next((row for row in rows if row["stopped"] and not row["interrupted"]), None)
     if stopped is None:
         message = f"it keeps up to {within}, the highest that was asked"
         return Finding(object="rate", status=Status.OK, message=message, value=rate, threshold=keeps, unit="requests/s")
     status = Status.OK if rate >= keeps else Status.WARNING if rate >= keeps_critical else Status.CRITICAL
-    message = f"it keeps up to {within}; at {stopped['rate']:g}/s {stopped['stopped']}, and the load was stopped"
+    message = (
+        f"it keeps {'up to ' if best else ''}{within}; at {stopped['rate']:g}/s {stopped['stopped']}: stopped there"
+    )
     limit = keeps if status is not Status.CRITICAL else keeps_critical
     after = f"what is busy is told by performance.time_spent; more of it: {to_run('horizontal-scaling')}"
     if best is None:

@@ -1,6 +1,7 @@
 """Where does the service's Python compute?"""
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -53,8 +54,8 @@ def probe(asking: Asking, *, seconds: int = 2, path: str = "") -> pd.DataFrame:
     with tempfile.TemporaryDirectory(prefix="profile-") as folder:
         output = Path(folder) / "stacks"
         argv = [
-            program, "record", "--pid", str(service.pid), "--subprocesses", "--nonblocking", "--gil", "--function",
-            "--format", "raw",
+            program, "record", "--pid", str(service.pid), *(["--subprocesses"] if len(service.processes) > 1 else []),
+            "--nonblocking", "--gil", "--function", "--format", "raw",
             "--rate", str(RATE), "--duration", str(seconds), "--output", str(output),
         ]  # fmt: skip
         try:
@@ -85,7 +86,8 @@ def _without_command(stack: str) -> str:
 
 
 def _why(said: str, service: str) -> str:
-    if "permission denied" in said.lower() or "operation not permitted" in said.lower():
+    # Of a process and those that it started it says only that it found no Python, where it may read none of them.
+    if re.search("permission denied|operation not permitted|no python processes found", said, re.IGNORECASE):
         return f"no right to read the memory of the service ({service}): {GRANT}"
     if "python" in said.lower() and ("version" in said.lower() or "not a python" in said.lower()):
         return f"the process of the service ({service}) is no Python that {PROGRAM} can read: {last_words(said)[:200]}"
@@ -155,7 +157,7 @@ profile = Question(
     title="Where does the service's Python compute?",
     probe=probe,
     check=check,
-    source="py-spy record --pid PID --subprocesses --nonblocking --gil --function --format raw",
+    source="py-spy record --pid PID --nonblocking --gil --function --format raw",
     deadline=40.0,
     next="see the flame graph below",
     explained_by={"api.liveness": "the service does not answer"},

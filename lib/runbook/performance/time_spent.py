@@ -7,6 +7,7 @@ import pandas as pd
 
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
 from runbook.model.text import to_run
+from runbook.performance.driving import require_load
 from runbook.performance.load import NAME as LOAD
 
 NAME = "performance.time_spent"
@@ -35,7 +36,8 @@ def probe(asking: Asking, *, load: pd.DataFrame | None = None, profile: pd.DataF
     took), ``held`` (% of the samples of a ``profile``, the frame of `performance.profile`, in which the interpreter was
     held), ``processes``, ``sessions`` (those that worked in the database at the highest rate), ``pool``.
     """
-    if load is None or load["mean_ms"].isna().all():
+    load = require_load(asking, load)
+    if load["mean_ms"].isna().all():
         raise CouldNotFindOut(f"no request of a load reached the service: see {LOAD}")
     kept = load[load["stopped"] == ""]
     kept = kept if not kept.empty else load.head(1)
@@ -43,12 +45,12 @@ def probe(asking: Asking, *, load: pd.DataFrame | None = None, profile: pd.DataF
     attrs = load.attrs
     client = _weighted(kept, "mean_ms", "requests")
     server = _weighted(kept, "server_mean_ms", "server_requests")
-    database = _database(kept, count)
+    database = _database(kept)
     model = _model(kept, count)
     python = _sum(kept["processor_seconds"]) / count * 1000
     rows: list[dict[str, Any]] = [
         {"part": BEFORE, "ms": max(client - server, 0.0), "reason": attrs.get("no_log", "")},
-        {"part": DATABASE, "ms": database, "reason": attrs.get("no_database", "") or _waits(kept)},
+        {"part": DATABASE, "ms": database, "reason": attrs.get("no_database", "") or _waits(kept, database)},
         {"part": MODEL, "ms": model, "reason": attrs.get("no_model", "")},
         {"part": PYTHON, "ms": python, "reason": attrs.get("no_processor", "")},
     ]
@@ -84,9 +86,12 @@ def _sum(values: "pd.Series[Any]") -> float:
     return float(values.sum()) if values.notna().all() and len(values) else math.nan
 
 
-def _database(kept: pd.DataFrame, count: float) -> float:
+def _database(kept: pd.DataFrame) -> float:
     """Return how long the database works for a request: the sessions that work at a moment, by Little's law."""
-    return _sum(kept["database_sessions"] * kept["seconds"]) / count * 1000
+    looked = kept[kept["database_sessions"].notna()]  # one that was over at once was not looked at
+    if looked.empty:
+        return math.nan
+    return _sum(looked["database_sessions"] * looked["seconds"]) / float(looked["requests"].sum()) * 1000
 
 
 def _model(kept: pd.DataFrame, count: float) -> float:
@@ -97,7 +102,9 @@ def _model(kept: pd.DataFrame, count: float) -> float:
     return _sum(kept["model_seconds"]) / count * 1000 if calls >= count / 2 else 0.0
 
 
-def _waits(kept: pd.DataFrame) -> str:
+def _waits(kept: pd.DataFrame, database: float) -> str:
+    if math.isnan(database):
+        return "the load was over before its sessions were looked at"
     waits = [str(wait) for wait in kept["database_waits"] if wait]
     return f"mostly {max(set(waits), key=waits.count)}" if waits else ""
 
@@ -137,7 +144,9 @@ def check(frame: pd.DataFrame, *, slow_ms: float = 500, busy: float = 90, pool: 
         if part != blamed:
             findings.append(Finding(object=part, status=Status.OK, message=message, value=round(ms, 1), unit="ms"))
             continue
-        message = f"this is where the time goes: {ms:,.1f} of {client:,.0f} ms{f'; {reason}' if reason else ''}"
+        message = (
+            f"this is where the time goes: {min(ms, client):,.0f} of {client:,.0f} ms{f'; {reason}' if reason else ''}"
+        )
         findings.append(
             Finding(object=part, status=Status.WARNING, message=message, value=round(ms, 1), threshold=slow_ms,
                     unit="ms", next=_NEXT[part])

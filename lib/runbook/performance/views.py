@@ -3,7 +3,7 @@
 import pandas as pd
 
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
-from runbook.performance.load import NAME as LOAD
+from runbook.performance.driving import require_load
 
 NAME = "performance.views"
 
@@ -12,8 +12,7 @@ def probe(asking: Asking, *, load: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return a row for each rate of a load (the frame of `performance.load`): rate, requests, server_requests, and p50
     and p99 as the client and as the service's log has them (ms), over the same time.
     """
-    if load is None or load.empty:
-        raise CouldNotFindOut(f"no load was measured: see {LOAD}")
+    load = require_load(asking, load)
     if load.attrs.get("no_log"):
         raise CouldNotFindOut(f"the service's own view is not known: {load.attrs['no_log']}")
     columns = ["rate", "requests", "answered", "interrupted", "p50_ms", "p99_ms"]

@@ -66,9 +66,11 @@ def probe(asking: Asking, *, minutes: float = 15.0) -> pd.DataFrame:
         if count > 0
     ]
     frame = pd.DataFrame(rows, columns=COLUMNS).sort_values("p95", ascending=False, ignore_index=True)
+    told = [read_promql(name).splitlines()[0] for name in ("endpoint_requests", *["endpoint_time"] * len(SHARES))]
+    asked = [one.query for (when, _), one in queries.items() if when == "now"]
     frame.attrs = {
         "minutes": minutes,
-        "source": "\n".join(asked.query for (when, _), asked in queries.items() if when == "now"),
+        "source": "\n".join(f"{question}\n{query}" for question, query in zip(told, asked, strict=True)),
     }
     return frame
 
@@ -92,7 +94,7 @@ def check(
     language model take longer by nature, and are not held to it. A WARNING, too, is any that takes ``times`` as long as
     a day before, and ``least_ms`` more.
 
-    The slowest path is told, and each that is too slow.
+    Where all are well, the slowest of them is told, else each that is not.
     """
     minutes = frame.attrs["minutes"]
     judged = [_judged(row, warning_ms, critical_ms, times, least_ms) for row in _many(frame, few)]
@@ -100,7 +102,10 @@ def check(
         message = f"no path was asked for {few:g} times in the last {minutes:g} min: too few for a percentile"
         return [Finding(object="paths", status=Status.OK, message=message, source=frame.attrs["source"])]
     bad = [finding for finding in judged if finding.bad]
-    told = first_of(sorted(bad, key=lambda one: one.status.severity), "paths") or judged[:1]
+    told = first_of(sorted(bad, key=lambda one: one.status.severity), "paths")
+    if not told:
+        message = f"the slowest is {judged[0].object}: {judged[0].message}"
+        told = [msgspec.structs.replace(judged[0], object="paths", message=message)]
     return [msgspec.structs.replace(finding, source=frame.attrs["source"]) for finding in told]
 
 
