@@ -332,7 +332,7 @@ def asked() -> Iterator[Callable[..., Any]]:
 
 
 def test_p50_and_p99_agree_with_delays_that_were_injected(breakable: Place, service: str) -> None:
-    median, sigma, count = 0.4, 0.5, 250
+    median, sigma, count = 0.8, 0.4, 250
     breakable.write(
         "faults.json", {"delayed": {"method": "GET", "path": "/documents", "median_seconds": median, "sigma": sigma}}
     )

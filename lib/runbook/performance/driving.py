@@ -84,7 +84,9 @@ def url_of(asking: Asking, path: str) -> str:
 
 
 def needs_plan(asking: Asking) -> bool:
-    """Tell whether the target is put under load by a confirmed plan only."""
+    """Tell whether the target takes a load by a confirmed plan only; raises `CouldNotFindOut` for one without [api]."""
+    if asking.target.api is None:
+        raise CouldNotFindOut(f"the profile of {asking.target.name} has no [api]")
     return not asking.target.load.without_plan
 
 
