@@ -196,7 +196,9 @@ def _seen(asking: Asking, service: Service | None, reasons: dict[str, str]) -> d
         values = [one.value for one in samples if one.name == f"candidate_generation_duration_seconds_{part}"]
         parts[part] = sum(values) if values else None
     if parts["count"] is None or parts["sum"] is None:
-        reasons["no_model"] = "the service exposes no candidate_generation_duration_seconds"
+        reasons["no_model"] = (
+            "the service exposes no candidate_generation_duration_seconds (as built it is there from the first call on)"
+        )
     else:
         seen["model"] = (parts["count"], parts["sum"])
     return seen

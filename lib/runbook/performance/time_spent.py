@@ -25,6 +25,12 @@ _NEXT = {
     WAITING: "it neither computes nor asks the database or the model: a pause, a lock, another service, or no free "
     f"connection of its pool: {to_run('connection-exhaustion')}",
 }
+_TO_KNOW = {
+    BEFORE: "have the service log each request with its duration, and name its files in the profile (logs.api)",
+    DATABASE: "let the runbook's role see what sessions do, and have the load last a second or more",
+    MODEL: "what the log tells of the model stands above (logs.durations); whether it answers, llm.reachable",
+    PYTHON: "run this notebook on the machine where the service runs, as its user or as root",
+}
 
 
 def probe(asking: Asking, *, load: pd.DataFrame | None = None, profile: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -136,7 +142,8 @@ def check(frame: pd.DataFrame, *, slow_ms: float = 500, busy: float = 90, pool: 
     for row in frame.to_dict("records"):
         part, ms, reason = str(row["part"]), float(row["ms"]), str(row["reason"])
         if math.isnan(ms):
-            findings.append(Finding(object=part, status=Status.UNKNOWN, message=f"not known: {reason or 'not told'}"))
+            message = f"not known: {reason or 'not told'}"
+            findings.append(Finding(object=part, status=Status.UNKNOWN, message=message, next=_TO_KNOW.get(part, "")))
             continue
         if part == WAITING and (computes or held) and blamed:
             reason = "for the interpreter, which is busy" if computes else "for a connection, which all are at work"
