@@ -347,6 +347,27 @@ def test_p50_and_p99_agree_with_delays_that_were_injected(breakable: Place, serv
         assert percentile(taken.arrivals, share)[0] == pytest.approx(injected, rel=0.1)
 
 
+def test_a_stall_is_felt_by_all_who_come_in_it_not_by_one_for_each_client(breakable: Place, service: str) -> None:
+    generator = LoadGenerator.open(load_target("breakable"), "tests")
+    api = psutil.Process(breakable.read("state.json")["pids"]["api"])
+
+    def stall() -> None:
+        threading.Event().wait(0.7)
+        api.suspend()
+        threading.Event().wait(1.0)
+        api.resume()
+
+    stalling = threading.Thread(target=stall)
+    stalling.start()
+    ((taken, _, _),) = generator.load(f"{service}/health", [Step(10, 2.5)], WIDE, lambda: None)
+    stalling.join()
+    # A hundred requests came in that second, and who came in its first half waited for half a second and more. Ten
+    # clients that each wait for an answer would have told of ten.
+    slow = sum(one.took > 0.5 for one in taken.arrivals)
+    assert len(taken.arrivals) == 250 and slow >= 35
+    assert max(one.took for one in taken.arrivals) > 0.9
+
+
 def test_the_delays_of_the_practice_service_have_the_distribution_that_they_are_said_to_have() -> None:
     told = faults.DELAYED
     drawn = sorted(delay(number, told["median_seconds"], told["sigma"]) for number in range(1, 301))
@@ -356,20 +377,10 @@ def test_the_delays_of_the_practice_service_have_the_distribution_that_they_are_
 
 
 def test_a_healthy_service_and_then_each_fault_by_its_cause(
-    breakable: Place, run_json: Callable[..., Any], archive: Path
+    breakable: Place, run_json: Callable[..., Any], asked: Callable[..., Any], archive: Path
 ) -> None:
-    asked = (
-        "api-performance",
-        "--target",
-        "breakable",
-        "-p",
-        "highest=2",
-        "-p",
-        "seconds=1",
-        "-p",
-        "profile_seconds=1",
-    )
-    status, healthy = run_json(*asked)
+    called = ("api-performance", "--target", "breakable", "-p", "highest=2", "-p", "seconds=1")
+    status, healthy = run_json(*called)
     assert status == 0, bad(healthy)
     for fault, part, leads_to in (
         ("slow-endpoint", "waiting inside the service", "a pause, a lock, another service"),
@@ -378,7 +389,7 @@ def test_a_healthy_service_and_then_each_fault_by_its_cause(
     ):
         faults.break_sandbox(breakable, fault)
         try:
-            status, document = run_json(*asked)
+            status, document = run_json(*called)
         finally:
             faults.heal(breakable)
         found = only(document).findings
@@ -391,9 +402,7 @@ def test_a_healthy_service_and_then_each_fault_by_its_cause(
         if fault == "gil-bound":
             named = by_check(only(document))["performance.profile"]
             assert named.status is WARNING and "_hold_the_interpreter (runbook_sandbox/frame.py)" in named.message
-    _, healed = run_json(*asked)
-    # Its log still tells of the time before it was healed.
-    assert not [told for told in bad(healed) if " performance." in told]
+        assert {one.status for one in asked(highest=2.0, seconds=0.5).findings} == {OK}, f"{fault} is healed"
 
 
 def test_another_target_is_loaded_by_its_plan_only(

@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +33,7 @@ GRANT = (
 )
 # Of a practice stack, which has no users, so many requests a second are sent meanwhile.
 _GENTLY = 2.0
+_ARRIVES_SECONDS = 0.2  # until the first of them is there
 
 
 def probe(asking: Asking, *, seconds: int = 2, path: str = "") -> pd.DataFrame:
@@ -109,6 +111,7 @@ def _loading(asking: Asking, path: str, seconds: int) -> threading.Thread | None
 
     thread = threading.Thread(target=send, daemon=True)
     thread.start()
+    time.sleep(_ARRIVES_SECONDS)
     return thread
 
 

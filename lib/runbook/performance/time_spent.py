@@ -126,7 +126,7 @@ def _blamed(frame: pd.DataFrame, *, computes: bool, held: bool) -> str:
     return part
 
 
-def check(frame: pd.DataFrame, *, slow_ms: float = 500, busy: float = 90, pool: float = 90) -> list[Finding]:
+def check(frame: pd.DataFrame, *, slow_ms: float = 500, busy: float = 75, pool: float = 90) -> list[Finding]:
     """Tell each part; where a request takes more than ``slow_ms`` on average, the largest part is a WARNING.
 
     So is a service whose interpreters are busy for ``busy`` % of the time each (by the processors' time, or by the

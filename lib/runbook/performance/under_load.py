@@ -1,5 +1,6 @@
 """Put a target under a bounded load: what a practice stack takes at any time, and any other target by a plan only."""
 
+import shlex
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -35,7 +36,7 @@ def draft(
     steps, bounds = loads(highest, seconds, slow_ms, failed)
     within_limits(steps, facts["most_rate"], facts["per_minute"])
     count, longest = sum(step.count for step in steps), sum(step.seconds + bounds.patience for step in steps)
-    calls = [" ".join(LoadGenerator("h2load", "").command(facts["url"], step, bounds)) for step in steps]
+    calls = [shlex.join(LoadGenerator("h2load", "").command(facts["url"], step, bounds)) for step in steps]
     limit = facts["per_minute"]
     return Draft(
         summary=f"put {facts['url']} under load: up to {steps[-1].rate:g} requests/s, {count:,} in all",
