@@ -376,6 +376,19 @@ def test_the_delays_of_the_practice_service_have_the_distribution_that_they_are_
         assert drawn[math.ceil(share * 300) - 1] == pytest.approx(expected, rel=0.02)
 
 
+def test_the_load_goes_up_to_the_knee_and_stops_there_by_itself(breakable: Place, asked: Callable[..., Any]) -> None:
+    # 40 ms of the one interpreter for each request: no more than 25 in a second.
+    breakable.write("faults.json", {"computing": {"method": "GET", "path": "/documents", "seconds": 0.04}})
+    try:
+        answer = asked(highest=200.0, seconds=1.0, slow_ms=400.0)
+    finally:
+        breakable.write("faults.json", {})
+    found, frame = by_object(answer.findings)["rate"], answer.frame
+    assert 1 <= found.value <= 20 and "took longer than 0.4 s" in found.message
+    assert list(frame["stopped"].astype(bool)) == [False] * (len(frame) - 1) + [True] and frame["rate"].max() <= 50
+    assert frame["p99_ms"].iloc[-1] > 400 > frame["p99_ms"].iloc[0]
+
+
 def test_a_healthy_service_and_then_each_fault_by_its_cause(
     breakable: Place, run_json: Callable[..., Any], asked: Callable[..., Any], archive: Path
 ) -> None:
