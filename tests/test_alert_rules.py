@@ -156,6 +156,7 @@ def _samples(case: dict[str, Any]) -> int:
     return sum(map(int, counts)) + 1000 * len(counts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alert", RULES)
 def test_a_rule_with_another_number_in_it_fails_its_cases(alert: str, tmp_path: Path) -> None:
     require("promtool")

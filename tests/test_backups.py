@@ -2,12 +2,16 @@
 
 import gzip
 import hashlib
+import http.server
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,7 +21,7 @@ from typing import Any
 import pandas as pd
 import psycopg
 import pytest
-from cluster import Cluster, needs_contrib
+from cluster import Cluster, cluster, needs_contrib
 from object_store import object_store
 from running import wait_for
 
@@ -295,6 +299,70 @@ def test_backups_in_an_object_store_are_listed_read_and_restored(
         assert gone.status is UNKNOWN and "cannot be listed" in gone.message
 
 
+class Answering(http.server.BaseHTTPRequestHandler):
+    """A store that lists one dump, and gives it as it is told to: refused, cut in the middle, or never."""
+
+    how, size = "", 200_000
+
+    def do_GET(self) -> None:
+        if self.how == "refuses":
+            self._answer(403, b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
+        elif "list-type" in self.path:
+            stamp = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.000Z}"
+            one = f"<Key>daily/of.sql</Key><LastModified>{stamp}</LastModified><Size>{self.size}</Size>"
+            listed = f"<ListBucketResult><Name>kept</Name><Contents>{one}</Contents></ListBucketResult>"
+            self._answer(200, listed.encode())
+        elif self.how == "hangs":
+            time.sleep(30)
+        else:
+            self.send_response(206)
+            self.send_header("Content-Length", str(self.size))
+            self.end_headers()
+            self.wfile.write(b"-- PostgreSQL database dump\n" + b"x" * 1000)
+            self.close_connection = True
+
+    def do_HEAD(self) -> None:
+        self._answer(403 if self.how == "refuses" else 200, b"")
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) or self.size))
+        self.send_header("Last-Modified", "Sun, 29 Nov 2026 00:00:00 GMT")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("how", "question", "told"),
+    [
+        ("refuses", backups.age, "cannot be listed: PermissionError"),
+        ("cuts", backups.sound, "reading it broke off"),
+        pytest.param("hangs", backups.sound, "reading it broke off|it cannot be read", marks=pytest.mark.slow),
+    ],
+)
+def test_an_object_store_that_refuses_cuts_or_hangs_is_unknown_and_costs_no_more_than_its_bound(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, how: str, question: Any, told: str
+) -> None:
+    import s3fs
+
+    monkeypatch.setattr(Answering, "how", how)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        named = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "AWS_ACCESS_KEY_ID": "runbook",
+                 "AWS_SECRET_ACCESS_KEY": "not-a-secret", "AWS_DEFAULT_REGION": "us-east-1"}  # fmt: skip
+        for name, value in named.items():
+            monkeypatch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        began = time.monotonic()
+        found = ask(question, files="s3://kept/daily/*.sql")["it"]
+        server.shutdown()
+    assert found.status is UNKNOWN and re.search(told, found.message), found.message
+    assert time.monotonic() - began < 120 and "not-a-secret" not in found.message
+
+
 # --- the drill
 
 
@@ -504,3 +572,120 @@ def test_a_password_of_the_role_that_restores_is_one_of_the_profiles_secrets(
     )
     assert "of-the-superuser-551" in load_target(name).secret_values()
     assert psycopg.conninfo.conninfo_to_dict(load_target(name).backups.restore_dsn)["user"] == "postgres"  # type: ignore[union-attr]
+
+
+@pytest.mark.skipif(len({version(folder)[0] for folder in all_postgres()}) < 2, reason="there is one PostgreSQL only")
+def test_a_dump_that_a_newer_server_made_is_not_restored_and_the_one_before_is_named(
+    recorded: Place, run_json: Any, archive: Path
+) -> None:
+    faults.break_sandbox(recorded, "backup-newer")
+    try:
+        _, document = run_json("verify-backups", "--target", recorded.name)
+        found = [one for one in document.runs[0].findings if one.check == "backups.sound" and one.object == "database"]
+        assert found[0].status is UNKNOWN and "newer" in found[0].message, found
+        assert "the newest that verifies is database-" in found[0].message
+    finally:
+        faults.heal(recorded)
+
+
+# --- to a moment
+
+
+@pytest.fixture(scope="module")
+def archiving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Path]]:
+    """A cluster that archives its WAL, with a base backup and what came after it; and the folder of both."""
+    folder = Path(tempfile.mkdtemp(prefix="rbw-", dir="/tmp"))
+    folder.chmod(0o777)
+    (folder / "wal").mkdir(mode=0o777)
+    (folder / "wal").chmod(0o777)
+    command = f"cp %p {folder}/wal/%f"
+    with cluster(archive_mode="on", archive_command=command, wal_level="replica", max_wal_senders=4) as running:
+        running.execute("CREATE DATABASE kept")
+        running.execute("CREATE TABLE t (n int PRIMARY KEY)", "INSERT INTO t VALUES (1)", database="kept")
+        call(running, "pg_basebackup", "-D", folder / "base-1", "-c", "fast", "-X", "stream")
+        yield running, folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def lost_at(archiving: tuple[Cluster, Path]) -> tuple[str, str]:
+    """The moment after which somebody lost all rows of the database, and the segment of WAL that it lies in."""
+    running, _ = archiving
+    running.execute("TRUNCATE t", "INSERT INTO t SELECT n FROM generate_series(1, 500) AS n", database="kept")
+    time.sleep(0.05)
+    ((moment, segment),) = running.execute("SELECT now(), pg_walfile_name(pg_current_wal_lsn())")
+    time.sleep(0.05)
+    running.execute("DELETE FROM t", "SELECT pg_switch_wal()", "CREATE TABLE IF NOT EXISTS later ()", database="kept")
+    ((last,),) = running.execute("SELECT pg_walfile_name(pg_switch_wal())")
+    wait_for(lambda: running.execute("SELECT last_archived_wal FROM pg_stat_archiver")[0][0] >= last)
+    return str(moment.isoformat()), str(segment)
+
+
+def test_a_base_backup_and_its_wal_bring_back_what_was_there_at_a_moment(
+    archiving: tuple[Cluster, Path], lost_at: tuple[str, str], profile: Callable[..., str]
+) -> None:
+    (running, folder), (moment, segment) = archiving, lost_at
+    text = running.profile(database="kept")
+    text += f'[backups]\nbinaries = "{running.binaries}"\nrestore_dsn = "{running.dsn()}"\nscratch = "{folder}"\n'
+    text += f'[[backups.sets]]\nname = "base"\nkind = "base"\nfiles = "{folder}/base-*"\n'
+    text += f'[[backups.sets]]\nname = "wal"\nkind = "wal"\nfiles = "{folder}/wal"\n'
+    run = open_run("system-recovery", target=profile(text, "moment"), needs=["restoring database"])
+    try:
+
+        def reason(until: str) -> str:
+            return str(run.propose(backups.replay, until=until, verify=[]).reason)
+
+        assert "no moment is asked for" in reason("") and "is no moment" in reason("yesterday")
+        assert "there is no backup of kind base before" in reason("2001-01-01T00:00Z")
+        assert "the WAL archive ends at" in reason("2999-01-01")
+        plan = run.propose(backups.replay, until=moment, verify=[]).plans[0].plan
+        token = token_of(plan)
+        again = run.propose(backups.replay, until=moment, verify=[], confirm=token)
+        done = run.apply(again, token).plans[0]
+        assert done.state is PlanState.VERIFIED, done.told
+        database = plan.steps[0].arguments["database"]
+        assert running.execute("SELECT count(*) FROM t", database=database) == [(500,)]
+        assert running.execute("SELECT count(*) FROM t", database="kept") == [(0,)]
+        assert not list(folder.glob(f"{PREFIX}*"))  # what it was replayed in is gone
+        (folder / "wal" / segment).rename(folder / "aside")
+        running.execute(f'DROP DATABASE "{database}"')
+        plan = run.propose(backups.replay, until=moment, verify=[]).plans[0].plan
+        token = token_of(plan)
+        cut = run.apply(run.propose(backups.replay, until=moment, verify=[], confirm=token), token).plans[0]
+        assert cut.state is PlanState.FAILED and "recovery" in str(cut.told), cut.told
+    finally:
+        run.close()
+
+
+def test_roles_that_the_cluster_lacks_are_made_as_their_backup_has_them_and_no_password_is_shown(
+    source: Cluster, archiving: tuple[Cluster, Path], profile: Callable[..., str], tmp_path: Path
+) -> None:
+    running, _ = archiving
+    source.execute("ALTER ROLE keeper PASSWORD 'kept-in-no-plan' CONNECTION LIMIT 7", "GRANT pg_monitor TO keeper")
+    dump_of(source, tmp_path / "kept.dump", "-Fc")
+    globals_ = call(source, "pg_dumpall", "--globals-only")
+    written(tmp_path / "roles.sql.gz", gzip.compress(globals_))
+    text = running.profile(database="kept") + f'[backups]\nbinaries = "{running.binaries}"\n'
+    text += f'restore_dsn = "{running.dsn()}"\n'
+    for kind, files in (("database", "kept.dump"), ("roles", "roles.sql.gz")):
+        text += f'[[backups.sets]]\nname = "{kind}"\nkind = "{kind}"\nfiles = "{tmp_path}/{files}"\n'
+    run = open_run("system-recovery", target=profile(text, "roles"), needs=["restoring database"])
+    try:
+        assert "lacks roles that the dump names (keeper)" in run.propose(backups.restore, verify=[]).reason
+        shown = run.propose(backups.roles, verify=[])
+        plan = shown.plans[0].plan
+        verifier = re.search(rb"PASSWORD '([^']+)'", globals_)
+        assert verifier is not None and verifier[1].decode() not in str(plan)
+        token = token_of(plan)
+        done = run.apply(run.propose(backups.roles, verify=[], confirm=token), token).plans[0]
+        assert done.state is PlanState.VERIFIED and verifier[1].decode() not in str(done), done.told
+        about = running.execute(
+            "SELECT rolconnlimit, rolpassword, pg_has_role('keeper', 'pg_monitor', 'MEMBER') FROM pg_authid "
+            "WHERE rolname = 'keeper'"
+        )
+        assert about == [(7, verifier[1].decode(), True)]
+        assert "has every role" in run.propose(backups.roles, verify=[]).reason
+        assert run.propose(backups.restore, verify=[]).plans
+    finally:
+        run.close()
+        running.execute("DROP ROLE IF EXISTS keeper")

@@ -355,6 +355,7 @@ def test_a_machine_without_shared_memory_runs_as_any_other(archive: Path) -> Non
     assert [record.status for record in decoded(ended.stdout).runs] == ["OK", "OK"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_ended_at_any_moment_the_archive_verifies_and_nothing_is_left(
     how: signal.Signals,

@@ -24,6 +24,7 @@ def contained(docker_host: Engine) -> Iterator[Place]:
         stack.down(place)
 
 
+@pytest.mark.slow
 def test_a_stranger_can_tell_what_happened_when_how_bad_and_what_helped(
     contained: Place,
     archive: Path,

@@ -133,6 +133,7 @@ def test_what_cells_show_is_the_same_to_the_byte(
     assert "by the shell" in "".join(said(forked)) and "from outside" in "".join(said(forked))
 
 
+@pytest.mark.slow
 def test_a_read_only_notebook_of_each_section_says_the_same_in_a_forked_kernel(
     run_json: Callable[..., Any], archive: Path
 ) -> None:

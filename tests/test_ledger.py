@@ -1,15 +1,18 @@
 """The ledger: months of findings, of the runs whose seal holds and of no others."""
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from archived import leave_runs
 
 from runbook.evidence.keys import trusted_keys
 from runbook.evidence.ledger import BROKEN, FOLDER, NOT_REACHED, NOT_SEALED, Ledger, ledger
 from runbook.model import Finding, Status
+from runbook_sandbox.archived import leave_runs
+from runbook_sandbox.place import Place
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 COUNT = "SELECT count(*) AS runs, max(value) AS value FROM found"
@@ -25,8 +28,8 @@ def disk(value: float) -> list[Finding]:
     return [Finding(check="host.disk", object="/", status=Status.OK, message="it is so full", value=value, unit="%")]
 
 
-def a_month(archive: Path, days: int = 30) -> list[Path]:
-    return leave_runs(archive, ((NOW - timedelta(days=days - day), disk(float(day)), {}) for day in range(days)))
+def a_month(archive: Path, days: int = 30, **how: bool) -> list[Path]:
+    return leave_runs(archive, ((NOW - timedelta(days=days - day), disk(float(day)), {}) for day in range(days)), **how)
 
 
 def read(archive: Path, days: float = 40, **more: float) -> Ledger:
@@ -102,3 +105,23 @@ def test_a_damaged_ledger_is_made_anew(archive: Path, tmp_path: Path) -> None:
 
 def test_an_archive_without_runs_has_none(archive: Path) -> None:
     assert ledger(archive, {}, NOW - timedelta(days=40)).runs == []
+
+
+def test_a_run_that_was_sealed_here_is_noted_then_and_one_touched_since_is_verified_all_the_same(archive: Path) -> None:
+    first, second, *_ = a_month(archive, 5, noted=True)
+    record = first / "run.json"
+    record.write_text(record.read_text().replace('"value": 0.0', '"value": 9.0'))
+    (noted,) = (Path(os.environ["XDG_STATE_HOME"]) / "runbook" / FOLDER).glob("*.noted")
+    with noted.open("ab") as file:
+        file.write(b'[{"run_id": "cut sho')
+    found = read(archive, seconds=0.0)  # there is no time to verify any
+    assert len(found.runs) == 4 and found.left_out == {first.name: NOT_REACHED} and second.name in found.runs
+    assert not noted.exists() and len(read(archive).runs) == 4 and read(archive).left_out == {first.name: BROKEN}
+
+
+def test_every_headless_run_is_noted(archive: Path, run_json: Callable[..., Any], sandbox: Place) -> None:
+    run_json("log-review", "--target", sandbox.name)
+    found = ledger(archive, trusted_keys([]), NOW - timedelta(days=1), 0.0)
+    assert len(found.runs) == 1 and found.ask("SELECT DISTINCT notebook FROM found")["notebook"].tolist() == [
+        "log-review"
+    ]

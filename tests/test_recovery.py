@@ -1,5 +1,6 @@
 """A complete recovery on the practice stack: a dropped database back to a verified service, and killed anywhere."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -89,6 +90,16 @@ def test_a_dropped_database_goes_back_to_a_verified_service_past_a_backup_that_w
     assert set(faults.heal(lost)) == {"backup-cut", "database-dropped"} and answer_of(lost) == 200
 
 
+def migrating(lost: Place, profile: Callable[..., str], statement: str) -> str:
+    """Return a target like the stack's own, whose service is migrated by a statement."""
+    text = Path(lost.read("state.json")["target"]).read_text()
+    ports, socket = lost.read("state.json")["ports"], lost.folder / "postgres"
+    psql = Path(lost.read("state.json")["postgres_bin"]) / "psql"
+    given = f'"{psql}", "-h", "{socket}", "-p", "{ports["postgres"]}", "-U", "postgres", "-v", "ON_ERROR_STOP=1"'
+    migrate = f'[recovery]\nmigrate = [{given}, "-d", "{{database}}", "-c", "{statement}"]\n'
+    return profile(text.replace("[recovery]\n", migrate), "lost")
+
+
 DIES = """
 import os, sys
 from runbook import backups, recovery
@@ -113,13 +124,17 @@ run.apply(run.propose(change, wanted=True, verify=[], confirm=token), token)
 """
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_each_step_it_is_gone_on_with_by_the_same_token(
-    lost: Place, opened: Callable[..., Any]
+    lost: Place, opened: Callable[..., Any], profile: Callable[..., str]
 ) -> None:
+    shutil.rmtree(lost.folder / "preserved", ignore_errors=True)
+    migrating(lost, profile, "CREATE TABLE IF NOT EXISTS added (n int)")
     faults.break_sandbox(lost, "database-dropped")
     try:
         for change, when, number in (
-            (recovery.stop_service, "after", 1), (backups.restore, "after", 1), (recovery.swap, "after", 1),
+            (recovery.stop_service, "after", 1), (recovery.preserve, "before", 2), (backups.restore, "after", 1),
+            (recovery.migrate, "after", 1), (recovery.swap, "after", 1),
             (recovery.start_service, "before", 1),
         ):  # fmt: skip
             run = opened()
@@ -165,16 +180,11 @@ def test_the_swap_waits_for_the_service_to_be_stopped_keeps_the_former_and_is_un
 def test_a_migration_is_done_to_the_restored_database_and_one_that_fails_leaves_the_service_s_own_alone(
     lost: Place, opened: Callable[..., Any], profile: Callable[..., str], tmp_path: Path
 ) -> None:
-    text = Path(lost.read("state.json")["target"]).read_text()
-    ports, socket = lost.read("state.json")["ports"], lost.folder / "postgres"
-    psql = Path(lost.read("state.json")["postgres_bin"]) / "psql"
-    given = f'"{psql}", "-h", "{socket}", "-p", "{ports["postgres"]}", "-U", "postgres", "-v", "ON_ERROR_STOP=1"'
     for statement, state in (
         ("SELECT no_such_function()", PlanState.FAILED),
         ("CREATE TABLE added (n int)", PlanState.VERIFIED),
     ):
-        migrate = f'[recovery]\nmigrate = [{given}, "-d", "{{database}}", "-c", "{statement}"]\n'
-        name = profile(text.replace("[recovery]\n", migrate), "lost")
+        name = migrating(lost, profile, statement)
         run = opened(name)
         if not [one for one in stands(run) if one == "restored"]:
             carried_out(run, backups.restore, [backups.restored], wanted=True)

@@ -202,6 +202,7 @@ def test_what_cannot_be_scrubbed_is_not_saved(targets: Path, path: str) -> None:
 # --- a foreign scanner
 
 
+@pytest.mark.slow
 def test_a_foreign_scanner_finds_no_planted_secret_in_what_is_written(tools: str, tmp_path: Path) -> None:
     chosen = random.Random(SEED).sample([plant for plant in PLANTS if "," in plant.kind], 160)
     redactor, names = redactor_of(*chosen), list(CHANNELS)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from archived import leave_runs
 from monitoring import line, prometheus
 
 from runbook import happened, reports
@@ -23,6 +22,7 @@ from runbook.reports.trend import trend
 from runbook.session import open_run
 from runbook.session.display import ShownAnswer
 from runbook.target import load_target
+from runbook_sandbox.archived import leave_runs
 from runbook_sandbox.place import Place
 
 OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
@@ -369,3 +369,23 @@ def test_a_month_of_no_days_is_refused(sandbox: Place) -> None:
     asking: Asking = Alone("sandbox")
     with pytest.raises(CouldNotFindOut, match="1 to 92 days"):
         reports.course.probe(asking, days=0.0)
+
+
+@pytest.mark.usefixtures("_own_state", "sandbox")
+def test_the_practice_month_verifies_tells_its_truth_and_goes_into_no_folder_that_holds_something(
+    runbook: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "practice"
+    made = runbook("sandbox", "archive", str(folder))
+    assert made.returncode == 0 and "36 runs of a month that nobody made" in made.stdout
+    again = runbook("sandbox", "archive", str(folder))
+    assert again.returncode == 70 and "is not empty" in again.stderr
+    monkeypatch.setenv("RUNBOOK_EVIDENCE", str(folder))
+    verified = runbook("evidence", "verify")
+    assert verified.returncode == 0 and "practice" in next(folder.rglob("run.json")).read_text()
+    _, found = asked(reports.measured, Alone("sandbox"))
+    assert found["api.user_request: /documents"].status is WARNING
+    _, again_and_again = asked(reports.archived, Alone("sandbox"))
+    assert again_and_again["queue.oldest_item: pending"].status is WARNING
+    _, grows = asked(reports.growth, Alone("sandbox"))
+    assert "full in" in grows["disk /"].message and grows["disk /"].status is WARNING

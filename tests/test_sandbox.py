@@ -271,6 +271,7 @@ def test_the_newest_installed_server_is_chosen() -> None:
     assert not installed or servers.version(chosen) >= servers.version(installed[-1])
 
 
+@pytest.mark.slow
 def test_a_demo_leaves_nothing_but_its_evidence_and_takes_down_what_a_killed_one_left(
     runbook: Callable[..., Any],
 ) -> None:

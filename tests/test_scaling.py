@@ -91,6 +91,7 @@ def test_the_sandbox_of_compose_is_reached_as_users_reach_it(there: There) -> No
 # --- more and fewer
 
 
+@pytest.mark.slow
 def test_the_notebook_goes_from_one_to_three_and_back_and_each_answers_by_itself(
     there: There, run: Any, run_json: Any, archive: Path
 ) -> None:
@@ -326,6 +327,7 @@ def redeployed(run: Any, memory: int, confirm: str = "") -> Any:
     return run.propose(docker.redeploy, memory=memory, cpus=0.0, verify=[docker.replicas], confirm=confirm)
 
 
+@pytest.mark.slow
 def test_limits_are_written_into_the_compose_file_line_by_line_and_the_service_is_made_anew_and_back(
     there: There, run: Any
 ) -> None:

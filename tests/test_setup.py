@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -142,7 +143,12 @@ def test_an_interrupted_installation_is_told_and_leaves_no_stamp(checkout: Path)
     assert process.stderr is not None
     process.stderr.readline()
     time.sleep(1.5)
-    os.killpg(process.pid, signal.SIGINT)
+    # Python drops an interrupt that comes while it ends an object; a person then presses Ctrl-C once more.
+    for _ in range(3):
+        os.killpg(process.pid, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+            break
     _, told = process.communicate(timeout=30)
     assert process.returncode == 130 and "interrupted" in told
     assert not (checkout / ".venv" / "complete").exists()

@@ -309,6 +309,7 @@ def test_ruff_is_clean(argv: list[str]) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+@pytest.mark.slow
 def test_types_are_checked_strictly() -> None:
     argv = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", "--cache-dir", "/dev/null"]
     ended = subprocess.run(argv, cwd=ROOT / "lib", capture_output=True, text=True)

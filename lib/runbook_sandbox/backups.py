@@ -41,6 +41,19 @@ def make(place: Place, database: str) -> None:
             _write_digest(earlier)
 
 
+def make_anew(place: Place, database: str) -> None:
+    """Have the newest dump be of what is in the database now; those of the days before stay."""
+    put_newest(place, _dumped(place, "pg_dump", "-Fc", "-d", database))
+
+
+def put_newest(place: Place, content: bytes) -> None:
+    """Have the newest dump be this one, with its digest."""
+    path = newest(place, DATABASE)
+    path.unlink()
+    path.write_bytes(content)
+    _write_digest(path)
+
+
 def _path(place: Place, kind: str, moment: datetime) -> Path:
     return place.folder / FOLDER / f"{kind}-{moment:%Y-%m-%dT%H%M}.{_SUFFIXES[kind]}"
 

@@ -1,9 +1,10 @@
-"""The command ``sandbox``: up, status, break, heal, load, down."""
+"""The command ``sandbox``: up, status, break, heal, load, archive, down."""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from runbook_sandbox import faults, stack
 from runbook_sandbox.load import load
@@ -25,6 +26,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         ("break", "break it in one known way"),
         ("heal", "mend every fault"),
         ("load", "send the service requests as its users do, for a while"),
+        ("archive", "leave a month of archived runs that nobody made in a new folder, for the reports to be tried on"),
         ("down", "stop everything and remove every file"),
     ):
         command = commands.add_parser(name, help=says, description=says)
@@ -48,6 +50,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         if name == "load":
             command.add_argument("--seconds", type=float, default=60.0, help="for how long; 60")
             command.add_argument("--rate", type=float, default=5.0, help="requests/s; 5")
+        if name == "archive":
+            command.add_argument("folder", type=Path, metavar="FOLDER", help="a folder that is not there, or empty")
         if name == "down":
             command.add_argument("--all", action="store_true", help="every sandbox of this user")
 
@@ -127,6 +131,15 @@ def _load(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _archive(arguments: argparse.Namespace) -> int:
+    from runbook_sandbox import archived  # what writes runs costs more to import than all other commands
+
+    folder = arguments.folder.resolve()
+    runs = archived.month(folder, arguments.name)
+    say(f"{runs} runs of a month that nobody made: RUNBOOK_EVIDENCE={folder} runbook run capacity-report")
+    return 0
+
+
 def _down(arguments: argparse.Namespace) -> int:
     places = all_places() if arguments.all else [Place(arguments.name)]
     for place in places:
@@ -150,4 +163,6 @@ def say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-_COMMANDS = {"up": _up, "status": _status, "break": _break, "heal": _heal, "load": _load, "down": _down}
+_COMMANDS = {
+    "up": _up, "status": _status, "break": _break, "heal": _heal, "load": _load, "archive": _archive, "down": _down,
+}  # fmt: skip

@@ -9,9 +9,8 @@ from typing import Any, LiteralString
 
 import psutil
 import redis
-from psycopg import sql
 
-from runbook_sandbox import backups, containers, deployed, monitoring, processes, stack, tls_front
+from runbook_sandbox import backups, containers, damage, deployed, monitoring, newer_dump, processes, stack, tls_front
 from runbook_sandbox.packages import MENDED, VULNERABLE, set_version
 from runbook_sandbox.past import append_attack
 from runbook_sandbox.place import Place, SandboxError
@@ -93,27 +92,9 @@ def _stop_watching(part: str) -> Callable[[Place], None]:
     return stop
 
 
-_PUT_ASIDE = "put_aside_by_a_fault"
-
-
 def _drop_database(place: Place) -> None:
-    """Have the service's database be gone from under it; a practice stack keeps it under a name that nobody knows."""
-    with stack.superuser(place, "postgres") as connection:
-        connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (_OWN,))
-        connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*map(sql.Identifier, (_OWN, _PUT_ASIDE))))
-
-
-def _bring_database_back(place: Place) -> None:
-    """Have it be there as it was, and nothing of what a recovery has made."""
-    with stack.superuser(place, "postgres") as connection:
-        like = (f"{_OWN}%",)
-        connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname LIKE %s", like)
-        made = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", like).fetchall()
-        for (name,) in made:
-            connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
-        connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*map(sql.Identifier, (_PUT_ASIDE, _OWN))))
-    if not processes.of_part(place, "api"):
-        _start("api")(place)
+    """Have the service's database be gone from under it."""
+    damage.put_aside(place, copied=False)
 
 
 def _stop(part: str) -> Callable[[Place], None]:
@@ -359,9 +340,12 @@ FAULTS = {
         ),
         Fault("file-added", "a file was put beside those of the service", deployed.add_file, deployed.remove_file),
         Fault("file-setuid", "a program of the service was made set-uid", deployed.give_rights, deployed.take_rights),
-        Fault("database-dropped", "the service's database is gone", _drop_database, _bring_database_back),
+        Fault("database-dropped", "the service's database is gone", _drop_database, damage.bring_back),
+        Fault("page-damaged", "a page of the candidates fails its checksum", damage.damage_page, damage.bring_back),
+        Fault("index-damaged", "a document is not in its primary key's index", damage.hide_row, damage.bring_back),
         Fault("backup-cut", "the newest dump ends at 60% of its length", backups.cut, backups.bring_back),
         Fault("backup-flipped", "one bit of the newest dump is another one", backups.flip, backups.bring_back),
+        Fault("backup-newer", "the newest dump is of a newer PostgreSQL", newer_dump.make, backups.bring_back),
         Fault("backup-missing", "no dump of the last three days is there", backups.take_away, backups.bring_back),
         Fault("job-added", "a job was put among those of the machine", deployed.add_job, deployed.remove_job),
         Fault("queue-stuck", "pending items wait for five days", _age_queue(120), _age_queue(-120)),

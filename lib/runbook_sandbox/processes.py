@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -87,10 +88,25 @@ def end(processes: Sequence[psutil.Process], *, seconds: float = 4.0) -> None:
         _tell(process, signal.SIGCONT)
         # SIGINT is PostgreSQL's fast shutdown; SIGTERM would wait for its clients.
         _tell(process, signal.SIGINT if process_name(process) == "postgres" else signal.SIGTERM)
-    _, alive = psutil.wait_procs(list(processes), timeout=seconds)
-    for process in alive:
+    for process in _left(processes, seconds):
         _tell(process, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=seconds)
+    _left(processes, seconds)
+
+
+def _left(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until processes have ended and return those that have not; one whose parent does not ask for it has."""
+    end, left = time.monotonic() + seconds, list(processes)
+    while left and time.monotonic() < end:
+        _, left = psutil.wait_procs(left, timeout=0.05)
+        left = [process for process in left if not _is_zombie(process)]
+    return left
+
+
+def _is_zombie(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return True
 
 
 def running(place: Place, module: str) -> list[psutil.Process]:

@@ -9,7 +9,7 @@ CREATE TABLE sentences (
     UNIQUE (doc_id, sent_id));
 CREATE TABLE candidates (
     id bigint PRIMARY KEY, sentence_id bigint NOT NULL REFERENCES sentences, label text NOT NULL, text text NOT NULL,
-    confidence real NOT NULL, created_at timestamptz NOT NULL);
+    confidence real NOT NULL, created_at timestamptz NOT NULL, start_offset integer NOT NULL, end_offset integer NOT NULL);
 CREATE INDEX ON candidates (sentence_id);
 CREATE TABLE gold_annotations (
     id bigint PRIMARY KEY, sentence_id bigint NOT NULL REFERENCES sentences, label text NOT NULL, annotator_email text,
@@ -45,7 +45,7 @@ FROM generate_series(1, 12) AS d, generate_series(1, 5) AS s;
 
 INSERT INTO candidates
 SELECT n, n, (ARRAY['PATHOGEN', 'DISEASE', 'TREATMENT', 'MEASUREMENT'])[1 + n % 4], 'candidate ' || n, 0.95,
-       now() - interval '4 hours' + n * interval '3 minutes'
+       now() - interval '4 hours' + n * interval '3 minutes', 0, 8
 FROM generate_series(1, 60) AS n;
 
 -- 42 items wait: 38 pending, 4 in review; the oldest for three hours.

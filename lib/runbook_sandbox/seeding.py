@@ -17,7 +17,10 @@ STATISTICS_LOADED = "SELECT current_setting('shared_preload_libraries') ~ 'pg_st
 # What looks into tables and indexes, where the server has it: part of contrib.
 AVAILABLE = "SELECT 1 FROM pg_available_extensions WHERE name = %s"
 INSPECTORS: Mapping[str, tuple[LiteralString, ...]] = {
-    "amcheck": ("GRANT EXECUTE ON FUNCTION bt_index_check(regclass, boolean) TO runbook",),
+    "amcheck": (
+        "GRANT EXECUTE ON FUNCTION bt_index_check(regclass, boolean) TO runbook",
+        "GRANT EXECUTE ON FUNCTION verify_heapam(regclass, boolean, boolean, text, bigint, bigint) TO runbook",
+    ),
     "pgstattuple": (),  # its functions are pg_monitor's already
 }
 # What it takes to look at how roles log in, without seeing a password or its hash.
@@ -32,8 +35,8 @@ LOOKED_AT: tuple[LiteralString, ...] = (
 )
 KEYS = {
     "documents": ("doc_id",),
-    "sentences": ("id", "doc_id"),
-    "candidates": ("id", "sentence_id"),
+    "sentences": ("id", "doc_id", "text"),
+    "candidates": ("id", "sentence_id", "start_offset", "end_offset"),
     "gold_annotations": ("sentence_id",),
     "auto_accept_rules": ("id",),
     "auto_accept_decisions": ("rule_id",),
@@ -87,7 +90,7 @@ def seed(
         connection.execute(resources.files(__package__).joinpath("seed.sql").read_bytes())
         connection.execute("GRANT SELECT ON triage_items TO runbook")
         connection.execute("GRANT SELECT (timestamp, processing_time) ON annotation_events TO runbook")
-        # What it takes to see whether every key finds its row.
+        # What it takes to see whether every key finds its row, and the service's own rules hold.
         for table, columns in KEYS.items():
             names = sql.SQL(", ").join(map(sql.Identifier, columns))
             connection.execute(sql.SQL("GRANT SELECT ({}) ON {} TO runbook").format(names, sql.Identifier(table)))

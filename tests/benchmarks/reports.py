@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from archived import leave_runs
 
 from runbook.evidence.archive import runs
 from runbook.evidence.keys import trusted_keys
 from runbook.evidence.ledger import ledger
 from runbook.model import Finding, Status
+from runbook_sandbox.archived import leave_runs
 
 RUNS, FINDINGS, DAYS = 10_000, 12, 30
 DAILY = """
@@ -48,6 +48,8 @@ def test_the_findings_of_ten_thousand_runs(archive: Path, tmp_path: Path, monkey
         return [Finding(check=f"host.{one}", value=float(number + one), **told) for one in range(FINDINGS)]
 
     apart = timedelta(days=DAYS) / RUNS
+    made_here = archive.with_name("made_here")
+    leave_runs(made_here, ((end - (RUNS - number) * apart, found(number), {}) for number in range(RUNS)), noted=True)
     leave_runs(archive, ((end - (RUNS - number) * apart, found(number), {}) for number in range(RUNS)))
     keys, since = trusted_keys([]), end - timedelta(days=DAYS + 1)
 
@@ -55,12 +57,13 @@ def test_the_findings_of_ten_thousand_runs(archive: Path, tmp_path: Path, monkey
         for place in runs(archive):
             msgspec.json.decode((place.folder / "run.json").read_bytes())
 
-    def asked() -> None:
+    def asked(archive: Path = archive) -> None:
         assert len(ledger(archive, keys, since).ask(DAILY)) >= DAYS * FINDINGS
 
     plain = seconds_of(every_record)
     show(f"reading the record of each of {RUNS:,} runs, nothing verified", plain)
-    show("the ledger, all new: each seal and file verified", seconds_of(asked), plain)
+    show("the first report on runs that were sealed here", seconds_of(lambda: asked(made_here)), plain)
+    show("the ledger, all new and from elsewhere: each seal and file verified", seconds_of(asked), plain)
     show("the ledger, none new, and a month by day and check (DuckDB)", seconds_of(asked), plain)
     leave_runs(archive, ((end + timedelta(seconds=one), found(one), {}) for one in range(100)), notebook="log-review")
     show("the same with 100 new runs", seconds_of(asked), plain)

@@ -37,6 +37,14 @@ def opened(path: str) -> BinaryIO:
         raise CouldNotFindOut(f"it cannot be read: {error.strerror or printable(str(error))[:200]}") from error
 
 
+def _next(file: BinaryIO, count: int) -> bytes:
+    """Return the next bytes of a file; raises `CouldNotFindOut`, whatever a store's own client raises."""
+    try:
+        return file.read(count)
+    except Exception as error:
+        raise CouldNotFindOut(f"reading it broke off: {printable(str(error))[:200]}") from error
+
+
 class Content:
     """Reads a backup block by block; ``sha256`` is of the file as it lies there, and there once all was read.
 
@@ -58,10 +66,7 @@ class Content:
             while True:
                 if time.monotonic() > self._end:
                     raise OutOfTime
-                try:
-                    block = file.read(BLOCK)
-                except Exception as error:
-                    raise CouldNotFindOut(f"reading it broke off: {printable(str(error))[:200]}") from error
+                block = _next(file, BLOCK)
                 if not block:
                     self.whole = True
                     return
@@ -117,7 +122,7 @@ def is_plain_file(path: str) -> bool:
     if path.startswith("s3://"):
         return False
     with opened(path) as file:
-        return not file.read(2).startswith(_GZIP)
+        return not _next(file, 2).startswith(_GZIP)
 
 
 def digest_beside(path: str) -> str:
@@ -129,7 +134,7 @@ def digest_beside(path: str) -> str:
     for place in (f"{path}.sha256", f"{path}.sha256sum", f"{folder}/SHA256SUMS"):
         text = ""
         with suppress(CouldNotFindOut, OSError), opened(place) as file:
-            text = file.read(BLOCK).decode("utf-8", errors="replace")
+            text = _next(file, BLOCK).decode("utf-8", errors="replace")
         for line in text.splitlines():
             word, _, of = line.strip().partition(" ")
             told = of.strip().lstrip("*").rpartition("/")[2]
@@ -141,7 +146,7 @@ def digest_beside(path: str) -> str:
 def first_bytes(path: str, count: int = 512) -> bytes:
     """Return how a backup begins, unpacked; raises `CouldNotFindOut` or `Broken`."""
     with opened(path) as file:
-        begins = file.read(max(count, BLOCK))
+        begins = _next(file, max(count, BLOCK))
     if not begins.startswith(_GZIP):
         return begins[:count]
     unpacker: Any = zlib.decompressobj(wbits=31)

@@ -14,10 +14,10 @@ from runbook.backups.listing import backups_of
 from runbook.backups.packed import at_hand
 from runbook.backups.reading import CUSTOM, FOLDER, PLAIN, Reading
 from runbook.backups.scratch import DATABASE, Scratch, require_room, require_version, scratch_cluster
-from runbook.backups.server_programs import major_of, program
 from runbook.backups.sound import Readings, newest_sound
 from runbook.connections import PostgresConnection, programs, read_sql
 from runbook.connections.programs import Owner
+from runbook.connections.server_programs import major_of, program
 from runbook.model import Asking, ChangeFailed, CouldNotFindOut, Finding, Question, Status, Unreachable
 from runbook.model.text import printable
 from runbook.model.units import counted, length

@@ -114,8 +114,9 @@ def store_of(place: str) -> Any:
         import s3fs  # type: ignore[import-untyped]  # noqa: F401 - fsspec finds it by its name
     except ImportError as error:
         raise CouldNotFindOut("backups in s3:// need the extra `push` (pip install 'lib[push]')") from error
-    config = {"connect_timeout": 5, "read_timeout": 20, "retries": {"max_attempts": 2}}
+    config = {"connect_timeout": 5, "read_timeout": 10, "retries": {"max_attempts": 1}}
     store, _ = fsspec.core.url_to_fs(place, use_listings_cache=False, config_kwargs=config)
+    store.retries = 2  # its own, around those of its client: a store that hangs is not to be waited for ten times
     return store
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from runbook.backups.content import BLOCK, AsFile, Broken, Content, OutOfTime, digest_beside, first_bytes, is_plain_file
 from runbook.backups.listing import Found
-from runbook.backups.server_programs import program
 from runbook.backups.sql_text import SqlText
 from runbook.connections.programs import last_words
+from runbook.connections.server_programs import program
 from runbook.model import CouldNotFindOut
 from runbook.model.units import as_bytes, counted
 from runbook.target import Backups
@@ -154,7 +154,10 @@ def _by_program(
             said.seek(0)
             words = last_words(said.read(8192).decode(errors="replace"))
             if "unsupported version" in words:
-                raise CouldNotFindOut(f"it is of a newer pg_dump than {argv[0]}: {words}")
+                raise CouldNotFindOut(
+                    f"it is of a newer pg_dump than {argv[0]}, which cannot read it; name the folder of newer programs "
+                    f"(binaries in [backups]): {words}"
+                )
             raise Broken(
                 f"pg_restore cannot read it to its end: {words.removeprefix('pg_restore: ').removeprefix('error: ')}"
             )

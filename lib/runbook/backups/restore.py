@@ -14,17 +14,17 @@ from psycopg import sql
 from runbook.backups.listing import backups_of
 from runbook.backups.packed import at_hand
 from runbook.backups.reading import CUSTOM, FOLDER, PLAIN
-from runbook.backups.server_programs import major_of, program
 from runbook.backups.sound import newest_sound
 from runbook.connections import RestoringDatabase, application_database, programs, read_sql
 from runbook.connections.programs import Owner
-from runbook.model import Act, Asking, Change, ChangeFailed, CouldNotFindOut, DoesNotApply, Draft, NotPlanned, Step
+from runbook.connections.restoring import restoring_connection, restoring_conninfo, restoring_secrets
+from runbook.connections.server_programs import major_of, program
+from runbook.model import Act, Asking, Change, ChangeFailed, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.units import as_bytes, counted
-from runbook.target import Target, resolve
 
 # What a database takes, as a share of its dump's text: rows have heads, and indexes come to it.
 ROOM = 2.5
-_READ_SECONDS = 200.0
+READ_SECONDS = 200.0
 _BUILTIN = {"PUBLIC", "CURRENT_USER", "SESSION_USER", "postgres"}
 
 
@@ -40,7 +40,7 @@ def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
         raise DoesNotApply("it is not asked for")
     source = application_database(asking.target)
     cluster = asking.connection(RestoringDatabase)
-    reading, broken = newest_sound(asking, "database", _READ_SECONDS)
+    reading, broken = newest_sound(asking, "database", READ_SECONDS)
     of_cluster = cluster.rows(read_sql(__package__, "cluster")).iloc[0]
     database = f"{source}_restored_{reading.of.taken:%Y%m%d_%H%M}"[:63]
     marked = cluster.rows(read_sql(__package__, "restored"))
@@ -62,24 +62,18 @@ def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
         "version": int(of_cluster["version_num"]) // 10_000,
         "lacking": sorted(needs - set(of_cluster["roles"])),
         "superuser": bool(of_cluster["is_superuser"]),
-        "owner": _owner(cluster, source, needs),
+        "owner": owner_of(cluster, source, needs),
         "encoding": reading.text.encoding or "UTF8",
         "free": shutil.disk_usage(data).free if data and Path(data).is_dir() else -1,
         "needs": int(reading.text.bytes * ROOM),
-        "conninfo": conninfo_of(asking.target, database),
+        "conninfo": restoring_conninfo(asking.target, database),
     }
 
 
-def _owner(cluster: RestoringDatabase, source: str, needs: set[str]) -> str:
+def owner_of(cluster: RestoringDatabase, source: str, needs: set[str]) -> str:
     """Return who is to own the new database: the owner of the one that it stands for, else whom the dump names."""
     there = cluster.rows(read_sql(__package__, "owner"), {"database": source})
     return str(there["owner"].iloc[0]) if len(there) else min(needs, default="")
-
-
-def conninfo_of(target: Target, database: str) -> str:
-    """Return how programs reach a database of the cluster; no password is in it."""
-    parts: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(str(target.backups.restore_dsn if target.backups else ""))
-    return psycopg.conninfo.make_conninfo(**{**parts, "dbname": database})
 
 
 def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
@@ -116,29 +110,32 @@ def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
     return Draft(
         summary=f"restore {facts['backup']} ({counted(facts['rows'], 'row')}) into the new database {name}",
         steps=(
-            Step(act="create", shown=_creating(arguments).as_string(), arguments=arguments),
+            Step(act="create", shown=creating(arguments).as_string(), arguments=arguments),
             Step(act="restore", shown=_shown(facts), arguments=arguments),
             Step(act="analyze", shown=f"ANALYZE  -- in {name}", arguments=arguments),
-            Step(act="mark", shown=_marking(arguments).as_string(), arguments=arguments),
+            Step(act="mark", shown=marking(arguments).as_string(), arguments=arguments),
         ),
         blast_radius=tuple(reaches),
         expected={"complete": True},
-        inverse=(Step(act="drop", shown=_dropping(arguments).as_string(), arguments=arguments),),
+        inverse=(Step(act="drop", shown=dropping(arguments).as_string(), arguments=arguments),),
     )
 
 
-def _creating(arguments: Mapping[str, Any]) -> sql.Composed:
+def creating(arguments: Mapping[str, Any]) -> sql.Composed:
+    """Return the statement that makes the new database: of nobody's template, in the encoding of what goes into it."""
     owner = sql.SQL(" OWNER {}").format(sql.Identifier(arguments["owner"])) if arguments["owner"] else sql.SQL("")
     return sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}{}").format(
         sql.Identifier(arguments["database"]), sql.Literal(arguments["encoding"]), owner
     )
 
 
-def _dropping(arguments: Mapping[str, Any]) -> sql.Composed:
+def dropping(arguments: Mapping[str, Any]) -> sql.Composed:
+    """Return the statement that takes it away."""
     return sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(arguments["database"]))
 
 
-def _marking(arguments: Mapping[str, Any]) -> sql.Composed:
+def marking(arguments: Mapping[str, Any]) -> sql.Composed:
+    """Return the statement that says of it what it was restored from: only then all of it is there."""
     told = f"restored by the runbook from {arguments['backup']}, sha256 {arguments['sha256'] or 'not taken'}"
     return sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(arguments["database"]), sql.Literal(told))
 
@@ -161,15 +158,16 @@ def _shown(facts: Mapping[str, Any]) -> str:
 
 
 def _creates(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    asking.connection(RestoringDatabase).change(_creating(arguments), seconds=60)
+    asking.connection(RestoringDatabase).change(creating(arguments), seconds=60)
     return ""
 
 
 def _exists(asking: Asking, arguments: Mapping[str, Any], begun: datetime) -> bool | None:
-    return _there(asking, arguments)
+    return there(asking, arguments)
 
 
-def _there(asking: Asking, arguments: Mapping[str, Any]) -> bool:
+def there(asking: Asking, arguments: Mapping[str, Any]) -> bool:
+    """Tell whether the database is there."""
     rows = asking.connection(RestoringDatabase).rows(
         read_sql(__package__, "owner"), {"database": arguments["database"]}
     )
@@ -179,14 +177,13 @@ def _there(asking: Asking, arguments: Mapping[str, Any]) -> bool:
 def _restores(asking: Asking, arguments: Mapping[str, Any]) -> str:
     """Restore into the empty database; one that a restore was cut short in is made anew first."""
     named, cluster = backups_of(asking.target), asking.connection(RestoringDatabase)
-    reading, _ = newest_sound(asking, "database", _READ_SECONDS)
+    reading, _ = newest_sound(asking, "database", READ_SECONDS)
     if (reading.of.path, reading.sha256) != (arguments["path"], arguments["sha256"]):
         raise ChangeFailed(f"{arguments['backup']} is not the newest that verifies any more; nothing was restored")
-    cluster.change(_dropping(arguments), seconds=60)
-    cluster.change(_creating(arguments), seconds=60)
+    cluster.change(dropping(arguments), seconds=60)
+    cluster.change(creating(arguments), seconds=60)
     binaries = {name: str(program(named, name)) for name in ("psql", "pg_restore")}
-    password = named.restore_password
-    given = {"PGPASSWORD": resolve(password)} if password else {}
+    given = restoring_secrets(asking.target)
     seconds = named.drill_seconds
     with at_hand(reading, named, seconds) as path:
         us = Owner(os.geteuid(), os.getegid())
@@ -194,19 +191,8 @@ def _restores(asking: Asking, arguments: Mapping[str, Any]) -> str:
     return f"{counted(sum(count or 0 for count in reading.text.rows.values()), 'row')} of {arguments['backup']}"
 
 
-def connected(asking: Asking, conninfo: str) -> "psycopg.Connection[tuple[Any, ...]]":
-    """Return a connection to a database of the cluster by the role that restores; raises `CouldNotFindOut`."""
-    password = backups_of(asking.target).restore_password
-    try:
-        return psycopg.connect(
-            conninfo, password=resolve(password) if password else None, autocommit=True, connect_timeout=10
-        )
-    except psycopg.Error as error:
-        raise CouldNotFindOut(f"the database cannot be reached: {error}") from error
-
-
 def _analyzes(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    with connected(asking, arguments["conninfo"]) as connection:
+    with restoring_connection(asking.target, arguments["database"]) as connection:
         try:
             connection.execute("ANALYZE")
         except psycopg.Error as error:
@@ -215,7 +201,7 @@ def _analyzes(asking: Asking, arguments: Mapping[str, Any]) -> str:
 
 
 def _marks(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    asking.connection(RestoringDatabase).change(_marking(arguments))
+    asking.connection(RestoringDatabase).change(marking(arguments))
     return ""
 
 
@@ -225,9 +211,14 @@ def _is_marked(asking: Asking, arguments: Mapping[str, Any], begun: datetime) ->
 
 
 def _drops(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    asking.connection(RestoringDatabase).change(_dropping(arguments), seconds=60)
+    asking.connection(RestoringDatabase).change(dropping(arguments), seconds=60)
     return ""
 
+
+create = Act(_creates, _exists)
+analyze = Act(_analyzes, lambda asking, arguments, begun: False)
+mark = Act(_marks, _is_marked)
+drop = Act(_drops, lambda asking, arguments, begun: not there(asking, arguments))
 
 restore = Change(
     name="backups.restore",
@@ -235,12 +226,12 @@ restore = Change(
     observe=observe,
     draft=draft,
     acts={
-        "create": Act(_creates, _exists),
+        "create": create,
         # Done again it begins anew: what is half there is made empty first.
         "restore": Act(_restores, lambda asking, arguments, begun: False),
-        "analyze": Act(_analyzes, lambda asking, arguments, begun: False),
-        "mark": Act(_marks, _is_marked),
-        "drop": Act(_drops, lambda asking, arguments, begun: not _there(asking, arguments)),
+        "analyze": analyze,
+        "mark": mark,
+        "drop": drop,
     },
     needs=(RestoringDatabase,),
     acts_on=(RestoringDatabase,),

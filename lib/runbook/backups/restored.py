@@ -8,9 +8,9 @@ import psycopg
 
 from runbook.backups.drill import counted_rows
 from runbook.backups.listing import backups_of, found
-from runbook.backups.restore import connected, conninfo_of
 from runbook.backups.sound import DEADLINE, Readings
 from runbook.connections import RestoringDatabase, read_sql
+from runbook.connections.restoring import restoring_connection
 from runbook.model import Asking, CouldNotFindOut, DoesNotApply, Finding, Question, Status
 from runbook.model.units import counted
 
@@ -30,7 +30,7 @@ def probe(asking: Asking, *, database: str = "") -> pd.DataFrame:
         raise DoesNotApply(f"no database {database} was restored" if database else "no database was restored")
     name, told = str(own["database"].iloc[0]), _MARK.match(str(own["told"].iloc[0]))
     try:
-        with connected(asking, conninfo_of(asking.target, name)) as connection:
+        with restoring_connection(asking.target, name) as connection:
             rows = counted_rows(connection)
     except psycopg.Error as error:
         raise CouldNotFindOut(f"{name} cannot be counted: {error}") from error

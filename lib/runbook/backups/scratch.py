@@ -5,7 +5,8 @@ import os
 import pwd
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,15 @@ from typing import Any
 import psutil
 import psycopg
 
-from runbook.backups.server_programs import major, program
 from runbook.connections import programs
 from runbook.connections.programs import Owner
+from runbook.connections.server_programs import major, program
 from runbook.model import ChangeFailed, CouldNotFindOut
 from runbook.model.units import as_bytes
 from runbook.target import Backups
 
 PREFIX, USER, DATABASE = "runbook-drill-", "drill", "drill"
-_START_SECONDS = 60.0
+_START_SECONDS, _LOG = 60.0, "server.log"
 # The path of a socket may have 107 bytes.
 _LONGEST = 107 - len("/.s.PGSQL.5432")
 # Nothing of it is to outlive anything: it need not reach the disk.
@@ -40,15 +41,18 @@ class Scratch:
 
     folder: Path
     owner: Owner
+    user: str = USER
 
     def connect(self, database: str = DATABASE) -> "psycopg.Connection[tuple[Any, ...]]":
         """Return a connection to it as its superuser, in autocommit."""
-        return psycopg.connect(host=str(self.folder), user=USER, dbname=database, autocommit=True, connect_timeout=10)
+        return psycopg.connect(
+            host=str(self.folder), user=self.user, dbname=database, autocommit=True, connect_timeout=10
+        )
 
     @property
     def options(self) -> list[str]:
         """Return how a client program reaches it."""
-        return ["-h", str(self.folder), "-U", USER, "--no-password"]
+        return ["-h", str(self.folder), "-U", self.user, "--no-password"]
 
 
 def require_room(named: Backups, needed: int) -> Path:
@@ -66,11 +70,17 @@ def require_room(named: Backups, needed: int) -> Path:
     return folder
 
 
+Fill = Callable[[Path, Owner], Mapping[str, str]]
+
+
 @contextmanager
-def scratch_cluster(named: Backups, inside: Path, seconds: float) -> Iterator[Scratch]:
+def scratch_cluster(
+    named: Backups, inside: Path, seconds: float, *, user: str = USER, fill: Fill | None = None
+) -> Iterator[Scratch]:
     """Make a cluster, start it, and take it away afterwards, whatever happens; raises `CouldNotFindOut`.
 
-    What a drill that was killed has left there is taken away first.
+    It is empty, or ``fill`` fills its data folder and returns settings of its own; ``user`` is its superuser. What a
+    drill that was killed has left there is taken away first.
     """
     forget_left(inside)
     owner = _unprivileged()
@@ -82,8 +92,9 @@ def scratch_cluster(named: Backups, inside: Path, seconds: float) -> Iterator[Sc
         os.chown(folder, owner.uid, owner.gid) if not owner.is_us else None
         control = [str(program(named, "pg_ctl")), "-D", str(folder / "data")]
         try:
-            _make(named, folder, owner, control, seconds)
-            yield Scratch(folder, owner)
+            more = fill(folder / "data", owner) if fill else _initialised(named, folder / "data", owner, seconds)
+            _start(folder, owner, control, {**_SETTINGS, **more}, _START_SECONDS if fill is None else seconds)
+            yield Scratch(folder, owner, user)
         except ChangeFailed as failed:
             raise CouldNotFindOut(str(failed)) from failed
         finally:
@@ -93,21 +104,47 @@ def scratch_cluster(named: Backups, inside: Path, seconds: float) -> Iterator[Sc
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _make(named: Backups, folder: Path, owner: Owner, control: list[str], seconds: float) -> None:
-    data = folder / "data"
+def _initialised(named: Backups, data: Path, owner: Owner, seconds: float) -> Mapping[str, str]:
     argv = [
         str(program(named, "initdb")), "-D", str(data), "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "-N",
     ]  # fmt: skip
     programs.required(argv, owner, min(seconds, _START_SECONDS))
-    lines = {**_SETTINGS, "unix_socket_directories": str(folder)}
+    return {}
+
+
+def _start(folder: Path, owner: Owner, control: list[str], settings: Mapping[str, str], seconds: float) -> None:
+    data = folder / "data"
+    lines = {**settings, "unix_socket_directories": str(folder)}
     text = "".join(f"{name} = '{value}'\n" for name, value in lines.items())
     programs.required(["tee", "-a", str(data / "postgresql.conf")], owner, programs.LOOK_SECONDS, given=text)
-    log = folder / "server.log"
-    start = [*control, "-l", str(log), "-w", "-t", str(int(_START_SECONDS)), "start"]
-    ended = programs.call(start, owner, _START_SECONDS + 10)
+    start = [*control, "-l", str(folder / _LOG), "-w", "-t", str(int(max(1, seconds))), "start"]
+    ended = programs.call(start, owner, seconds + 10)
     if ended.returncode != 0:
-        said = programs.last_words(log.read_text(errors="replace") if log.exists() else "", ended.stderr)
-        raise ChangeFailed(f"the scratch cluster did not start: {said}")
+        raise ChangeFailed(f"the scratch cluster did not start: {_said(folder, ended.stderr)}")
+
+
+def wait_until_replayed(cluster: Scratch, seconds: float) -> None:
+    """Wait until a cluster takes connections, as it does when all that it is to replay is replayed; raises
+    `ChangeFailed` where it ends instead, with its last words.
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not (cluster.folder / "data" / "postmaster.pid").exists():
+            raise ChangeFailed(f"the recovery ended before its moment: {_said(cluster.folder)}")
+        try:
+            with cluster.connect("postgres") as connection:
+                row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+                if row is not None and not row[0]:
+                    return
+        except psycopg.OperationalError:
+            pass  # not yet
+        time.sleep(0.2)
+    raise CouldNotFindOut(f"the recovery did not reach its moment within {seconds:.0f} s: {_said(cluster.folder)}")
+
+
+def _said(folder: Path, *more: str) -> str:
+    log = folder / _LOG
+    return programs.last_words(log.read_text(errors="replace") if log.exists() else "", *more)
 
 
 def _unprivileged() -> Owner:

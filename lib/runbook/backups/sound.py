@@ -43,15 +43,16 @@ def readings() -> Readings:
 
 
 def newest_sound(
-    asking: Asking, kind: str, seconds: float, kept: Readings | None = None
+    asking: Asking, kind: str, seconds: float, kept: Readings | None = None, before: datetime | None = None
 ) -> tuple[Reading, list[Reading]]:
-    """Return the newest backup of a kind that verifies, and those newer ones that do not.
+    """Return the newest backup of a kind that verifies, and those newer ones that do not; of those taken ``before``.
 
     Raises `CouldNotFindOut` where there is none among the newest six of any set of that kind.
     """
     named, kept = backups_of(asking.target), kept or Readings()
     end = time.monotonic() + seconds
     all_of_kind = [one for of in named.sets if of.kind == kind for one in found(of)]
+    all_of_kind = [one for one in all_of_kind if before is None or one.taken < before]
     broken: list[Reading] = []
     for one in sorted(all_of_kind, key=lambda one: one.taken, reverse=True)[:TRIED]:
         reading = kept.of(one, named, max(1.0, end - time.monotonic()))
@@ -59,7 +60,7 @@ def newest_sound(
             return reading, broken
         broken.append(reading)
     if not broken:
-        raise CouldNotFindOut(f"there is no backup of kind {kind}")
+        raise CouldNotFindOut(f"there is no backup of kind {kind}" + (f" before {before}" if before else ""))
     first = broken[0]
     why = first.problem or first.unknown
     raise CouldNotFindOut(f"of the newest {len(broken)} backups of kind {kind} none verifies; {first.of.name}: {why}")

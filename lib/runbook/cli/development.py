@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def test(arguments: list[str]) -> NoReturn:
-    """Become pytest on the project's tests."""
+    """Become pytest on the project's tests: all but the slow ones; those with ``--slow``; or those that are named."""
     tests = ROOT / "tests"
     if not tests.is_dir() or importlib.util.find_spec("pytest") is None:
         raise RunFailed("the tests need a checkout and the extra `test`; in a checkout: python3 lib test")
@@ -22,7 +22,10 @@ def test(arguments: list[str]) -> NoReturn:
     chosen = any(not argument.startswith("-") and Path(argument.split("::")[0]).exists() for argument in arguments)
     # conftest.py starts the sandbox, for notebooks too: pytest itself would look for it beside them only. Notebooks go
     # first: what other tests do to the sandbox they share is to be seen in no metric that a notebook shows.
-    places = ["tests/conftest.py"] if chosen else ["tests/conftest.py", "notebooks", "tests", *_side_by_side()]
+    slow, arguments = "--slow" in arguments, [argument for argument in arguments if argument != "--slow"]
+    all_of = ["tests"] if slow else ["notebooks", "tests"]
+    which = [*all_of, "-m", "slow" if slow else "not slow", *_side_by_side()]
+    places = ["tests/conftest.py", *([] if chosen else which)]
     os.execv(sys.executable, [sys.executable, "-m", "pytest", "-c", str(tests / "pytest.ini"), *places, *arguments])
 
 

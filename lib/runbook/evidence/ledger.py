@@ -1,8 +1,9 @@
 """The findings of all sealed runs in one Parquet file: read from the runs once, asked with DuckDB from then on.
 
-It is derived, and lies in this user's state folder: it can be deleted, and is made anew from the archive. A run is
-taken into it when its seal holds, files and signature; that costs about a millisecond a run, and once. It is read anew
-when its record or its seal was touched since (size, or the time of the last change, which nobody can set back).
+It is derived, and lies in this user's state folder: it can be deleted, and is made anew from the archive. A run that is
+sealed here is noted then; any other is taken into it when its seal holds, files and signature, which costs about a
+millisecond a run, and once. It is read anew when its record or its seal was touched since (size, or the time of the
+last change, which nobody can set back).
 """
 
 import fcntl
@@ -44,6 +45,9 @@ COLUMNS = {
     "run_status": "string", "check": "string", "object": "string", "status": "string", "value": "float64",
     "unit": "string", "acknowledged": "bool_",
 }  # fmt: skip
+_NOTED, _NOTHING = ".noted", [{"stamp": None}]
+# Of more than this nothing is kept for a report that nobody asks for: then each run is verified.
+_MOST_NOTED = 64 << 20
 NOT_SEALED, BROKEN, UNKNOWN_KEY, NOT_REACHED = "not sealed", "broken", "unknown key", "not reached"
 
 
@@ -94,10 +98,11 @@ def ledger(archive: Path, keys: Mapping[str, Any], since: datetime, seconds: flo
         return Ledger(None, [])
     folder = state_folder() / FOLDER
     make_private(folder)
-    path = folder / f"{read_archive_id(archive / ARCHIVE_FILE)}.parquet"
+    own = read_archive_id(archive / ARCHIVE_FILE)
+    path = folder / f"{own}.parquet"
     with _only_one(folder):
         schema = _schema(keys)
-        known = _known(path, schema)
+        known, noted = _known(path, schema), _noted(folder / f"{own}{_NOTED}")
         left_out: dict[str, str] = {}
         why: dict[str, str] = {}
         new: list[dict[str, Any]] = []
@@ -107,6 +112,9 @@ def ledger(archive: Path, keys: Mapping[str, Any], since: datetime, seconds: flo
             if stamp is None:
                 left_out[place.run_id] = NOT_SEALED
             elif known.get(place.run_id) == stamp:
+                counted.append(place.run_id)
+            elif noted.get(place.run_id, _NOTHING)[0]["stamp"] == stamp:
+                new += noted[place.run_id]
                 counted.append(place.run_id)
             elif time.monotonic() > until:
                 left_out[place.run_id] = NOT_REACHED
@@ -156,9 +164,13 @@ def _rows(place: RunPlace, archive: Path, keys: Mapping[str, Any], stamp: str) -
         record = msgspec.json.decode(files[RECORD_FILE], type=RunRecord)
     except msgspec.MsgspecError as error:
         raise NotTrusted(f"{place.run_id} was sealed with a record of another shape: {error}") from error
-    at = datetime.strptime(place.run_id[4:20], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    yield from _told(place.run_id, stamp, facts.target, record)
+
+
+def _told(run_id: str, stamp: str, target: str, record: RunRecord) -> Iterator[dict[str, Any]]:
+    at = datetime.strptime(run_id[4:20], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     of_run = {
-        "run_id": place.run_id, "stamp": stamp, "began": int(at.timestamp()), "target": facts.target,
+        "run_id": run_id, "stamp": stamp, "began": int(at.timestamp()), "target": target,
         "notebook": record.notebook, "run_status": record.status, "check": None, "object": None, "status": None,
         "value": None, "unit": None, "acknowledged": False,
     }  # fmt: skip
@@ -171,6 +183,44 @@ def _rows(place: RunPlace, archive: Path, keys: Mapping[str, Any], stamp: str) -
             "value": float(one.value) if number and one.value is not None else None, "unit": one.unit,
             "acknowledged": one.acknowledged is not None,
         }  # fmt: skip
+
+
+def note(own: str, folder: Path, record: Mapping[str, Any]) -> None:
+    """Note what a run found that was sealed here just now, by the record that was sealed; never fails that run."""
+    run_id = str(record["run_id"])
+    stamp = _stamp(folder)
+    if stamp is None or not _is_run(run_id):
+        return
+    with suppress(OSError, msgspec.MsgspecError):
+        kept = state_folder() / FOLDER
+        make_private(kept)
+        rows = list(_told(run_id, stamp, str(record["target"]), msgspec.convert(dict(record), RunRecord)))
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        descriptor = os.open(kept / f"{own}{_NOTED}", flags, 0o600)
+        try:
+            if os.fstat(descriptor).st_size > _MOST_NOTED:
+                os.ftruncate(descriptor, 0)
+            os.write(descriptor, msgspec.json.encode(rows) + b"\n")
+        finally:
+            os.close(descriptor)
+
+
+def _noted(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Take what was noted since the last report: the rows of each run; a line that was cut short is passed over."""
+    taken = path.with_name(f"{path.name}.taken")
+    try:
+        path.rename(taken)
+        lines = taken.read_bytes().splitlines()
+        taken.unlink()
+    except OSError:
+        return {}
+    found = {}
+    for line in lines:
+        with suppress(msgspec.MsgspecError, KeyError, TypeError, IndexError):
+            rows = msgspec.json.decode(line, type=list[dict[str, Any]])
+            if all(row.keys() == COLUMNS.keys() for row in rows):
+                found[str(rows[0]["run_id"])] = rows
+    return found
 
 
 def _known(path: Path, schema: "pa.Schema") -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from runbook.evidence import ledger
 from runbook.evidence.archive import archive_id
 from runbook.evidence.chain import Chain, Head
 from runbook.evidence.facts import host, versions
@@ -39,7 +40,9 @@ def seal_run(archive: Path, ended: Ended) -> Head:
     own = archive_id(archive)
     chain = Chain(archive, own, key)
     run_id = str(ended.record["run_id"])
-    return chain.append(run_id, _statement(archive, own, chain.writer, ended, run_id))
+    head = chain.append(run_id, _statement(archive, own, chain.writer, ended, run_id))
+    ledger.note(own, run_folder(archive, run_id), ended.record)
+    return head
 
 
 def _statement(archive: Path, own: str, writer: str, ended: Ended, run_id: str) -> Callable[[int, str], Statement]:

@@ -16,6 +16,7 @@ from runbook.postgres.explain import explain, slowest
 from runbook.postgres.explain_analyze import explain_analyze
 from runbook.postgres.foreign_keys import foreign_keys
 from runbook.postgres.hba import hba
+from runbook.postgres.heap_integrity import heap_integrity
 from runbook.postgres.idle_sessions import terminate_idle
 from runbook.postgres.index_integrity import index_integrity
 from runbook.postgres.invalid_indexes import invalid_indexes
@@ -82,6 +83,7 @@ questions = (
     sequences,
     foreign_keys,
     checksums,
+    heap_integrity,
     index_integrity,
     slow_queries_now,
     slow_queries,
@@ -134,6 +136,7 @@ __all__ = [
     "explain_analyze",
     "foreign_keys",
     "hba",
+    "heap_integrity",
     "index_integrity",
     "invalid_indexes",
     "log_slow_statements",

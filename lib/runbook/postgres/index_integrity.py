@@ -3,12 +3,14 @@
 from typing import Any
 
 import pandas as pd
-from psycopg import errors, sql
+from psycopg import sql
 
 from runbook.connections import PostgresConnection, read_sql
+from runbook.connections.damage import DAMAGED, page_of
 from runbook.connections.postgres import TOO_LONG
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, first_of
 from runbook.model.units import as_bytes, counted
+from runbook.postgres.amcheck import missing
 from runbook.postgres.explanations import EXPLAINED_BY
 from runbook.postgres.records import records
 from runbook.postgres.time_left import NO_TIME, TimeLeft
@@ -17,9 +19,9 @@ SQL = read_sql(__package__, "btree_indexes")
 DEADLINE = 20.0
 # As many as the statement returns.
 _MOST_INDEXES = 20_000
-DAMAGED = (errors.IndexCorrupted, errors.DataCorrupted)
 COLUMNS = ["index_name", "table_name", "bytes", "result", "reason"]
 _BOUNDS = (NO_TIME, TOO_LONG)
+_SIGNATURE = "bt_index_check(regclass, boolean)"
 _CALL = "SELECT {function}(%(index)s::oid::regclass, true) IS NULL AS looked"
 
 
@@ -35,7 +37,7 @@ def probe(asking: Asking) -> pd.DataFrame:
     frame = connection.rows(SQL)
     first = records(frame.head(1))[0]
     if not first["callable"]:
-        raise CouldNotFindOut(_missing(first))
+        raise CouldNotFindOut(missing(first, _SIGNATURE))
     statement = sql.SQL(_CALL).format(function=sql.Identifier(first["tool_schema"], "bt_index_check"))
     rows = []
     for row in records(frame[frame["index_name"].notna()]):
@@ -44,23 +46,18 @@ def probe(asking: Asking) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _missing(told: dict[str, Any]) -> str:
-    role = sql.Identifier(told["role"]).as_string()
-    grant = f"GRANT EXECUTE ON FUNCTION bt_index_check(regclass, boolean) TO {role}"
-    if told["tool_schema"] is not None:
-        return f"role {role} may not call amcheck; as a superuser: {grant}"
-    how = "" if told["available"] else " (the server has no amcheck: its contrib package is to be installed first)"
-    return f"the extension amcheck is not in this database; as a superuser: CREATE EXTENSION amcheck; {grant}{how}"
-
-
 def _looked(
     connection: PostgresConnection, statement: sql.Composed, row: dict[str, Any], left: TimeLeft
 ) -> tuple[str, str]:
     told = left.look(connection, statement, {"index": int(row["index_oid"])}, locked=row["locked"])
     if not isinstance(told, CouldNotFindOut):
         return "ok", ""
-    damaged = isinstance(told.__cause__, DAMAGED)
-    return "damaged" if damaged else "not looked at", str(told).removeprefix("PostgreSQL: ")
+    words = str(told).removeprefix("PostgreSQL: ")
+    if not isinstance(told.__cause__, DAMAGED):
+        return "not looked at", words
+    if page_of(words, row["table_path"]) is not None:
+        return "not looked at", f"its table {row['table_name']} is damaged: {words}"
+    return "damaged", words
 
 
 def check(frame: pd.DataFrame, *, damaged: float = 0) -> list[Finding]:

@@ -24,6 +24,7 @@ SELECT current_user::text AS role,
        candidate.oid::bigint AS index_oid,
        quote_ident(schema.nspname) || '.' || quote_ident(candidate.relname) AS index_name,
        quote_ident(schema.nspname) || '.' || quote_ident(candidate.heap_name) AS table_name,
+       pg_relation_filepath(candidate.heap)::text AS table_path,
        (candidate.relpages + candidate.heap_pages)::bigint * current_setting('block_size')::bigint AS bytes,
        EXISTS (SELECT FROM pg_locks
                WHERE pg_locks.relation IN (candidate.oid, candidate.heap) AND mode = 'AccessExclusiveLock'

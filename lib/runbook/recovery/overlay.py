@@ -1,0 +1,175 @@
+"""Lay the rows that can be read of a damaged table over those that a backup has of it."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from runbook.recovery.pages import Damage, Looked, Part, Table
+
+_Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What was saved of one table, in rows: in the backup; readable, of these the same as in the backup, changed and
+    added since; left as the backup has them; doubtful (of pages whose checksum fails, and in no backup); refused (by a
+    unique index, or doubtful ones by any rule). ``pages`` and ``lines`` could not be read by any means; ``why`` not all
+    was read, "" where it was.
+    """
+
+    table_name: str
+    in_backup: int
+    readable: int
+    same: int
+    changed: int
+    added: int
+    from_backup: int
+    doubtful: int
+    refused: int
+    pages: int
+    lines: int
+    why: str
+
+
+class Overlay:
+    """The rows of a table in the restored database, and those of the damaged one that go over them."""
+
+    def __init__(self, into: _Connection, theirs: Table, own: Table) -> None:
+        self._into, self._own = into, own
+        columns = list(map(sql.Identifier, own.columns))
+        self._names = {
+            "table": sql.Identifier(theirs.schema, theirs.name),
+            "columns": sql.SQL(", ").join(columns),
+            "readable_is_there": self._match("r"),
+            "doubtful_is_there": self._match("d"),
+            **{f"{of}_whole": sql.SQL("ROW({})::text").format(_of(of, own.columns)) for of in "trd"},
+        }
+
+    def _match(self, of: str) -> sql.Composable:
+        """Return when a row is the one of the table: by the primary key, else by all that it holds."""
+        key = self._own.key
+        ours, theirs = _of(of, key or self._own.columns), _of("t", key or self._own.columns)
+        if key:
+            return sql.SQL("({}) = ({})").format(ours, theirs)
+        return sql.SQL("ROW({})::text = ROW({})::text").format(ours, theirs)
+
+    def save(self, looked: Looked, again: Looked, strict: Damage, lenient: Damage) -> Saved:
+        """Save what was ``looked`` at, and of what is damaged ``again`` without heed of checksums: in one transaction,
+        with what is told of it.
+        """
+        self._into.execute("SET session_replication_role = replica")  # no trigger and no key: parents come in any order
+        with self._into.transaction():
+            refusing = self._stage("readable_rows", strict, looked.good)
+            whole = not looked.bad and not refusing
+            in_backup = self._number("SELECT count(*) FROM ONLY {table}")
+            readable = self._number("SELECT count(*) FROM readable_rows")
+            same = self._number(
+                "SELECT count(*) FROM readable_rows AS r WHERE EXISTS "
+                "(SELECT FROM ONLY {table} AS t WHERE {readable_is_there} AND {r_whole} = {t_whole})"
+            )
+            changed = self._number(
+                "SELECT count(*) FROM readable_rows AS r WHERE EXISTS "
+                "(SELECT FROM ONLY {table} AS t WHERE {readable_is_there} AND {r_whole} <> {t_whole})"
+            )
+            # What can be read to its end is the truth: what is not in it was deleted since.
+            self._done("DELETE FROM ONLY {table}" if whole else
+                       "DELETE FROM ONLY {table} AS t USING readable_rows AS r WHERE {readable_is_there}")  # fmt: skip
+            taken = self._done(
+                "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM readable_rows "
+                "ON CONFLICT DO NOTHING"
+            )
+            refused = readable - taken
+            if refused:
+                self._list("refused", "FROM readable_rows AS r WHERE NOT EXISTS (SELECT FROM ONLY {table} AS t WHERE "
+                           "{readable_is_there} AND {r_whole} = {t_whole})", "{r_whole}")  # fmt: skip
+            from_backup = doubtful = 0
+            if not whole:
+                from_backup = self._list("from backup", "FROM ONLY {table} AS t WHERE NOT EXISTS "
+                                         "(SELECT FROM readable_rows AS r WHERE {readable_is_there})",
+                                         "{t_whole}")  # fmt: skip
+                refusing += self._stage("doubtful_rows", lenient, again.good)
+                doubtful, more = self._take_doubtful()
+                refused += more
+            saved = Saved(
+                table_name=self._own.written, in_backup=in_backup, readable=readable, same=same, changed=changed,
+                added=max(0, readable - same - changed), from_backup=from_backup, doubtful=doubtful, refused=refused,
+                pages=again.pages, lines=again.lines + len(refusing),
+                why="" if whole else [*looked.bad, *refusing][0][1],
+            )  # fmt: skip
+            told = asdict(saved)
+            names = sql.SQL(", ").join(map(sql.Identifier, told))
+            values = sql.SQL(", ").join(map(sql.Placeholder, told))
+            telling = sql.SQL("INSERT INTO runbook_salvage.tables ({}) VALUES ({})").format(names, values)
+            self._into.execute(telling, told)
+        return saved
+
+    def _stage(self, name: str, damage: Damage, parts: Iterable[Part]) -> list[tuple[Part, str]]:
+        """Copy parts of the damaged table into one of this transaction, that has no rules; return what even that does
+        not take, since it is no text of its encoding or no value of its type, row by row.
+        """
+        staging = sql.Identifier(name)
+        self._into.execute(
+            sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM ONLY {} WITH NO DATA").format(
+                staging, self._names["columns"], self._names["table"]
+            )
+        )
+        filling = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(staging)
+        todo, refused = list(reversed(list(parts))), list[tuple[Part, str]]()
+        while todo:
+            part = todo.pop()
+            try:
+                with self._into.transaction(), self._into.cursor() as cursor, cursor.copy(filling) as rows:
+                    for block in damage.blocks(self._own, [part]):
+                        rows.write(block)
+            except psycopg.DataError as error:
+                halves = part.halves()
+                if halves is None:
+                    refused.append((part, str(error).strip().splitlines()[0]))
+                else:
+                    todo += reversed(halves)
+        self._into.execute(sql.SQL("ANALYZE {}").format(staging))
+        return refused
+
+    def _take_doubtful(self) -> tuple[int, int]:
+        """Take the doubtful rows that nothing else has, one by one: any of them may break a rule of the table's."""
+        taken = refused = 0
+        asking = self._formed("SELECT d.ctid::text FROM doubtful_rows AS d WHERE NOT EXISTS "
+                              "(SELECT FROM ONLY {table} AS t WHERE {doubtful_is_there})")  # fmt: skip
+        taking = self._formed("INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} "
+                              "FROM doubtful_rows WHERE ctid = %(place)s::tid")  # fmt: skip
+        listing = self._formed("INSERT INTO runbook_salvage.rows SELECT %(table)s, %(what)s, {d_whole} "
+                               "FROM doubtful_rows AS d WHERE d.ctid = %(place)s::tid")  # fmt: skip
+        for (place,) in self._into.execute(asking).fetchall():
+            what = "doubtful"
+            try:
+                with self._into.transaction():
+                    self._into.execute(taking, {"place": place})
+                taken += 1
+            except (psycopg.IntegrityError, psycopg.DataError):
+                what = "refused"
+                refused += 1
+            self._into.execute(listing, {"place": place, "what": what, "table": self._own.written})
+        return taken, refused
+
+    def _list(self, what: str, rows: str, whole: str) -> int:
+        """Write down which rows these are, and return how many."""
+        return self._done("INSERT INTO runbook_salvage.rows SELECT %(table)s, %(what)s, " + whole + " " + rows,
+                          {"table": self._own.written, "what": what})  # fmt: skip
+
+    def _number(self, text: str) -> int:
+        row = self._into.execute(self._formed(text)).fetchone()
+        return int(row[0]) if row else 0
+
+    def _done(self, text: str, values: dict[str, Any] | None = None) -> int:
+        return self._into.execute(self._formed(text), values).rowcount
+
+    def _formed(self, text: str) -> sql.Composed:
+        # The texts are those above; every name in them is quoted.
+        return sql.SQL(text).format(**self._names)
+
+
+def _of(alias: str, columns: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(alias, column) for column in columns)

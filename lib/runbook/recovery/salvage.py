@@ -1,0 +1,226 @@
+"""Save what can be read of a damaged database into the one that was restored from a backup beside it."""
+
+import shutil
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from runbook.connections import ApiConnection, RestoringDatabase, read_sql
+from runbook.connections.restoring import restoring_connection
+from runbook.model import Act, Asking, Change, ChangeFailed, CouldNotFindOut, DoesNotApply, Draft, NotPlanned, Step
+from runbook.model.units import as_bytes, counted
+from runbook.recovery.cluster import standing
+from runbook.recovery.overlay import Overlay, Saved
+from runbook.recovery.pages import Damage, Table
+from runbook.recovery.position import answers
+from runbook.recovery.readable import tables_of
+
+# What is written anew, and the former rows of the backup until a vacuum takes them away.
+_ROOM = 2.0
+# A table may need hours: a plan's step is bounded by what the profile gives a restore.
+_FINISH_SECONDS = 600.0
+
+
+def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
+    """Return database (the service's own), restored (the one that is saved into), backup, answers (whether the service
+    still does), tables (name and bytes of each, the smallest first), absent and other (tables that the backup does not
+    have, or with other columns), newer (those that only the backup has), keyless (without a primary key), saved and
+    finished (what was done already), free (bytes of the cluster's disk, -1: not to be seen from here).
+    """
+    if not wanted:
+        raise DoesNotApply("no recovery is asked for")
+    found = standing(asking)
+    restored = found.restored[0] if found.restored else None
+    if found.own is None or restored is None:
+        why = "no restored database waits: restore one first"
+        raise DoesNotApply(
+            why if found.own is not None else f"database {found.name} is not there: nothing can be saved"
+        )
+    own = {table.written: table for table in tables_of(asking.target, found.name)}
+    theirs = {table.written: table for table in tables_of(asking.target, restored.name)}
+    saved, finished = _done(asking, restored.name)
+    place = str(asking.connection(RestoringDatabase).rows(read_sql(__package__, "place")).iloc[0, 0] or "")
+    return {
+        "database": found.name,
+        "restored": restored.name,
+        "backup": restored.backup,
+        "answers": not answers(asking),
+        "tables": [[table.written, table.bytes] for table in own.values()],
+        "absent": sorted(own.keys() - theirs.keys()),
+        "newer": sorted(theirs.keys() - own.keys()),
+        "other": sorted(name for name in own.keys() & theirs.keys() if own[name].typed != theirs[name].typed),
+        "keyless": sorted(name for name, table in own.items() if not table.key),
+        "saved": saved,
+        "finished": finished,
+        "free": shutil.disk_usage(place).free if place and Path(place).is_dir() else -1,
+    }
+
+
+def _done(asking: Asking, database: str) -> tuple[list[str], bool]:
+    with restoring_connection(asking.target, database) as connection:
+        there = connection.execute(read_sql(__package__, "salvage_there")).fetchone()
+        if there is None or not there[0]:
+            return [], False
+        names = [str(row[0]) for row in connection.execute(read_sql(__package__, "salvage_told")).fetchall()]
+        ended = connection.execute("SELECT 1 FROM runbook_salvage.finished").fetchone()
+        return names, ended is not None
+
+
+def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
+    """Write out a step for each table; raises `NotPlanned` while the service answers, or where the two do not fit."""
+    if facts["finished"]:
+        raise DoesNotApply(f"what can be read was saved into {facts['restored']} already")
+    if facts["answers"]:
+        raise NotPlanned("the service still answers: stop it first, or what it writes meanwhile is not saved")
+    for names, why in (
+        (facts["absent"], "are not in the backup"),
+        (facts["other"], "have other columns in the backup"),
+    ):
+        if names:
+            raise NotPlanned(
+                f"{len(names)} tables {why} ({', '.join(names[:3])}): bring the restored database up to the service's "
+                "version first (recovery.migrate)"
+            )
+    todo = [(name, size) for name, size in facts["tables"] if name not in facts["saved"]]
+    needed = int(sum(size for _, size in todo) * _ROOM)
+    if 0 <= facts["free"] < needed:
+        free, room = as_bytes(facts["free"]), as_bytes(needed)
+        raise NotPlanned(f"the disk of the cluster has {free} left, and up to {room} are needed")
+    both = {"database": facts["database"], "restored": facts["restored"]}
+    steps = [Step(act="prepare", shown=f"CREATE SCHEMA runbook_salvage  -- in {facts['restored']}", arguments=both)]
+    steps += [
+        Step(
+            act="save",
+            shown=f"COPY each part of {name} that can be read, from {facts['database']} to {facts['restored']}",
+            arguments={**both, "table": name},
+        )
+        for name, _ in todo
+    ]
+    steps.append(
+        Step(act="finish", shown=f"SELECT setval(…) of each sequence; VACUUM ANALYZE  -- in {facts['restored']}",
+             arguments=both)
+    )  # fmt: skip
+    reaches = [
+        f"only {facts['restored']} is changed; {facts['database']} is read, and stays as it is",
+        "a table that can be read to its end replaces what the backup had of it: that is gone there",
+        "of a damaged table every row that can be read goes before the backup's; what cannot be read stays as the "
+        "backup has it, and with it come back rows that were deleted since",
+        "rows of pages whose checksum fails are taken only where the backup has none: each may be wrong, and is listed "
+        "in runbook_salvage.rows",
+        f"up to {as_bytes(needed)} are written"
+        + ("" if facts["free"] >= 0 else "; whether there is room is not known"),
+    ]
+    if facts["keyless"]:
+        reaches.append(f"without a primary key rows are compared whole: {', '.join(facts['keyless'][:5])}")
+    if facts["newer"]:
+        reaches.append(f"only the backup has {', '.join(facts['newer'][:5])}: they stay as they are in it")
+    return Draft(
+        summary=f"save what can be read of {facts['database']} ({counted(len(todo), 'table')}) into "
+        f"{facts['restored']}, which was restored from {facts['backup']}",
+        steps=tuple(steps),
+        blast_radius=tuple(reaches),
+        expected={"finished": True},
+        irreversible=f"drop {facts['restored']} and restore the backup once more, to have it as it was",
+    )
+
+
+def _prepares(asking: Asking, arguments: Mapping[str, Any]) -> str:
+    """Make the tables that it is written down in; they belong to whom the database does, so that it can be dumped."""
+    with restoring_connection(asking.target, arguments["restored"]) as connection:
+        try:
+            with connection.transaction():
+                connection.execute(read_sql(__package__, "salvage_schema").encode())
+                for statement in connection.execute(read_sql(__package__, "salvage_owner")).fetchall():
+                    connection.execute(str(statement[0]).encode())
+        except psycopg.Error as error:
+            raise ChangeFailed(f"PostgreSQL refused: {_first_line(error)}") from error
+    return ""
+
+
+def _saves(asking: Asking, arguments: Mapping[str, Any]) -> str:
+    """Save one table, in one transaction of the restored database: all that is told of it, or nothing."""
+    own, theirs = (_table(asking, arguments[which], arguments["table"]) for which in ("database", "restored"))
+    seconds = asking.target.backups.drill_seconds if asking.target.backups else _FINISH_SECONDS
+    with (
+        Damage(asking.target, arguments["database"]) as strict,
+        Damage(asking.target, arguments["database"], ignoring=True) as lenient,
+        restoring_connection(asking.target, arguments["restored"]) as into,
+    ):
+        looked = strict.look(own, [own.whole], seconds)
+        again = lenient.look(own, [part for part, _ in looked.bad], seconds)
+        try:
+            saved = Overlay(into, theirs, own).save(looked, again, strict, lenient)
+        except psycopg.Error as error:
+            raise ChangeFailed(f"{own.written} was not saved: {_first_line(error)}") from error
+    return _in_words(saved)
+
+
+def _in_words(saved: Saved) -> str:
+    if not saved.why:
+        return f"{counted(saved.readable, 'row')}, all of it"
+    more = f"{saved.from_backup:,} more from the backup, {saved.doubtful:,} doubtful"
+    return f"{counted(saved.readable, 'row')} read, {more}"
+
+
+def _table(asking: Asking, database: str, written: str) -> Table:
+    found = next((table for table in tables_of(asking.target, database) if table.written == written), None)
+    if found is None:
+        raise ChangeFailed(f"{written} is not in {database} any more")
+    return found
+
+
+def _is_saved(asking: Asking, arguments: Mapping[str, Any], begun: datetime) -> bool | None:
+    return arguments["table"] in _done(asking, arguments["restored"])[0]
+
+
+def _finishes(asking: Asking, arguments: Mapping[str, Any]) -> str:
+    """Set the sequences to where they stood, and give the planner its statistics; it does no harm twice."""
+    with (
+        restoring_connection(asking.target, arguments["database"]) as own,
+        restoring_connection(asking.target, arguments["restored"]) as into,
+    ):
+        try:
+            sequences = own.execute(read_sql(__package__, "sequences")).fetchall()
+            for schema, name, value in sequences:
+                setting = sql.SQL("SELECT setval(to_regclass({}), {}) WHERE to_regclass({}) IS NOT NULL")
+                place = sql.Literal(sql.Identifier(schema, name).as_string())
+                into.execute(setting.format(place, sql.Literal(value), place))
+            into.execute("VACUUM ANALYZE")
+            into.execute("INSERT INTO runbook_salvage.finished VALUES (now())")
+        except psycopg.Error as error:
+            raise ChangeFailed(f"PostgreSQL refused: {_first_line(error)}") from error
+    return counted(len(sequences), "sequence")
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _is_finished(asking: Asking, arguments: Mapping[str, Any], begun: datetime) -> bool | None:
+    try:
+        return _done(asking, arguments["restored"])[1]
+    except CouldNotFindOut:
+        return None
+
+
+salvage = Change(
+    name="recovery.salvage",
+    title="Save what can be read into the restored database",
+    observe=observe,
+    draft=draft,
+    acts={
+        "prepare": Act(_prepares, lambda *_: False),
+        "save": Act(_saves, _is_saved),
+        "finish": Act(_finishes, _is_finished),
+    },
+    needs=(RestoringDatabase, ApiConnection),
+    acts_on=(RestoringDatabase,),
+    watched=("database", "restored", "backup", "absent", "other"),
+    patience=5.0,
+    deadline=30.0,
+    partial=True,
+)
