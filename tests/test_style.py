@@ -249,6 +249,12 @@ def test_numbers_in_prose_are_the_thresholds(notebook: Notebook) -> None:
         "reports.objectives": ("Healthy: {:g}% of the requests", lambda t: t["availability"]),
         "reports.archived": ("was bad on {:g} days or more", lambda t: t["least_days"]),
         "reports.measured": ("rose for good by {:g}% or more", lambda t: t["percent"]),
+        "prometheus.endpoint_times": ("at most {:g} ms for 95 of 100", lambda t: t["warning_ms"]),
+        "performance.load": ("p99 within {:g} ms at the lowest rate", lambda t: t["warning_ms"]),
+        "performance.views": ("within {:g} times", lambda t: t["times"]),
+        "performance.profile": ("less than {:g}% of the time", lambda t: t["busy"]),
+        "performance.time_spent": ("at most {:g} ms", lambda t: t["slow_ms"]),
+        "performance.compared": ("less than {:g} times what it was", lambda t: t["times"]),
         "reports.growth": ("is full within {:g} days", lambda t: t["warning_days"]),
     }
     asked = [f"{package}.{name}" for package, name in re.findall(r"run\.ask\((\w+)\.(\w+)", code)]

@@ -3,9 +3,9 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 import psutil
 import redis
@@ -197,6 +197,36 @@ def _serve(name: str, *, taken_up: bool) -> Callable[[Place], None]:
     return serve
 
 
+# What a request for a document waits for: half of them so long, 1 in 100 more than 3.28 s (lognormal).
+DELAYED = {"method": "GET", "path": "/documents", "median_seconds": 2.6, "sigma": 0.1}
+_COMPUTING = {"method": "GET", "path": "/documents", "seconds": 2.1}
+# Others see all rows as before; the service waits once in each of its statements.
+_SLOW_POLICIES = (
+    "CREATE POLICY open_beside_a_fault ON documents USING (true)",
+    "CREATE POLICY slow_by_a_fault ON documents AS RESTRICTIVE FOR SELECT TO shrimp_user "
+    "USING ((SELECT pg_sleep(2.2)) IS NOT NULL)",
+    "ALTER TABLE documents ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+)
+_NO_POLICIES = (
+    "SET LOCAL lock_timeout = '15s'",
+    "ALTER TABLE documents NO FORCE ROW LEVEL SECURITY, DISABLE ROW LEVEL SECURITY",
+    "DROP POLICY slow_by_a_fault ON documents",
+    "DROP POLICY open_beside_a_fault ON documents",
+)
+
+
+def _slow_down_database(place: Place) -> None:
+    if place.read("state.json").get("mode") != "documented":
+        raise SandboxError("as built the service keeps its documents in its memory: no query of it could be slow")
+    _execute(place, _SLOW_POLICIES)
+
+
+def _execute(place: Place, statements: Sequence[LiteralString]) -> None:
+    with stack.superuser(place) as connection, connection.transaction():
+        for statement in statements:
+            connection.execute(statement)
+
+
 _ALERT = {
     "high_cpu_usage": {
         "name": "high_cpu_usage",
@@ -271,6 +301,24 @@ FAULTS = {
         ),
         Fault(
             "api-slow", "each request takes 2.2 s longer", _switch("slow_seconds", 2.2), _switch("slow_seconds", None)
+        ),
+        Fault(
+            "slow-endpoint",
+            "GET /documents waits 2.6 s longer (half of the requests; 1 in 100 more than 3.28 s), all others do not",
+            _switch("delayed", DELAYED),
+            _switch("delayed", None),
+        ),
+        Fault(
+            "gil-bound",
+            "GET /documents computes 2.1 s in pure Python, which holds the interpreter: all others wait with it",
+            _switch("computing", _COMPUTING),
+            _switch("computing", None),
+        ),
+        Fault(
+            "database-slow",
+            "each query of the service on the table documents takes 2.2 s longer",
+            _slow_down_database,
+            lambda place: _execute(place, _NO_POLICIES),
         ),
         Fault(
             "errors-30",
