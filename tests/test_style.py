@@ -15,8 +15,8 @@ import pytest
 
 from runbook.connections import KINDS
 from runbook.kernels.questions import all_questions
+from runbook.model.collection import Notebook, all_notebooks
 from runbook.model.protocol import FINDINGS_MIME
-from runbook.runner.collection import Notebook, all_notebooks
 from runbook.runner.parameters import declared
 
 ROOT = Path(__file__).parent.parent

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -27,6 +28,7 @@ from runbook_sandbox.past import append_attack
 from runbook_sandbox.place import Place, SandboxError
 from runbook_sandbox.seeding import DATABASE
 
+_CONVOY = "runbook_sandbox.convoy"
 _FILLER = "fault-filler"
 _OWN = DATABASE
 
@@ -143,10 +145,13 @@ def _switch(key: str, value: Any) -> Callable[[Place], None]:
     return switch
 
 
-def _revoke_key(place: Place) -> None:
-    if place.read("state.json").get("mode") != "documented":
-        raise SandboxError("as built nobody runs a language model: there is no key to be revoked")
-    _switch("llm_key_revoked", True)(place)
+def _with_model(key: str, value: Any) -> Callable[[Place], None]:
+    def switch(place: Place) -> None:
+        if place.read("state.json").get("mode") != "documented":
+            raise SandboxError("as built nobody runs a language model")
+        _switch(key, value)(place)
+
+    return switch
 
 
 def _take_all_slots(place: Place) -> None:
@@ -155,6 +160,27 @@ def _take_all_slots(place: Place) -> None:
     argv = [sys.executable, "-m", "runbook_sandbox.holder", str(place.folder), str(port), count]
     processes.start(place, argv, log="holder.log", cwd=place.folder)
     stack.wait_until_refused(place)
+
+
+def _block_table(place: Place) -> None:
+    argv = [sys.executable, "-m", _CONVOY, str(place.folder), str(place.read("state.json")["ports"]["postgres"]), "8"]
+    processes.start(place, argv, log="convoy.log", cwd=place.folder)
+    asking = (
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'waiting-worker' AND wait_event_type = 'Lock'"
+    )
+    with stack.superuser(place) as connection:
+        for _ in range(100):
+            if connection.execute(asking.encode()).fetchone() == (8,):
+                return
+            time.sleep(0.1)
+    raise SandboxError("the sessions did not come to wait for each other within 10 s")
+
+
+def _end_convoy(place: Place) -> None:
+    processes.end(processes.running(place, _CONVOY))
+    ending = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name IN (%s, %s)"
+    with stack.superuser(place) as connection:
+        connection.execute(ending.encode(), ("forgotten-migration", "waiting-worker"))
 
 
 def _end_holders(place: Place) -> None:
@@ -263,6 +289,24 @@ FAULTS = {
         ),
         Fault("slots-full", "every connection slot is taken", _take_all_slots, _end_holders),
         Fault(
+            "lock-convoy",
+            "a session holds the table documents and does nothing; eight others wait for it, and so do requests",
+            _block_table,
+            _end_convoy,
+        ),
+        Fault(
+            "llm-slow",
+            "the language model (a stand-in) takes 6 s for each answer",
+            _with_model("llm_slow_seconds", 6.0),
+            _switch("llm_slow_seconds", None),
+        ),
+        Fault(
+            "llm-quota",
+            "the language model (a stand-in) answers 429: the quota of the key is used up",
+            _with_model("llm_refuses", 429),
+            _switch("llm_refuses", None),
+        ),
+        Fault(
             "breaker-open",
             "the breaker of ollama_api is open",
             _switch("breaker_open", True),
@@ -330,7 +374,7 @@ FAULTS = {
             "llm-key-revoked",
             "the language model (a stand-in) refuses the service's key with 401, and POST /candidates/generate fails "
             "with 503; `sandbox load` brings some",
-            _revoke_key,
+            _with_model("llm_key_revoked", True),
             _switch("llm_key_revoked", None),
         ),
         Fault(

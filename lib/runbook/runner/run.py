@@ -19,6 +19,7 @@ import psutil
 
 from runbook.kernels.owner import ForkedProcess, Template
 from runbook.model import Finding, Findings, RunbookError, RunFailed
+from runbook.model.collection import Notebook
 from runbook.model.layout import new_run_id
 from runbook.model.plan import PlanState
 from runbook.model.protocol import DataFile, Message, PlanRecord, RunRecord
@@ -26,7 +27,6 @@ from runbook.model.status import EXIT_FAILED
 from runbook.plans.place import journal, load
 from runbook.plans.progress import how_far, record_of
 from runbook.redaction import Redactor
-from runbook.runner.collection import Notebook
 from runbook.runner.folder import RunFolder
 from runbook.runner.leaving import leave
 from runbook.target import Target

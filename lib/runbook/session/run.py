@@ -159,9 +159,13 @@ class Run:
         """Return a plot of how much of each limit is used: of every finding so far that is a percentage."""
         return Headroom([finding for finding in self.findings if finding.unit == "%"])
 
+    def explained(self) -> Findings:
+        """Return all findings so far, each that another explains pointing to that one."""
+        return explain(self.findings, self._questions, self._not_asked)
+
     def summary(self) -> Summary:
         """Return all findings, the most severe first and with what explains them, and the verdict; ends the run."""
-        explained = explain(self.findings, self._questions, self._not_asked)
+        explained = self.explained()
         summary = Summary(
             self.run_id,
             self.notebook,
