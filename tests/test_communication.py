@@ -1,6 +1,5 @@
 """Messages about an incident: in the runbook's words, of what is known, posted to a real webhook by a plan alone."""
 
-import http.server
 import json
 import os
 import re
@@ -10,8 +9,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,11 +18,12 @@ import pandas as pd
 import pytest
 import trustme
 from hostile import payloads
+from receiver import SECRET_PATH, Hook, serve
 from running import only, text_of
 
 from runbook import communication, postmortem
-from runbook.communication import webhook
 from runbook.communication.payloads import payload
+from runbook.communication.post import by_hand
 from runbook.communication.said import SAID
 from runbook.communication.severities import SEVERITIES, in_words
 from runbook.evidence.incidents import add_note, close_incident, open_incident
@@ -42,6 +40,7 @@ from runbook.plans.token import token_of
 from runbook.redaction import Redactor
 from runbook.session import open_run
 from runbook.target import load_target
+from runbook.transport import webhook
 
 OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
 # The runbook's templates, as they stand under its "Communication Templates".
@@ -78,74 +77,12 @@ EXAMPLE = {
     "root_cause": "Database connection exhaustion during peak usage",
 }
 GOING_ON = {name: value for name, value in EXAMPLE.items() if name != "ended"}
-SECRET_PATH = "/services/T0PLANTED1/B0PLANTED2/plantedWebhookToken4567"
 BROKEN = Finding(check="api.user_request", object="/documents", status=CRITICAL, message="answered 500")
-
-
-@dataclass
-class Hook:
-    """A webhook on loopback; ``answers`` are what it does with each request, the last one from then on."""
-
-    answers: list[Any] = field(default_factory=lambda: [200])
-    bodies: list[bytes] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)
-    released: threading.Event = field(default_factory=threading.Event)
-    port: int = 0
-    scheme: str = "http"
-
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://127.0.0.1:{self.port}{SECRET_PATH}"
-
-    def answer(self) -> Any:
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
-    def text(self) -> str:
-        return str(json.loads(self.bodies[-1])["text"])
 
 
 @pytest.fixture
 def authority() -> trustme.CA:
     return trustme.CA()
-
-
-def serve(told: Hook, tls: ssl.SSLContext | None = None) -> http.server.ThreadingHTTPServer:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            told.paths.append(self.path)
-            told.bodies.append(self.rfile.read(int(self.headers["content-length"])))
-            what = told.answer()
-            if what == "hang":
-                told.released.wait(20)
-                return
-            if what == "break":
-                self.connection.shutdown(socket.SHUT_RDWR)
-                return
-            if what == "drip":
-                while not told.released.wait(0.1):
-                    self.wfile.write(b"H")
-                return
-            status, body, headers = what if isinstance(what, tuple) else (what, b"ok", {})
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def handle(self) -> None:
-            with suppress(OSError):
-                super().handle()
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    told.port = server.server_port
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    return server
 
 
 @pytest.fixture
@@ -845,7 +782,7 @@ def test_an_address_that_is_none_plans_nothing_and_is_not_repeated(
     ],
 )
 def test_by_hand_the_address_is_taken_from_where_it_is_kept(reference: str, address: str) -> None:
-    assert webhook.by_hand(reference, "{}") == f"curl --json '{{}}' {address}"
+    assert by_hand(reference, "{}") == f"curl --json '{{}}' {address}"
 
 
 def test_an_address_that_is_not_set_is_said_by_its_reference(

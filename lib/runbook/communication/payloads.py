@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from runbook.transport.webhook import slack
+
 SCHEMA = 1
 # What a receiver may rely on: each is there, and null where it is not known.
 FIELDS = (
@@ -14,11 +16,6 @@ FIELDS = (
 def payload(form: str, message: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body of a request: for "slack" what Slack and those like it take, for "json" every fact by name."""
     return slack(message["text"]) if form == "slack" else generic(message)
-
-
-def slack(text: str) -> dict[str, Any]:
-    """Return a Slack message of plain text: with these three escaped nothing in it is a mention or a hidden link."""
-    return {"text": text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")}
 
 
 def generic(message: Mapping[str, Any]) -> dict[str, Any]:

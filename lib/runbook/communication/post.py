@@ -1,6 +1,7 @@
 """Post a message about an incident to the webhook of the profile."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,9 +9,11 @@ from runbook.communication.facts import story
 from runbook.communication.messages import TITLES
 from runbook.communication.payloads import payload
 from runbook.communication.sent import ACT, CHANGE
-from runbook.communication.webhook import COPY, by_hand, deliver, place
-from runbook.connections.web import tls
-from runbook.model import Act, Asking, Change, ChangeFailed, DoesNotApply, Draft, Step
+from runbook.model import Act, Asking, Change, ChangeFailed, CouldNotFindOut, DoesNotApply, Draft, Step
+from runbook.transport.tls import tls
+from runbook.transport.webhook import deliver, place
+
+COPY = "copy the text, which stands under `to be copied`"
 
 
 def observe(asking: Asking, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,11 +69,29 @@ def draft(facts: Mapping[str, Any], message: Mapping[str, Any]) -> Draft:
     )
 
 
+def by_hand(reference: str, body: str) -> str:
+    """Return the command that posts the same by hand: the address only as where it is kept."""
+    scheme, _, where = reference.partition(":")
+    if scheme == "env":
+        address = f'"${where}"'
+    elif scheme == "file":
+        home, path = ("~/", where[2:]) if where.startswith("~/") else ("", where)  # in quotes ~ is no home
+        address = f'"$(cat {home}{shlex.quote(path)})"'
+    else:
+        address = f'"$(keyring get {" ".join(map(shlex.quote, where.split("/", 1)))})"'
+    return f"curl --json {shlex.quote(body)} {address}"
+
+
 def _post(asking: Asking, arguments: Mapping[str, Any]) -> str:
     webhook = asking.target.webhook
     if webhook is None:
         raise ChangeFailed("not delivered: the profile names no [webhook] any more")
-    return deliver(webhook, arguments["body"].encode(), arguments["host"], "runbook")
+    try:
+        return deliver(webhook, arguments["body"].encode(), "runbook", arguments["host"])
+    except ChangeFailed as error:
+        raise ChangeFailed(f"{error}; {COPY}") from error
+    except CouldNotFindOut as error:
+        raise CouldNotFindOut(f"{error} If it did not, {COPY}") from error
 
 
 post = Change(

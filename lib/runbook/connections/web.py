@@ -19,6 +19,7 @@ from runbook.connections.clock import ClockReading, now
 from runbook.connections.connection import Connection
 from runbook.model import CouldNotFindOut, Unreachable
 from runbook.target import resolve
+from runbook.transport.tls import not_accepted, root, tls
 
 # More than any answer of the service that the runbook reads; what is larger is cut and said so.
 BODY_LIMIT = 1 << 20
@@ -277,34 +278,9 @@ def _for_a_header(name: str, what: str, secret: str) -> str:
     return secret
 
 
-def tls(name: str, ca_file: Path | None) -> ssl.SSLContext:
-    """Return what certificates are judged by: those of a CA file, else the machine's; raises `Unreachable` where that
-    file cannot be used.
-    """
-    try:
-        return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
-    except (OSError, ssl.SSLError) as error:
-        raise Unreachable(name, "tls", f"the CA file {ca_file} cannot be used: {error}") from error
-
-
 def _asked(error: Exception) -> str:
     """Return the address that was being asked when an error came: another one than ours after a redirect."""
     try:
         return str(error.request.url) if isinstance(error, httpx.RequestError) else ""
     except RuntimeError:
         return ""
-
-
-def not_accepted(error: ssl.SSLError) -> str:
-    """Return why TLS did not come about, in words."""
-    why = getattr(error, "verify_message", "") or error.reason or "TLS failed"
-    return f"its certificate or TLS is not accepted: {why}"
-
-
-def root(error: BaseException) -> BaseException:
-    """Return the operating system's or TLS's error that lies behind a client's."""
-    while True:
-        inner = error.__cause__ or error.__context__
-        if inner is None:
-            return error
-        error = inner

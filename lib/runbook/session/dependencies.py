@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 from runbook.connections import ClockReading, Connection
 from runbook.model import CouldNotFindOut, Unreachable
-from runbook.session.deadline import DeadlinePassed, Pending
+from runbook.model.deadline import DeadlinePassed, Pending
 from runbook.target import Target
 
 T = TypeVar("T")

@@ -11,6 +11,7 @@ from runbook.connections import Connection
 from runbook.kernels.questions import all_questions
 from runbook.model import CouldNotFindOut, DoesNotApply, Finding, Findings, Question, Status, Unreachable
 from runbook.model.change import Change, NotPlanned
+from runbook.model.deadline import DeadlinePassed, Pending
 from runbook.model.plan import Plan, PlanState, PostCheck
 from runbook.model.protocol import PlanRecord
 from runbook.model.question import Asked
@@ -22,7 +23,6 @@ from runbook.plans.place import all_plans, journal
 from runbook.plans.progress import half_done, how_far, record_of, step_states, to_end
 from runbook.plans.token import plan_of, token_of
 from runbook.redaction import Redactor
-from runbook.session.deadline import DeadlinePassed, Pending
 from runbook.session.dependencies import Dependencies
 from runbook.session.shown_plan import ShownPlan
 from runbook.target import Target

@@ -24,11 +24,11 @@ from runbook.model import (
     UsageError,
 )
 from runbook.model.change import Change
+from runbook.model.deadline import DeadlinePassed, Pending
 from runbook.model.layout import new_run_id
 from runbook.model.question import Asked
 from runbook.model.text import TARGET, printable
 from runbook.redaction import Redactor
-from runbook.session.deadline import DeadlinePassed, Pending
 from runbook.session.dependencies import GRACE_SECONDS, Dependencies
 from runbook.session.display import ShownAnswer, Summary, TargetShown, explain
 from runbook.session.planning import Planner, Planning, Whose

@@ -1,7 +1,6 @@
 """Post a message to a webhook: bounded, never led elsewhere, and exact about whether it arrived."""
 
 import re
-import shlex
 import ssl
 import threading
 import time
@@ -12,16 +11,15 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from runbook.connections.web import not_accepted, root, tls
 from runbook.model import ChangeFailed, CouldNotFindOut
-from runbook.session.deadline import DeadlinePassed, Pending
+from runbook.model.deadline import DeadlinePassed, Pending
 from runbook.target import Webhook, resolve
+from runbook.transport.tls import not_accepted, root, tls
 
 RETRY_SECONDS = 1.0
 _BODY_READ = 1000
 # Slack's own words for what it refuses, such as channel_is_archived; anything else of a body is not repeated.
 _WORD = re.compile(rb"[a-z]+(_[a-z]+){1,6}")
-COPY = "copy the text, which stands under `to be copied`"
 
 
 @dataclass(frozen=True)
@@ -50,21 +48,13 @@ def place(webhook: Webhook) -> Place:
     return Place(url, f"{name}:{port}" if port else name, parts.scheme == "https")
 
 
-def by_hand(reference: str, body: str) -> str:
-    """Return the command that posts the same by hand: the address only as where it is kept."""
-    scheme, _, where = reference.partition(":")
-    if scheme == "env":
-        address = f'"${where}"'
-    elif scheme == "file":
-        home, path = ("~/", where[2:]) if where.startswith("~/") else ("", where)  # in quotes ~ is no home
-        address = f'"$(cat {home}{shlex.quote(path)})"'
-    else:
-        address = f'"$(keyring get {" ".join(map(shlex.quote, where.split("/", 1)))})"'
-    return f"curl --json {shlex.quote(body)} {address}"
+def slack(text: str) -> dict[str, Any]:
+    """Return a Slack message of plain text: with these three escaped nothing in it is a mention or a hidden link."""
+    return {"text": text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")}
 
 
-def deliver(webhook: Webhook, body: bytes, host: str, label: str) -> str:
-    """Post the body and return how it was taken.
+def deliver(webhook: Webhook, body: bytes, label: str, host: str | None = None) -> str:
+    """Post the body, to ``host`` alone where one is given, and return how it was taken.
 
     Raises `ChangeFailed` where it surely was not taken, `CouldNotFindOut` where the answer did not come: then it may
     have arrived. An error of the server (500 to 599) is tried once more.
@@ -72,8 +62,8 @@ def deliver(webhook: Webhook, body: bytes, host: str, label: str) -> str:
     try:
         at, context = place(webhook), tls("webhook", webhook.ca_file)
     except CouldNotFindOut as error:
-        raise ChangeFailed(f"not delivered: {error}; {COPY}") from error
-    if at.host != host:
+        raise ChangeFailed(f"not delivered: {error}") from error
+    if host is not None and at.host != host:
         raise ChangeFailed(f"not delivered: the profile's webhook is at {at.host} now, no longer at {host}")
     sending = _Sending(at, context, body, label, webhook.timeout)
     first = sending.attempt()
@@ -83,7 +73,7 @@ def deliver(webhook: Webhook, body: bytes, host: str, label: str) -> str:
     again = sending.attempt()
     if again.status >= 500:
         raise ChangeFailed(
-            f"not delivered: {at.host} answered {first.status}, and {again.status} when it was tried once more; {COPY}"
+            f"not delivered: {at.host} answered {first.status}, and {again.status} when it was tried once more"
         )
     return _judged(again, at, f" when it was tried once more, after {first.status}: it may have arrived twice")
 
@@ -101,10 +91,8 @@ def _judged(answer: _Answer, at: Place, tried: str) -> str:
         return f"{at.host} answered {answer.status}{tried}"
     if answer.status < 400:
         where = f" to {answer.leads_to}" if answer.leads_to else ""
-        raise ChangeFailed(
-            f"not delivered: {at.host} redirects{where} ({answer.status}), which is not followed{tried}; {COPY}"
-        )
-    raise ChangeFailed(f"not delivered: {at.host} answered {answer.status}{word}{tried}; {COPY}")
+        raise ChangeFailed(f"not delivered: {at.host} redirects{where} ({answer.status}), which is not followed{tried}")
+    raise ChangeFailed(f"not delivered: {at.host} answered {answer.status}{word}{tried}")
 
 
 class _Gate:
@@ -148,10 +136,9 @@ class _Sending:
             # The client's words may repeat the address.
             why = _reason(error, self.seconds)
         if not gate.close():
-            raise ChangeFailed(f"not delivered: {self.at.host}: {why}; {COPY}")
+            raise ChangeFailed(f"not delivered: {self.at.host}: {why}")
         raise CouldNotFindOut(
-            f"{self.at.host} took the connection, then: {why}. "
-            f"It may have arrived: look there before it is sent again. If it did not, {COPY}"
+            f"{self.at.host} took the connection, then: {why}. It may have arrived: look there before it is sent again."
         )
 
     def _post(self, trace: Callable[[str, Mapping[str, Any]], None]) -> _Answer:
