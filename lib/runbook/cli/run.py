@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from runbook.kernels import FORK
 from runbook.model import RunbookError, UsageError
 from runbook.model.collection import Notebook, find_notebook
-from runbook.model.protocol import RunRecord
+from runbook.model.protocol import INTERRUPTED, RunRecord
 from runbook.model.status import EXIT_FAILED, Status, verdict
 from runbook.runner.parameters import declared, parse
 
@@ -133,9 +133,25 @@ def _run(
     else:
         report.table(records)
     into_index(report)
+    _notify(tasks, records)
     if stop.reason is not None and unfinished is not None and not all(e.run_id for e in unfinished.note.entries):
         _warn("`run --resume` goes on with what was not run")
     return exit_status(records)
+
+
+def _notify(tasks: "Mapping[int, Task]", records: Sequence[RunRecord]) -> None:
+    """Tell those whom the profiles name of what changed; whatever becomes of that, the runs have ended as they did."""
+    told = {(task.notebook.name, task.target.name): task.target for task in tasks.values() if task.target.notifications}
+    if not told:
+        return
+    from runbook.evidence.archive import archive_folder
+    from runbook.runner.notifying import notify
+
+    fresh = [record for record in records if (record.notebook, record.target) in told]
+    try:
+        notify(archive_folder(), fresh, {target.name: target for target in told.values()}, _warn)
+    except Exception as mistake:  # noqa: BLE001 - it is told; the verdict stands
+        _warn(f"nobody was notified: {type(mistake).__name__}")
 
 
 def run_all(
@@ -335,7 +351,7 @@ def stopping() -> "Iterator[Stop]":
             if sys.stderr.isatty():
                 os.write(2, b"\x1b[?25h\n")  # the progress display hid the cursor
             os._exit(128 + number)
-        stop.request(f"interrupted by {signal.Signals(number).name}")
+        stop.request(f"{INTERRUPTED}{signal.Signals(number).name}")
 
     heard = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means that the runs go on

@@ -17,6 +17,7 @@ from runbook.model import RunbookError, UsageError
 from runbook.model.layout import ALPHABET, is_run_id, make_private, run_folder
 
 ARCHIVE_FILE = "archive.json"
+PRIVATE = 0o600
 RUNS_FOLDER, INDEX_FILE = "runs", "index.html"
 _MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 
@@ -115,17 +116,20 @@ def _refuse_link(path: Path, archive: Path) -> None:
         raise NotTrusted(f"{path.relative_to(archive)} is a symbolic link: the archive holds none of its own")
 
 
-def write_whole(path: Path, content: bytes, *, replace: bool = True) -> None:
+def write_whole(path: Path, content: bytes, *, replace: bool = True, mode: int = PRIVATE) -> None:
     """Write a file so that it is there whole or not at all, on the disk before this returns.
 
-    With ``replace`` False one that is there already stays. Raises OSError and leaves nothing behind.
+    With ``replace`` False one that is there already stays. ``mode`` says who may read it. Raises
+    OSError and leaves nothing behind.
     """
     new = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     try:
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
         with os.fdopen(fd, "wb") as file:
             file.write(content)
             file.flush()
+            if mode != PRIVATE:  # whatever the umask says; some file systems have no modes at all
+                os.fchmod(fd, mode)
             os.fsync(file.fileno())
         if replace:
             new.replace(path)

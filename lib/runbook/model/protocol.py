@@ -104,6 +104,10 @@ def decode(data: object) -> Message:
         raise ProtocolError(f"a message of findings does not have the agreed shape: {error}") from error
 
 
+# How the error of a run begins that somebody ended: it says nothing of the target.
+INTERRUPTED = "interrupted by "
+
+
 class RunRecord(msgspec.Struct, kw_only=True):
     """One run as `run --json` prints it and as ``run.json`` in its folder keeps it.
 

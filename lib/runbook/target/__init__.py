@@ -3,6 +3,7 @@
 from runbook.target.backups import Backups, BackupSet
 from runbook.target.certificates import Certbot, Certificates, Endpoint, Reload, split_place
 from runbook.target.find import load_target, profile_folders, target_names
+from runbook.target.notifications import Notifications, Webhook
 from runbook.target.profile import (
     Alertmanager,
     Api,
@@ -18,7 +19,6 @@ from runbook.target.profile import (
     Redis,
     Share,
     Target,
-    Webhook,
 )
 from runbook.target.recovery import Recovery
 from runbook.target.secret import SecretReference, is_reference, references, resolve
@@ -38,6 +38,7 @@ __all__ = [
     "Jobs",
     "Load",
     "Logs",
+    "Notifications",
     "Postgres",
     "Prometheus",
     "Recovery",

@@ -18,6 +18,7 @@ from runbook.model import Acknowledgement, CouldNotFindOut
 from runbook.target.addresses import Dsn, Folder, HttpUrl, RedisUrl
 from runbook.target.backups import Backups
 from runbook.target.certificates import Certificates
+from runbook.target.notifications import Notifications, Webhook
 from runbook.target.recovery import Recovery
 from runbook.target.secret import SecretReference, resolve
 
@@ -298,19 +299,6 @@ class Communication(_Strict):
     evidence_url: HttpUrl | None = None
 
 
-class Webhook(_Strict):
-    """Where a confirmed plan posts messages about incidents; ``url`` is a secret, since whoever knows it can post.
-
-    ``kind`` "slack" posts what Slack, Mattermost and those like them take, "json" the message and its facts by name.
-    ``timeout`` bounds each attempt in seconds.
-    """
-
-    url: SecretReference
-    kind: Literal["slack", "json"] = "slack"
-    timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
-    ca_file: Path | None = None
-
-
 class Load(_Strict):
     """How the target may be put under load: by a confirmed plan, up to ``most_rate`` requests a second of ``path``
     (without one, api.user_request).
@@ -453,6 +441,7 @@ class Target(_Strict):
     llm: LanguageModel | None = None
     communication: Communication = Communication()
     webhook: Webhook | None = None
+    notifications: Notifications | None = None
     load: Load = Load()
     certificates: Certificates | None = None
     logs: Logs | None = None
@@ -500,7 +489,8 @@ class Target(_Strict):
                 values.append(resolve(reference))
             except CouldNotFindOut:
                 continue
-        if self.webhook is not None:
-            with suppress(CouldNotFindOut):
-                values += _secret_parts(resolve(self.webhook.url))
+        for address in (self.webhook and self.webhook.url, self.notifications and self.notifications.webhook):
+            if address:
+                with suppress(CouldNotFindOut):
+                    values += _secret_parts(resolve(address))
         return sorted({value for value in values if value})
