@@ -221,6 +221,17 @@ def test_what_lies_damaged_in_the_archive_is_passed_over(runs: Runs, hook: Hook,
     assert "OK → CRITICAL" in hook.text()
 
 
+def test_a_large_archive_is_not_looked_through_for_ever_and_that_is_told(
+    runs: Runs, hook: Hook, target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runbook.evidence.verdicts.RECORDS_READ", 3)
+    runs.add(OK)
+    for _ in range(3):
+        runs.add(OK, target="elsewhere")
+    (said,) = told_of(runs, runs.add(CRITICAL), target())
+    assert "is none to compare some of these with" in said and hook.bodies == []
+
+
 def test_a_receiver_of_several_targets_hears_once_and_of_the_worst_first(
     runs: Runs, hook: Hook, target: Callable[..., Target]
 ) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runbook.evidence.verdicts import Line, last_before, tells
+from runbook.evidence.verdicts import RECORDS_READ, Earlier, Line, last_before, tells
 from runbook.model import ChangeFailed, CouldNotFindOut, Findings, RunbookError, Status
 from runbook.model.deadline import DeadlinePassed, Pending
 from runbook.model.layout import REPORT_FILE
@@ -57,7 +57,9 @@ def notify(archive: Path, records: Sequence[RunRecord], targets: Mapping[str, Ta
     A receiver hears once of all that changed. All are told at the same time, each within the bounds of its profile.
     """
     records = [one for one in records if tells(one) and one.target in targets and targets[one.target].notifications]
-    before = last_before(archive, records)
+    before, all_seen = last_before(archive, records)
+    if not all_seen:
+        tell(f"notification: among the last {RECORDS_READ} runs is none to compare some of these with")
     sending = _begin_sending(records, before, targets)
     _write_textfiles(records, before, targets, tell)
     for settings, pending, until in sending:
@@ -70,7 +72,7 @@ def notify(archive: Path, records: Sequence[RunRecord], targets: Mapping[str, Ta
 
 
 def _begin_sending(
-    records: Sequence[RunRecord], before: Mapping[Line, RunRecord], targets: Mapping[str, Target]
+    records: Sequence[RunRecord], before: Mapping[Line, Earlier], targets: Mapping[str, Target]
 ) -> list[tuple[Notifications, Pending[str], float]]:
     redactors: dict[str, Redactor] = {}
     receivers: dict[tuple[Any, ...], tuple[Notifications, list[Change]]] = {}
@@ -120,7 +122,7 @@ def payload(kind: str, changes: Sequence[Change]) -> dict[str, Any]:
     return {"schema": SCHEMA, "text": text, "changes": [one.told for one in shown], "more": more}
 
 
-def _change(earlier: RunRecord, record: RunRecord, served: str | None, redactor: Redactor) -> Change:
+def _change(earlier: Earlier, record: RunRecord, served: str | None, redactor: Redactor) -> Change:
     wrong = [one for one in Findings(record.findings).worst_first() if one.bad and not one.explained_by]
     rank = _ORDER.index(record.status)
     told = {
@@ -155,7 +157,7 @@ def _short(value: Any) -> Any:
 
 
 def _write_textfiles(
-    records: Sequence[RunRecord], before: Mapping[Line, RunRecord], targets: Mapping[str, Target], tell: Tell
+    records: Sequence[RunRecord], before: Mapping[Line, Earlier], targets: Mapping[str, Target], tell: Tell
 ) -> None:
     files: dict[Path, list[RunRecord]] = {}
     for record in records:
@@ -164,8 +166,9 @@ def _write_textfiles(
             files.setdefault(settings.textfile, []).append(record)
     for path, of_file in files.items():
         lines = {(one.notebook, one.target): one for one in of_file}
-        known = [before[line] for line in lines if line in before]
-        well = [one for one in [*known, *of_file] if one.status == Status.OK]
+        # A later one replaces what the archive told.
+        known: list[Earlier | RunRecord] = [before[line] for line in lines if line in before]
+        well = [one for one in known + list(of_file) if one.status == Status.OK]
         try:
             successes = {(one.notebook, one.target): _seconds(one.ended) for one in well}
             write_textfile(path, {line: one.exit for line, one in lines.items()}, successes)
