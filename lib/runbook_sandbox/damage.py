@@ -13,8 +13,8 @@ from runbook_sandbox.seeding import DATABASE
 
 ASIDE = "put_aside_by_a_fault"
 HIDDEN = "INSERT INTO documents VALUES ('doc013', 'Report 13', 'hidden', 'In no index.', now())"
-# Where rows lie on a page of 8 KiB, which is filled from its end.
 _TRIES = 20
+# Where rows lie on a page of 8 KiB, which is filled from its end.
 _IN_THE_ROWS, _BYTES = 8192 - 64, 16
 
 
