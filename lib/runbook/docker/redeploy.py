@@ -12,10 +12,10 @@ from typing import Any
 
 from runbook.connections import ContainersConnection
 from runbook.docker import compose
-from runbook.docker.resources import without_cache
 from runbook.docker.sizing import propose
 from runbook.model import Act, Asking, Change, ChangeFailed, CouldNotFindOut, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.units import as_bytes
+from runbook.procfs.engine import without_cache
 
 _MIB = 1 << 20
 

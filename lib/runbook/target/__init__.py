@@ -16,6 +16,7 @@ from runbook.target.profile import (
     Prometheus,
     Redis,
     Share,
+    Ssh,
     Target,
     Webhook,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "Reload",
     "SecretReference",
     "Share",
+    "Ssh",
     "Target",
     "Webhook",
     "is_reference",
