@@ -4,9 +4,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import psutil
 import redis
 
@@ -132,10 +134,34 @@ def _switch(key: str, value: Any) -> Callable[[Place], None]:
     return switch
 
 
+def _forget(key: str) -> Callable[[Place], None]:
+    """Return what switches a fault off that keeps memory, and has the service give it back."""
+
+    def forget(place: Place) -> None:
+        _switch(key, None)(place)
+        with suppress(httpx.HTTPError):
+            httpx.get(f"http://127.0.0.1:{place.read('state.json')['ports']['api']}/ready", timeout=5, trust_env=False)
+
+    return forget
+
+
 def _revoke_key(place: Place) -> None:
     if place.read("state.json").get("mode") != "documented":
         raise SandboxError("as built nobody runs a language model: there is no key to be revoked")
     _switch("llm_key_revoked", True)(place)
+
+
+def _eat(place: Place) -> None:
+    """Have the service take memory until the kernel kills its container; only there anything limits it."""
+    if not place.read("state.json").get("docker"):
+        raise SandboxError("a process of its own has no memory limit here: `sandbox up --docker` has")
+    _switch("eaten_bytes", 2 * containers.LIMIT_OF_SERVICE)(place)
+    url = f"http://127.0.0.1:{place.read('state.json')['ports']['api']}/health"
+    with suppress(httpx.HTTPError):
+        httpx.get(url, timeout=20, trust_env=False)
+    _switch("eaten_bytes", None)(place)
+    if processes.of_part(place, "api"):
+        raise SandboxError("the service took twice its limit and was not killed: this engine does not limit memory")
 
 
 def _take_all_slots(place: Place) -> None:
@@ -274,6 +300,19 @@ FAULTS = {
         Fault(
             "api-slow", "each request takes 2.2 s longer", _switch("slow_seconds", 2.2), _switch("slow_seconds", None)
         ),
+        Fault(
+            "memory-leak",
+            "each request leaves 256 KiB behind; `sandbox load` brings some",
+            _switch("leak_bytes", 256 << 10),
+            _forget("leak_bytes"),
+        ),
+        Fault(
+            "cache-grows",
+            "each request leaves 512 KiB in a cache, which is full with 64 MiB; `sandbox load` brings some",
+            _switch("cache_bytes", 64 << 20),
+            _forget("cache_bytes"),
+        ),
+        Fault("api-oom", "the service's container was killed for want of memory (needs --docker)", _eat, _start("api")),
         Fault(
             "errors-30",
             "30% of the requests POST /candidates/generate fail with 500; `sandbox load` brings some",

@@ -2,6 +2,7 @@
 
 import os
 import select
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,43 @@ class Elsewhere(Protocol):
 
     def shown(self, argv: Sequence[str]) -> str:
         """Return the command that does the same by hand."""
+
+
+class ThisMachine:
+    """This machine, as a place like the others: programs are called here."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    def call(self, argv: Sequence[str], seconds: float = CALL_SECONDS) -> Ended:
+        """Return how a program ended; 127 where there is none of that name."""
+        try:
+            process = self._started(argv, subprocess.PIPE)
+        except FileNotFoundError:
+            return Ended(127, b"", f"{argv[0]}: not found")
+        try:
+            out, err = read_process(process, seconds)
+        except TimeoutError as error:
+            raise CouldNotFindOut(f"{self.label}: {argv[0]} did not end within {seconds:g} s") from error
+        cut = len(out) + len(err) > MOST_BYTES
+        return Ended(process.returncode, out, err.decode("utf-8", "replace"), cut)
+
+    def stream(self, argv: Sequence[str], seconds: float) -> Iterator[bytes]:
+        """Yield what a program prints."""
+        ended = self.call(argv, seconds)
+        if ended.status != 0:
+            raise CouldNotFindOut(f"{self.label}: {told(ended)}")
+        yield ended.out
+
+    def shown(self, argv: Sequence[str]) -> str:
+        """Return the command that does the same by hand."""
+        return shlex.join(argv)
+
+    def _started(self, argv: Sequence[str], complaint: int) -> "subprocess.Popen[bytes]":
+        environment = {"PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin", "LC_ALL": "C"}
+        return subprocess.Popen(
+            list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaint, env=environment
+        )
 
 
 def read_files(place: Elsewhere, *paths: str, seconds: float = CALL_SECONDS) -> str:

@@ -13,7 +13,7 @@ import psutil
 
 from runbook.connections.connection import Connection
 from runbook.connections.containers import ContainersConnection
-from runbook.connections.elsewhere import Elsewhere
+from runbook.connections.elsewhere import Elsewhere, ThisMachine
 from runbook.connections.prometheus import PrometheusConnection
 from runbook.connections.ssh import SharedHost, SshHost
 from runbook.model import CouldNotFindOut, Unreachable
@@ -70,6 +70,17 @@ class Machine(Connection):
     def closed(self) -> bool:
         """Tell whether the connection to it has broken off."""
         return self._lost()
+
+    @property
+    def places(self) -> tuple[Elsewhere, ...]:
+        """Return where programs can be called to look: this machine, or elsewhere; raises `CouldNotFindOut` for hosts
+        that only their exporters tell of.
+        """
+        if self.watcher is not None:
+            raise CouldNotFindOut(
+                f"node_exporter does not tell it of {self.label}; over ssh it is seen (profile: host.where)"
+            )
+        return self.elsewhere or (ThisMachine(self.label),)
 
     def require_here(self, what: str) -> None:
         """Raise `CouldNotFindOut` where the target does not live on the machine that runs the notebooks."""
