@@ -1,5 +1,6 @@
 """The practice stack as containers of a real Docker engine."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -160,6 +161,18 @@ def test_a_service_that_was_killed_at_its_limit_is_named_by_the_notebook_and_hea
     killed = told["api (contained-shrimp-api)"]
     assert status == 2 and killed.status == "CRITICAL" and "it does not run" in killed.message, told
     assert findings(memory.kills)["api (contained-shrimp-api)"].status is Status.WARNING, "within the day"
+
+
+def test_objects_inside_of_a_container_are_counted_from_outside_by_a_plan(contained: tuple[Engine, Place]) -> None:
+    if shutil.which("gdb") is None:
+        pytest.skip("gdb is not installed")
+    run = open_run("probe", target="contained", needs=["containers", "host", "api"])
+    try:
+        shown = run.propose(memory.count_objects, seconds=20.0, verify=[memory.python], even_if_well=True)
+        (done,) = run.apply(shown, token_of(shown.plans[0].plan)).plans
+        assert done.state is PlanState.VERIFIED and "objects that the collector knows" in " ".join(done.told), done
+    finally:
+        run.close()
 
 
 def test_the_only_container_is_restarted_and_waited_for_by_a_plan(contained: tuple[Engine, Place]) -> None:

@@ -1,6 +1,8 @@
 """Who has the memory, whether it grows, and why: known shapes, what the kernel tells, and a stack that leaks."""
 
 import math
+import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from monitoring import line as sample
 from monitoring import prometheus
@@ -20,7 +23,9 @@ from ssh_server import folder_of_its_own, sshd
 
 from runbook import memory
 from runbook.memory.growing import JUMP, LEAK, LEVELS_OFF, LOAD, STEADY, UNDECIDED, growth
-from runbook.model import Finding, Status, UsageError
+from runbook.model import ChangeFailed, Finding, NotPlanned, Status, UsageError
+from runbook.model.plan import PlanState
+from runbook.plans.token import token_of
 from runbook.procfs.cgroup import Group, NotAGroup, folder_of, group, of_engine
 from runbook.procfs.pressure import pressure
 from runbook.procfs.processes import processes
@@ -418,6 +423,7 @@ def test_memory_is_watched_for_a_bounded_time(seconds: float, opened: Open, sand
         opened("host", "api", target="sandbox").ask(memory.growth_now, seconds=seconds)
 
 
+@pytest.mark.slow
 def test_a_cache_that_fills_up_is_no_leak(breakable: Place, opened: Open) -> None:
     load(breakable, 2, 40)  # what a new process loads once is not to be told
     with broken(breakable, "cache-grows"), used(breakable, 40):
@@ -441,6 +447,59 @@ def test_the_notebook_finds_a_leak_while_the_service_is_used_and_nothing_when_it
     assert [one.status for one in told] == [OK], told
 
 
+def test_what_a_leak_holds_is_counted_inside_of_the_service_by_a_plan_only(
+    breakable: Place, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("gdb") is None:
+        pytest.skip("gdb is not installed")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    run = opened("host", "api", target="breakable")
+
+    def counting() -> Any:
+        return run.propose(memory.count_objects, seconds=20.0, verify=[memory.python], even_if_well=True)
+
+    with broken(breakable, "memory-leak"):
+        load(breakable, 2, 40)
+        before = psutil.Process(breakable.read("state.json")["pids"]["api"])
+        shown = counting()
+        (plan,) = shown.plans
+        assert plan.state is PlanState.PLANNED and f"gdb -p {before.pid}" in plan.steps[0] and plan.plan.irreversible
+        done = run.apply(shown, token_of(plan.plan)).plans[0]
+        assert done.state is PlanState.VERIFIED, done
+        told = " ".join(done.told)
+        assert re.search(r"what seems to hold most: a deque of \d+, one of them a bytes of 256\.0 KiB", told), told
+        assert before.is_running() and not list(Path("/tmp").glob("runbook-objects-*"))
+    assert "memory.count_objects" in {one.name for one in memory.changes}
+
+
+FACTS = {"pid": 7, "started": 1.0, "program": "/usr/bin/python3.11", "memory": 5, "others": 0, "gdb": "/usr/bin/gdb"}
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"lacks": "this machine lets only root look into a process"}, "cannot be looked into: this machine lets only"),
+        ({"gdb": ""}, "gdb is not installed"),
+        ({"program": "/usr/sbin/nginx"}, "runs nginx, which is no Python"),
+    ],
+)
+def test_what_cannot_be_looked_into_is_not_planned(more: dict[str, str], says: str) -> None:
+    with pytest.raises(NotPlanned, match=says):
+        memory.count_objects.draft({**FACTS, "lacks": "", **more}, 10.0)
+    with pytest.raises(NotPlanned, match="it may take 1 to 60 s"):
+        memory.count_objects.draft({**FACTS, "lacks": ""}, 600.0)
+
+
+def test_a_process_that_has_ended_since_is_not_looked_into() -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    act = memory.count_objects.acts["count"].do
+    with pytest.raises(ChangeFailed, match="has ended"):
+        act(None, {"pid": gone.pid, "started": 1.0, "gdb": "gdb", "seconds": 5})  # type: ignore[arg-type]
+    with pytest.raises(ChangeFailed, match="is another one by now"):
+        act(None, {"pid": 1, "started": 1.0, "gdb": "gdb", "seconds": 5})  # type: ignore[arg-type]
+
+
 def test_the_service_tells_of_its_own_python(sandbox: Place, opened: Open) -> None:
     told = found(opened("api", target="sandbox"), memory.python)
     assert told["memory"].status is told["collector"].status is told["open files"].status is OK
@@ -451,7 +510,7 @@ def test_the_service_tells_of_its_own_python(sandbox: Place, opened: Open) -> No
 
 
 def test_nothing_is_eaten_where_nothing_limits_it(breakable: Place) -> None:
-    with pytest.raises(SandboxError, match="has no memory limit here"):
+    with pytest.raises(SandboxError, match="takes containers, which alone have a memory limit"):
         faults.break_sandbox(breakable, "api-oom")
 
 

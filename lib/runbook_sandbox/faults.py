@@ -24,12 +24,13 @@ _OWN = DATABASE
 
 @dataclass(frozen=True)
 class Fault:
-    """A way to break the sandbox: ``truth`` is what a notebook must then say."""
+    """A way to break the sandbox: ``truth`` is what a notebook must then say. Some take ``contained`` parts."""
 
     name: str
     truth: str
     break_: Callable[[Place], object]
     heal: Callable[[Place], object]
+    contained: bool = False
 
 
 def break_sandbox(place: Place, name: str) -> Fault:
@@ -40,6 +41,8 @@ def break_sandbox(place: Place, name: str) -> Fault:
     state = place.read("state.json")
     if name in state["broken"]:
         raise SandboxError(f"{name} is broken already; `sandbox heal` mends it")
+    if fault.contained and not state.get("docker"):
+        raise SandboxError(f"{name} takes containers, which alone have a memory limit: `sandbox up --docker`")
     fault.break_(place)
     state = place.read("state.json")
     place.write("state.json", {**state, "broken": [*state["broken"], name]})
@@ -152,9 +155,7 @@ def _revoke_key(place: Place) -> None:
 
 
 def _eat(place: Place) -> None:
-    """Have the service take memory until the kernel kills its container; only there anything limits it."""
-    if not place.read("state.json").get("docker"):
-        raise SandboxError("a process of its own has no memory limit here: `sandbox up --docker` has")
+    """Have the service take memory until the kernel kills its container."""
     _switch("eaten_bytes", 2 * containers.LIMIT_OF_SERVICE)(place)
     url = f"http://127.0.0.1:{place.read('state.json')['ports']['api']}/health"
     with suppress(httpx.HTTPError):
@@ -312,7 +313,13 @@ FAULTS = {
             _switch("cache_bytes", 64 << 20),
             _forget("cache_bytes"),
         ),
-        Fault("api-oom", "the service's container was killed for want of memory (needs --docker)", _eat, _start("api")),
+        Fault(
+            "api-oom",
+            "the service's container was killed for want of memory (takes `sandbox up --docker`)",
+            _eat,
+            _start("api"),
+            contained=True,
+        ),
         Fault(
             "errors-30",
             "30% of the requests POST /candidates/generate fail with 500; `sandbox load` brings some",

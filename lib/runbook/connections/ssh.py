@@ -151,10 +151,10 @@ class SshHost:
         argv += [part for option in _OPTIONS for part in ("-o", option)]
         argv += ["-F", str(ssh.config_file)] if ssh.config_file else []
         argv += ["-p", str(ssh.port)] if ssh.port else []
-        argv += ["-i", str(ssh.identity_file), "-o", "IdentitiesOnly=yes"] if ssh.identity_file else []
+        argv += ["-i", _plain(ssh.identity_file), "-o", "IdentitiesOnly=yes"] if ssh.identity_file else []
         if ssh.known_hosts:
-            argv += ["-o", f'UserKnownHostsFile="{ssh.known_hosts}"', "-o", "GlobalKnownHostsFile=/dev/null"]
-        return [*argv, "-S", str(self._socket)]
+            argv += ["-o", f'UserKnownHostsFile="{_plain(ssh.known_hosts)}"', "-o", "GlobalKnownHostsFile=/dev/null"]
+        return [*argv, "-S", _plain(self._socket)]
 
     def _open(self, end: float) -> None:
         """Start the one connection. It lasts while its input does: a kernel that is killed leaves none behind."""
@@ -222,6 +222,11 @@ class SshHost:
     def _broke_off(self, words: str) -> CouldNotFindOut:
         said = _line(words.encode())
         return CouldNotFindOut(f"the connection to {self.ssh.at} broke off{f': {said}' if said else ''}")
+
+
+def _plain(path: Path) -> str:
+    """Return a path in which ssh puts nothing of its own in the place of anything."""
+    return str(path).replace("%", "%%")
 
 
 def _line(text: bytes) -> str:

@@ -2,9 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -13,6 +11,7 @@ import psutil
 from runbook.connections import ApiConnection, ContainersConnection, Machine
 from runbook.memory.groups import groups
 from runbook.memory.processes import look
+from runbook.memory.service import listening_on
 from runbook.memory.verdicts import judged
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable, UsageError
 from runbook.model.text import printable
@@ -115,7 +114,7 @@ def _processes(asking: Asking) -> tuple[Look, dict[str, float], str]:
     machine = asking.connection(Machine)
     if machine.host.where == "here":
         api = asking.target.api
-        return _here(machine, urlsplit(api.url).port if api is not None else None)
+        return _here(machine, api.url if api is not None else None)
     (place, *_), places = machine.places, machine.places
 
     def again() -> dict[str, float]:
@@ -128,9 +127,9 @@ def _processes(asking: Asking) -> tuple[Look, dict[str, float], str]:
     return again, {}, place.shown(("cat", "/proc/PID/status"))
 
 
-def _here(machine: Machine, port: int | None) -> tuple[Look, dict[str, float], str]:
+def _here(machine: Machine, url: str | None) -> tuple[Look, dict[str, float], str]:
     share = machine.host.share
-    watched = _of_service(port) or (machine.processes() if share is not None else list(psutil.process_iter()))
+    watched = listening_on(url) or (machine.processes() if share is not None else list(psutil.process_iter()))
     sized = [(_resident(process), process) for process in watched]
     largest = [process for _, process in sorted(sized, key=lambda one: -one[0])[:_SUBJECTS] if _ > 0]
     names = {process.pid: f"{machine.label} {_name(process)} (pid {process.pid})" for process in largest}
@@ -141,21 +140,6 @@ def _here(machine: Machine, port: int | None) -> tuple[Look, dict[str, float], s
         return {name: size for name, size in sizes.items() if size > 0}
 
     return again, dict.fromkeys(names.values(), total), "grep VmRSS /proc/PID/status"
-
-
-def _of_service(port: int | None) -> list[psutil.Process]:
-    """Return the processes that listen where the service is reached, and what they started; none where none is seen."""
-    try:
-        held = {one.pid for one in psutil.net_connections(kind="tcp") if one.status == psutil.CONN_LISTEN and one.pid
-                and one.laddr and one.laddr.port == port}  # fmt: skip
-    except psutil.Error:
-        return []
-    found: dict[int, psutil.Process] = {}
-    for pid in held:
-        with suppress(psutil.Error):
-            process = psutil.Process(pid)
-            found |= {one.pid: one for one in (process, *process.children(recursive=True))}
-    return list(found.values())
 
 
 def _resident(process: psutil.Process) -> float:
