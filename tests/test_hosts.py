@@ -194,6 +194,22 @@ def ssh_of(server: Sshd, profile: Callable[..., str]) -> Ssh:
     return ssh
 
 
+def test_a_run_of_its_own_reads_disk_and_logs_of_the_host_and_leaves_no_connection(
+    far: Sshd, profile: Callable[..., str], run_json: Callable[..., Any], archive: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "api.log").write_text(lines(40))
+    name = profile(over_ssh(far) + f'[logs]\napi = ["ssh:{tmp_path}/*.log"]\n')
+    _, document = run_json("log-review", "--target", name)
+    told = {(one.check, one.object): one for one in document.runs[0].findings}
+    assert any("40 errors" in one.message for (check, _), one in told.items() if check == "logs.errors"), told
+    _, document = run_json("high-memory-usage", "--target", name, "-p", "seconds=1")
+    told = {(one.check, one.object): one for one in document.runs[0].findings}
+    assert "api-1, over ssh" in told["host.reachable", "machine"].message
+    assert told["host.memory", "api-1 memory"].source.startswith("ssh -p ")
+    assert told["memory.processes", "api-1 processes"].status == "OK"
+    wait_for(lambda: not clients(far))
+
+
 # --- what keeps ssh from a host
 
 
@@ -366,7 +382,8 @@ def test_the_window_of_a_large_file_over_ssh_is_found_without_reading_all_of_it(
 @pytest.mark.parametrize(
     ("place", "says"),
     [("ssh:/nowhere/*.log", "No such file or directory"), ("ssh:/nowhere/a.log", "No such file or directory"),
-     ("ssh:/proc/*.log", "no file is named so")],
+     ("ssh:/proc/*.log", "no file is named so"), ("ssh:/dev/null", "no file is named so"),
+     ("ssh:/dev", "no file is named so")],
 )  # fmt: skip
 def test_a_place_over_ssh_where_nothing_is_found_is_told(place: str, says: str, far: Sshd, opened: Open) -> None:
     run = opened(over_ssh(far) + f'[logs]\napi = ["{place}"]\n', "logs")

@@ -44,14 +44,11 @@ def find_far(place: Elsewhere, pattern: str) -> list[FarFile]:
     """
     parts = pattern.split("/")
     plain = next((at for at, part in enumerate(parts) if _GLOB.search(part)), len(parts))
-    stat = ("stat", "-L", "-c", _FORM)
-    if plain == len(parts):
-        argv: tuple[str, ...] = (*stat, pattern)
-    else:
-        depth = str(len(parts) - plain)
-        begin = "/".join(parts[:plain]) or "/"
-        argv = ("find", "-L", begin, "-mindepth", depth, "-maxdepth", depth, "-type", "f", "-path", pattern,
-                "-exec", *stat, "{}", "+")  # fmt: skip
+    depth = str(len(parts) - plain)
+    begin = "/".join(parts[:plain]) or "/"
+    # Only regular files: whoever reads a FIFO or a device waits for its other end.
+    wanted = ("-mindepth", depth, "-maxdepth", depth, "-type", "f", "-path", pattern if depth != "0" else "*")
+    argv = ("find", "-L", begin, *wanted, "-exec", "stat", "-L", "-c", _FORM, "{}", "+")
     ended = place.call(argv, _SECONDS)
     if ended.lacks_program:
         raise CouldNotFindOut(f"{place.label} has no program {argv[0]}: log files there cannot be looked for")
