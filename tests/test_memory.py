@@ -377,14 +377,39 @@ def test_a_machine_over_ssh_tells_its_processes_its_pressure_and_its_kills(opene
         run.ask(memory.growth_now, seconds=1)
 
 
+def test_exporters_tell_what_waited_and_what_was_killed(opened: Open, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    text = ""
+    for name, each in (
+        ("node_pressure_memory_waiting_seconds_total", 3.0),
+        ("node_pressure_memory_stalled_seconds_total", 0.5),
+        ("node_vmstat_oom_kill_total", 0.0),
+    ):
+        labels = {"job": "node", "instance": "db-1:9100"}
+        at = [(n, now - timedelta(seconds=15 * (40 - n))) for n in range(41)]
+        told = [sample(name, labels, each * n + 7 + (2 if each == 0 and n > 20 else 0), moment) for n, moment in at]
+        text += f"# TYPE {name.removesuffix('_total')} counter\n" + "\n".join(told) + "\n"
+    text = text.replace("node_vmstat_oom_kill_total", "node_vmstat_oom_kill").replace(
+        "# TYPE node_vmstat_oom_kill counter", "# TYPE node_vmstat_oom_kill unknown"
+    )
+    with prometheus(tmp_path / "p", past=text) as running:
+        run = opened("host", text=f'[prometheus]\nurl = "{running.url}"\n[host]\nwhere = "prometheus"\n')
+        waited, killed = found(run, memory.waiting)["db-1:9100"], found(run, memory.kills)["db-1:9100"]
+    assert waited.status is WARNING and "waited for memory 20.0% of the last minute, everything 3.3%" in waited.message
+    assert killed.status is WARNING and killed.message.startswith("2 kills for want of memory")
+    assert 'node_vmstat_oom_kill{job="node",instance=~".+"}[1440m]' in killed.source
+
+
 def test_hosts_that_only_exporters_tell_of_are_unknown(opened: Open, tmp_path: Path) -> None:
     with prometheus(tmp_path / "p") as running:
         run = opened(
             "host", text=f'[prometheus]\nurl = "{running.url}"\n[host]\nwhere = "prometheus"\nname = "hosts"\n'
         )
-        for question in (memory.processes, memory.waiting, memory.kills):
+        (told,) = run.ask(memory.processes).findings
+        assert told.status is UNKNOWN and "node_exporter does not tell it of hosts" in told.message
+        for question in (memory.waiting, memory.kills):
             (told,) = run.ask(question).findings
-            assert told.status is UNKNOWN and "node_exporter does not tell it of hosts" in told.message
+            assert told.status is UNKNOWN and "Prometheus knows nothing of a host at present" in told.message
 
 
 # --- a stack that leaks

@@ -14,7 +14,8 @@ import psutil
 
 from runbook.connections import Machine
 from runbook.connections.elsewhere import Elsewhere, told
-from runbook.host.seen import NOTHING_KNOWN, Row, by_exporters, from_inside, newest, query
+from runbook.connections.exporters import NOTHING_KNOWN, newest
+from runbook.host.seen import Row, by_exporters, from_inside, query
 from runbook.host.share import folder_size
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, at_most
 from runbook.model.units import as_bytes

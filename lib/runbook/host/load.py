@@ -12,7 +12,8 @@ import psutil
 
 from runbook.connections import ContainersConnection, Machine
 from runbook.connections.elsewhere import Elsewhere, read_files
-from runbook.host.seen import NOTHING_KNOWN, Row, by_exporters, from_inside, judged, newest, query
+from runbook.connections.exporters import NOTHING_KNOWN, newest
+from runbook.host.seen import Row, by_exporters, from_inside, judged, query
 from runbook.model import Asking, Finding, Question, at_most
 from runbook.procfs.engine import busy_processors, cpu_limit
 from runbook.procfs.machine import load as load_of

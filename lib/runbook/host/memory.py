@@ -11,7 +11,8 @@ import psutil
 
 from runbook.connections import ContainersConnection, Machine
 from runbook.connections.elsewhere import Elsewhere, read_files
-from runbook.host.seen import NOTHING_KNOWN, Row, by_exporters, from_inside, judged, newest, query
+from runbook.connections.exporters import NOTHING_KNOWN, newest
+from runbook.host.seen import Row, by_exporters, from_inside, judged, query
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, at_most
 from runbook.model.units import as_bytes
 from runbook.procfs.engine import without_cache

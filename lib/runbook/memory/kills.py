@@ -1,5 +1,6 @@
 """Did the kernel kill anything for want of memory?"""
 
+import math
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,9 @@ import pandas as pd
 
 from runbook.connections import ContainersConnection, Machine
 from runbook.connections.elsewhere import Elsewhere, told
+from runbook.connections.exporters import NOTHING_KNOWN
 from runbook.memory.groups import Held, groups
+from runbook.memory.watched import figures, query
 from runbook.model import Asking, CouldNotFindOut, DoesNotApply, Finding, Question, Status, Unreachable
 from runbook.model.text import printable, to_run
 from runbook.model.units import as_bytes, counted, length
@@ -34,7 +37,7 @@ def probe(asking: Asking, *, hours: float = HOURS) -> pd.DataFrame:
     none of its own: raises `DoesNotApply` where there is nothing else.
     """
     now = datetime.now(UTC)
-    rows = [*_of_containers(asking, now, hours), *_of_machine(asking, now)]
+    rows = [*_of_containers(asking, now, hours), *_of_machine(asking, now, hours)]
     if not rows:
         raise DoesNotApply(
             "this target is a share of a machine, whose kernel kills for others too, and has no container"
@@ -78,11 +81,14 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)
 
 
-def _of_machine(asking: Asking, now: datetime) -> Iterator[dict[str, Any]]:
+def _of_machine(asking: Asking, now: datetime, hours: float) -> Iterator[dict[str, Any]]:
     try:
         machine = asking.connection(Machine)
         if machine.host.share is not None or machine.engine is not None:
             return  # what the kernel kills there is others' too; of containers it was told
+        if machine.watcher is not None:
+            yield from _watched(machine, hours)
+            return
         place = machine.places[0]
         text = place.call(("cat", "/proc/vmstat", "/proc/uptime")).text
     except CouldNotFindOut as error:
@@ -101,6 +107,16 @@ def _of_machine(asking: Asking, now: datetime) -> Iterator[dict[str, Any]]:
         "whose": machine.label, "kills": int(count[1]), "last": last, "what": what, "runs": True, "source": source,
         "problem": problem,
     }  # fmt: skip
+
+
+def _watched(machine: Machine, hours: float) -> Iterator[dict[str, Any]]:
+    window = f"{max(1, round(hours * 60))}m"
+    for host, count in figures(machine, "killed", window).items():
+        known = not math.isnan(count)
+        yield {
+            "whose": host, "kills": round(count) if known else None, "what": "", "runs": True,
+            "source": query(machine, "killed", window), "problem": "" if known else NOTHING_KNOWN,
+        }  # fmt: skip
 
 
 def _log(place: Elsewhere, started: datetime) -> tuple[str, datetime | None, str]:

@@ -1,5 +1,6 @@
 """Does anything wait for memory?"""
 
+import math
 from typing import Any
 
 import msgspec
@@ -7,7 +8,9 @@ import pandas as pd
 
 from runbook.connections import ContainersConnection, Machine
 from runbook.connections.elsewhere import Elsewhere
+from runbook.connections.exporters import NOTHING_KNOWN
 from runbook.memory.groups import groups
+from runbook.memory.watched import figures, query
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable, at_most
 from runbook.procfs.pressure import Pressure, pressure
 
@@ -27,12 +30,24 @@ def probe(asking: Asking) -> pd.DataFrame:
 def _machines(asking: Asking) -> list[dict[str, Any]]:
     try:
         machine = asking.connection(Machine)
+        if machine.watcher is not None:
+            return _watched(machine)
         # Inside of any container it is the machine's.
         place = machine.places[0]
     except CouldNotFindOut as error:
         return [{"whose": "machine", "problem": str(error), "source": ""}]
     row = {"whose": machine.label, "problem": "", "source": place.shown(("cat", _FILE))}
     return [row | _told(place)]
+
+
+def _watched(machine: Machine) -> list[dict[str, Any]]:
+    some, full = figures(machine, "waited"), figures(machine, "stalled")
+    source = query(machine, "waited")
+    return [
+        {"whose": host, "some_60": value, "full_60": full.get(host, math.nan), "source": source,
+         "problem": NOTHING_KNOWN if math.isnan(value) else ""}
+        for host, value in some.items()
+    ]  # fmt: skip
 
 
 def _told(place: Elsewhere) -> dict[str, Any]:
