@@ -90,7 +90,9 @@ def test_a_dropped_database_goes_back_to_a_verified_service_past_a_backup_that_w
     with stack.superuser(lost, "postgres") as connection:
         asking = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'shrimp_annotation'"
         assert connection.execute(asking).fetchone() == ("shrimp_user",)
-    assert "already: it was restored, and swapped in" in opened().propose(backups.restore, wanted=True, verify=[]).reason
+    assert (
+        "already: it was restored, and swapped in" in opened().propose(backups.restore, wanted=True, verify=[]).reason
+    )
     copies = {path.name.rpartition("_")[2] for path in (lost.folder / "preserved").glob("*/*")}
     assert answer_of(lost) == 200 and copies == {"redis", "deployed"}
     assert set(faults.heal(lost)) == {"backup-cut", "database-dropped"} and answer_of(lost) == 200
