@@ -30,17 +30,23 @@ _GDB = (
 
 
 def observe(asking: Asking, seconds: float) -> dict[str, Any]:
-    """Return the facts about the largest process of the service: pid, started, program, memory (bytes), others (how
-    many more there are), gdb ("": not installed), lacks (the right that is missing to look into it; "" for none).
+    """Return the facts about the largest process of the service: pid, started (in ticks of the machine), program,
+    memory (bytes), others (how many more there are), gdb ("": not installed), lacks (the right that is missing to look
+    into it; "" for none).
     """
     process, *others = of_service(asking)
     try:
         with process.oneshot():
-            facts = {"pid": process.pid, "started": process.create_time(), "program": process.exe()}
+            facts = {"pid": process.pid, "started": _started(process.pid), "program": process.exe()}
             memory, owner = process.memory_info().rss, process.uids().effective
-    except psutil.Error as error:
+    except (psutil.Error, OSError) as error:
         raise CouldNotFindOut(f"process {process.pid} cannot be looked at ({type(error).__name__})") from error
     return {**facts, "memory": memory, "others": len(others), "gdb": shutil.which("gdb") or "", "lacks": _lacks(owner)}
+
+
+def _started(pid: int) -> int:
+    """Return when a process started, in a form that no correction of the clock moves."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
 def _lacks(owner: int) -> str:
@@ -88,9 +94,9 @@ def draft(facts: Mapping[str, Any], seconds: float) -> Draft:
 def _counts(asking: Asking, arguments: Mapping[str, Any]) -> str:
     pid = arguments["pid"]
     try:
-        if abs(psutil.Process(pid).create_time() - arguments["started"]) > 1:
+        if _started(pid) != arguments["started"]:
             raise ChangeFailed(f"process {pid} is another one by now")
-    except psutil.NoSuchProcess as error:
+    except OSError as error:
         raise ChangeFailed(f"process {pid} has ended") from error
     name = f"/tmp/runbook-objects-{secrets.token_hex(8)}"  # noqa: S108 - made with O_EXCL, under a name nobody can guess
     _inject(arguments, name)
