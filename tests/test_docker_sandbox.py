@@ -1,6 +1,7 @@
 """The practice stack as containers of a real Docker engine."""
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -161,6 +162,23 @@ def test_a_service_that_was_killed_at_its_limit_is_named_by_the_notebook_and_hea
     killed = told["api (contained-shrimp-api)"]
     assert status == 2 and killed.status == "CRITICAL" and "it does not run" in killed.message, told
     assert findings(memory.kills)["api (contained-shrimp-api)"].status is Status.WARNING, "within the day"
+
+
+def test_the_containers_own_figures_are_told_and_not_those_of_a_python_started_in_it(
+    contained: tuple[Engine, Place],
+) -> None:
+    running, _ = contained  # (errata 28)
+    measure = "import psutil; print(psutil.Process().memory_info().rss)"
+    api = running.client.containers.get("contained-shrimp-api")
+    itself = int(api.exec_run([sys.executable, "-c", measure]).output)
+    run = open_run("probe", target="contained", needs=["containers"])
+    try:
+        frame = run.ask(memory.containers).frame
+    finally:
+        run.close()
+    assert frame is not None
+    anonymous = frame.set_index("container")["anonymous"]["api (contained-shrimp-api)"]
+    assert anonymous > 40 << 20 and itself < anonymous / 2
 
 
 def test_objects_inside_of_a_container_are_counted_from_outside_by_a_plan(contained: tuple[Engine, Place]) -> None:
