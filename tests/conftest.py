@@ -41,6 +41,7 @@ _tools = pytest.StashKey["_Tools"]()
 # Questions whose answers depend on what a machine has: the stored outputs are those of one that has it all.
 _NEEDED = (
     (re.compile(r"postgres\.(slow_queries|regressions|explain|index_integrity)"), CONTRIB, "a PostgreSQL with contrib"),
+    (re.compile(r"performance\.load"), shutil.which("h2load"), "a machine with h2load"),
     (re.compile(r"integrity\.commit"), shutil.which("git"), "a sandbox with git"),
     (
         re.compile(r"postgres\.connections\b|prometheus\.|reports\."),
@@ -85,7 +86,8 @@ class NotebookPolicy:
     def pytest_collectstart(collector: pytest.Collector) -> None:
         if hasattr(collector, "skip_compare"):
             # The findings carry times and unrounded values; their text, which is compared, says the same.
-            collector.skip_compare += (FINDINGS_MIME,)
+            # A drawing says by its text what it shows; what it is made of differs from run to run.
+            collector.skip_compare += (FINDINGS_MIME, "image/svg+xml")
 
 
 def pytest_configure(config: pytest.Config) -> None:

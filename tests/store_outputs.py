@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from runbook.runner.collection import all_notebooks
+from runbook.model.collection import all_notebooks
 from runbook_sandbox import stack
 
 TARGET = "sandbox"

@@ -14,8 +14,8 @@ from monitoring import require
 from ruamel.yaml import YAML
 
 from runbook.kernels.questions import all_questions
+from runbook.model.collection import all_notebooks
 from runbook.prometheus.rules import AS_WRITTEN, LIMITS, SHIPPED, Terms, all_rules, rule_file
-from runbook.runner.collection import all_notebooks
 from runbook.target.profile import Jobs
 
 RULES = {rule.name: rule for rule in all_rules()}

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runbook import llm
+from runbook import llm, queue
 from runbook.model import Status
 from runbook.session import open_run
 from runbook_sandbox import as_built, faults, stack
@@ -246,9 +246,10 @@ def test_it_can_be_slowed(fresh: httpx.Client, place: Place) -> None:
     assert fresh.get("/health").elapsed.total_seconds() > 2
 
 
-def test_a_queue_in_memory_cannot_be_aged(place: Place) -> None:
+@pytest.mark.parametrize("fault", ["queue-stuck", "nobody-annotating"])
+def test_a_queue_in_memory_cannot_be_aged(fault: str, place: Place) -> None:
     with pytest.raises(SandboxError, match="keeps its queue in its memory"):
-        faults.break_sandbox(place, "queue-stuck")
+        faults.break_sandbox(place, fault)
     assert place.read("state.json")["broken"] == []
 
 
@@ -347,6 +348,24 @@ def test_the_morning_check_says_unknown_to_what_the_service_does_not_tell(place:
     assert bad["queue.oldest_item"] == "the service says 8 items, the table none: its queue is in its memory"
     assert "http_requests_total" in bad["api.rate_limits"]
     assert set(bad) == {"queue.oldest_item", "api.rate_limits"}
+
+
+def test_a_queue_in_memory_is_told_and_nothing_is_said_of_it_by_the_empty_table(place: Place) -> None:
+    restart(place)
+    run = open_run("queue-backup", target="as-built", needs=["api", "postgres"])
+    (found,) = run.ask(queue.compared).findings
+    assert (
+        found.status is Status.WARNING and "its queue is in its memory, and gone when it is restarted" in found.message
+    )
+    told = {finding.object: finding.message for finding in run.ask(queue.composition).findings}
+    assert told["by status"] == "8 pending (as the service tells: the table holds none of it)"
+    assert told["by priority"].startswith("2 HIGH, 6 MEDIUM (as the service tells") and "8 entity" in told["by type"]
+    for question in (queue.flow, queue.stuck):
+        (found,) = run.ask(question).findings
+        assert found.status is Status.UNKNOWN and "the service says 8 items, the table none" in found.message
+    shown = run.propose(queue.release, older=8.0, verify=[queue.stuck])
+    assert not shown.plans and "no item is stuck in review" in shown.reason
+    run.close()
 
 
 def test_redis_lost_explains_all_that_the_service_no_longer_tells(place: Place, run_json: Any) -> None:

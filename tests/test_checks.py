@@ -539,8 +539,8 @@ class Asked:
     def connection(self, _: type) -> "Asked":
         return self
 
-    def rows(self, _: str) -> pd.DataFrame:
-        return self.table
+    def rows(self, _: str, values: Any = None, **__: Any) -> pd.DataFrame:
+        return self.table if values is None else pd.DataFrame({"pages": [1]})
 
     def get(self, path: str, seconds: float) -> Response:
         assert path == "/triage/statistics" and seconds < queue.oldest_item.deadline

@@ -57,6 +57,16 @@ def test_the_containers_are_judged_by_what_the_engine_says(contained: tuple[Engi
     assert {told.status for told in findings(integrity.containers).values()} == {Status.OK}
 
 
+def test_the_api_is_profiled_and_its_time_counted_in_its_container(
+    contained: tuple[Engine, Place], run_json: Callable[..., Any], archive: Any
+) -> None:
+    asked = ("api-performance", "--target", "contained", "-p", "highest=5", "-p", "profile_seconds=1")
+    _, document = run_json(*asked)
+    told = [f for f in document.runs[0].findings if f.check in ("performance.profile", "performance.time_spent")]
+    assert {finding.status for finding in told} == {"OK"}, told
+    assert {finding.object for finding in told} >= {"interpreter", "Python", "database"}
+
+
 def test_a_part_that_is_stopped_is_an_exited_container_and_heals(contained: tuple[Engine, Place]) -> None:
     _, place = contained
     faults.break_sandbox(place, "redis-down")

@@ -19,8 +19,8 @@ import pytest
 from running import OPEN, decoded, only, processes_of, run_as_json, wait_for
 
 from runbook.kernels.owner import Template, TemplateGone
+from runbook.model.collection import all_notebooks
 from runbook.model.protocol import FINDINGS_MIME
-from runbook.runner.collection import all_notebooks
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
 

@@ -9,7 +9,7 @@ import pytest
 
 from runbook.cli.listing import matches
 from runbook.model import UsageError
-from runbook.runner.collection import Notebook, all_notebooks, collection_folder, find_notebook
+from runbook.model.collection import Notebook, all_notebooks, collection_folder, find_notebook
 from runbook.runner.parameters import Parameter, declared, parse
 
 PARAMETERS = """\

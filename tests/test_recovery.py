@@ -15,7 +15,9 @@ from runbook import api, backups, postgres, recovery
 from runbook.model import Status
 from runbook.model.plan import PlanState
 from runbook.plans.place import journal
+from runbook.plans.progress import record_of
 from runbook.plans.token import token_of
+from runbook.runner.run import as_it_stands
 from runbook.session import open_run
 from runbook_sandbox import backups as made_backups
 from runbook_sandbox import faults, processes, stack
@@ -90,9 +92,8 @@ def test_a_dropped_database_goes_back_to_a_verified_service_past_a_backup_that_w
     with stack.superuser(lost, "postgres") as connection:
         asking = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'shrimp_annotation'"
         assert connection.execute(asking).fetchone() == ("shrimp_user",)
-    assert (
-        "already: it was restored, and swapped in" in opened().propose(backups.restore, wanted=True, verify=[]).reason
-    )
+    again = opened().propose(backups.restore, wanted=True, verify=[]).reason
+    assert "already: it was restored, and swapped in" in again
     copies = {path.name.rpartition("_")[2] for path in (lost.folder / "preserved").glob("*/*")}
     assert answer_of(lost) == 200 and copies == {"redis", "deployed"}
     assert set(faults.heal(lost)) == {"backup-cut", "database-dropped"} and answer_of(lost) == 200
@@ -150,6 +151,8 @@ def test_killed_in_the_middle_of_each_step_it_is_gone_on_with_by_the_same_token(
             argv = [sys.executable, "-c", DIES, change.name, token_of(plan), when, str(number)]
             died = subprocess.run(argv, capture_output=True, text=True)
             assert died.returncode == -9 and journal(plan)[-1].event == "intent", died.stderr
+            stands_so = as_it_stands(record_of(plan, []))  # as its run had shown it, before it ended in the middle
+            assert stands_so.state is PlanState.UNKNOWN and "the run ended in the middle" in stands_so.told[0]
             token = token_of(plan)
             again = run.propose(change, wanted=True, verify=[], confirm=token)
             done = run.apply(again, token).plans[0]

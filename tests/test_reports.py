@@ -282,6 +282,9 @@ def test_without_prometheus_the_archived_runs_tell_since_which_day_it_is_slower(
         ]
 
     leave_runs(archive, ((NOW - timedelta(days=29 - day), found(day), {}) for day in range(30)))
+    refused = Finding(check="api.user_request", object="/documents", status=CRITICAL, message="500", value=500,
+                      unit="HTTP status")  # fmt: skip
+    leave_runs(archive, [(NOW - timedelta(hours=2), [refused], {})], notebook="api-down")
     _, told = asked(reports.measured, Alone("sandbox"))
     slower = told["api.user_request: /documents"]
     assert slower.status is WARNING and "from 42 ms to 202 ms" in slower.message

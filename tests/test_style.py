@@ -15,8 +15,8 @@ import pytest
 
 from runbook.connections import KINDS
 from runbook.kernels.questions import all_questions
+from runbook.model.collection import Notebook, all_notebooks
 from runbook.model.protocol import FINDINGS_MIME
-from runbook.runner.collection import Notebook, all_notebooks
 from runbook.runner.parameters import declared
 
 ROOT = Path(__file__).parent.parent
@@ -180,6 +180,10 @@ def test_numbers_in_prose_are_the_thresholds(notebook: Notebook) -> None:
         "redis.memory": ("at most {:g}% of `maxmemory`", lambda t: t["warning"]),
         "queue.size": ("no more than {:g}", lambda t: t["warning"]),
         "queue.oldest_item": ("no more than {:g} h", lambda t: t["warning_hours"]),
+        "queue.composition": ("no more than {:g} items of priority CRITICAL", lambda t: t["warning"]),
+        "queue.compared": ("but for {:g} that came or went", lambda t: t["apart"]),
+        "queue.flow": ("drained within {:g} h at the pace", lambda t: t["warning_hours"]),
+        "queue.annotators": ("somebody did within {:g} h while items wait", lambda t: t["warning_hours"]),
         "api.rate_limits": ("at most {:g}% of the requests", lambda t: t["warning"]),
         "host.disk": ("at most {:g}% of the space", lambda t: t["warning"]),
         "host.memory": ("at most {:g}% is in use", lambda t: t["warning"]),
@@ -252,6 +256,12 @@ def test_numbers_in_prose_are_the_thresholds(notebook: Notebook) -> None:
         "reports.objectives": ("Healthy: {:g}% of the requests", lambda t: t["availability"]),
         "reports.archived": ("was bad on {:g} days or more", lambda t: t["least_days"]),
         "reports.measured": ("rose for good by {:g}% or more", lambda t: t["percent"]),
+        "prometheus.endpoint_times": ("at most {:g} ms for 95 of 100", lambda t: t["warning_ms"]),
+        "performance.load": ("p99 within {:g} ms at the lowest rate", lambda t: t["warning_ms"]),
+        "performance.views": ("within {:g} times", lambda t: t["times"]),
+        "performance.profile": ("less than {:g}% of the time", lambda t: t["busy"]),
+        "performance.time_spent": ("at most {:g} ms", lambda t: t["slow_ms"]),
+        "performance.compared": ("less than {:g} times what it was", lambda t: t["times"]),
         "reports.growth": ("is full within {:g} days", lambda t: t["warning_days"]),
     }
     asked = [f"{package}.{name}" for package, name in re.findall(r"run\.ask\((\w+)\.(\w+)", code)]

@@ -181,6 +181,14 @@ def test_a_file_that_is_written_again_is_kept_by_the_plan(logs: Callable[[], Any
     )
 
 
+@pytest.mark.parametrize("given", [{"days": 0.0}, {"days": -1.0}, {"keep": -1}])
+def test_nothing_is_planned_by_numbers_that_would_take_what_is_needed(
+    logs: Callable[[], Any], given: dict[str, float]
+) -> None:
+    reason = logs().propose(upkeep.clean, verify=[], **given).reason
+    assert "days >= 1, keep >= 0" in reason
+
+
 # --- tables
 
 

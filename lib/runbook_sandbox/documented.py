@@ -274,6 +274,7 @@ class Service(Frame):
             "total_items": sum(row["n"] for row in counted),
             "by_status": by("status"),
             "by_priority": by("priority_level"),
+            "by_type": {"entity": sum(row["n"] for row in counted)} if counted else {},
             "completed_items": sum(row["n"] for row in counted if row["status"] == "completed"),
             "pending_critical": pending.get("CRITICAL", 0),
             "pending_high": pending.get("HIGH", 0),

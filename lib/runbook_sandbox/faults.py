@@ -3,21 +3,34 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 import httpx
 import psutil
 import redis
 
-from runbook_sandbox import backups, containers, damage, deployed, monitoring, newer_dump, processes, stack, tls_front
+from runbook_sandbox import (
+    backups,
+    containers,
+    damage,
+    deployed,
+    monitoring,
+    newer_dump,
+    processes,
+    queue,
+    stack,
+    tls_front,
+)
 from runbook_sandbox.packages import MENDED, VULNERABLE, set_version
 from runbook_sandbox.past import append_attack
 from runbook_sandbox.place import Place, SandboxError
 from runbook_sandbox.seeding import DATABASE
 
+_CONVOY = "runbook_sandbox.convoy"
 _FILLER = "fault-filler"
 _OWN = DATABASE
 
@@ -148,10 +161,13 @@ def _forget(key: str) -> Callable[[Place], None]:
     return forget
 
 
-def _revoke_key(place: Place) -> None:
-    if place.read("state.json").get("mode") != "documented":
-        raise SandboxError("as built nobody runs a language model: there is no key to be revoked")
-    _switch("llm_key_revoked", True)(place)
+def _with_model(key: str, value: Any) -> Callable[[Place], None]:
+    def switch(place: Place) -> None:
+        if place.read("state.json").get("mode") != "documented":
+            raise SandboxError("as built nobody runs a language model")
+        _switch(key, value)(place)
+
+    return switch
 
 
 def _eat(place: Place) -> None:
@@ -173,21 +189,29 @@ def _take_all_slots(place: Place) -> None:
     stack.wait_until_refused(place)
 
 
+def _block_table(place: Place) -> None:
+    argv = [sys.executable, "-m", _CONVOY, str(place.folder), str(place.read("state.json")["ports"]["postgres"]), "8"]
+    processes.start(place, argv, log="convoy.log", cwd=place.folder)
+    asking = (
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'waiting-worker' AND wait_event_type = 'Lock'"
+    )
+    with stack.superuser(place) as connection:
+        for _ in range(100):
+            if connection.execute(asking.encode()).fetchone() == (8,):
+                return
+            time.sleep(0.1)
+    raise SandboxError("the sessions did not come to wait for each other within 10 s")
+
+
+def _end_convoy(place: Place) -> None:
+    processes.end(processes.running(place, _CONVOY))
+    ending = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name IN (%s, %s)"
+    with stack.superuser(place) as connection:
+        connection.execute(ending.encode(), ("forgotten-migration", "waiting-worker"))
+
+
 def _end_holders(place: Place) -> None:
     processes.end(processes.running(place, "runbook_sandbox.holder"))
-
-
-def _age_queue(hours: int) -> Callable[[Place], None]:
-    def age(place: Place) -> None:
-        with stack.superuser(place) as connection:
-            aged = connection.execute(
-                "UPDATE triage_items SET created_at = created_at - make_interval(hours => %s) WHERE status = 'pending'",
-                (hours,),
-            )
-        if hours > 0 and not aged.rowcount:
-            raise SandboxError("no item waits in the table: this service keeps its queue in its memory")
-
-    return age
 
 
 def _fill_disk(place: Place) -> None:
@@ -226,6 +250,36 @@ def _serve(name: str, *, taken_up: bool) -> Callable[[Place], None]:
     return serve
 
 
+# What a request for a document waits for: half of them so long, 1 in 100 more than 3.28 s (lognormal).
+DELAYED = {"method": "GET", "path": "/documents", "median_seconds": 2.6, "sigma": 0.1}
+_COMPUTING = {"method": "GET", "path": "/documents", "seconds": 2.1}
+# Others see all rows as before; the service waits once in each of its statements.
+_SLOW_POLICIES = (
+    "CREATE POLICY open_beside_a_fault ON documents USING (true)",
+    "CREATE POLICY slow_by_a_fault ON documents AS RESTRICTIVE FOR SELECT TO shrimp_user "
+    "USING ((SELECT pg_sleep(2.2)) IS NOT NULL)",
+    "ALTER TABLE documents ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+)
+_NO_POLICIES = (
+    "SET LOCAL lock_timeout = '15s'",
+    "ALTER TABLE documents NO FORCE ROW LEVEL SECURITY, DISABLE ROW LEVEL SECURITY",
+    "DROP POLICY slow_by_a_fault ON documents",
+    "DROP POLICY open_beside_a_fault ON documents",
+)
+
+
+def _slow_down_database(place: Place) -> None:
+    if place.read("state.json").get("mode") != "documented":
+        raise SandboxError("as built the service keeps its documents in its memory: no query of it could be slow")
+    _execute(place, _SLOW_POLICIES)
+
+
+def _execute(place: Place, statements: Sequence[LiteralString]) -> None:
+    with stack.superuser(place) as connection, connection.transaction():
+        for statement in statements:
+            connection.execute(statement)
+
+
 _ALERT = {
     "high_cpu_usage": {
         "name": "high_cpu_usage",
@@ -261,6 +315,24 @@ FAULTS = {
             _signal("api", signal.SIGCONT),
         ),
         Fault("slots-full", "every connection slot is taken", _take_all_slots, _end_holders),
+        Fault(
+            "lock-convoy",
+            "a session holds the table documents and does nothing; eight others wait for it, and so do requests",
+            _block_table,
+            _end_convoy,
+        ),
+        Fault(
+            "llm-slow",
+            "the language model (a stand-in) takes 6 s for each answer",
+            _with_model("llm_slow_seconds", 6.0),
+            _switch("llm_slow_seconds", None),
+        ),
+        Fault(
+            "llm-quota",
+            "the language model (a stand-in) answers 429: the quota of the key is used up",
+            _with_model("llm_refuses", 429),
+            _switch("llm_refuses", None),
+        ),
         Fault(
             "breaker-open",
             "the breaker of ollama_api is open",
@@ -321,6 +393,24 @@ FAULTS = {
             contained=True,
         ),
         Fault(
+            "slow-endpoint",
+            "GET /documents waits 2.6 s longer (half of the requests; 1 in 100 more than 3.28 s), all others do not",
+            _switch("delayed", DELAYED),
+            _switch("delayed", None),
+        ),
+        Fault(
+            "gil-bound",
+            "GET /documents computes 2.1 s in pure Python, which holds the interpreter: all others wait with it",
+            _switch("computing", _COMPUTING),
+            _switch("computing", None),
+        ),
+        Fault(
+            "database-slow",
+            "each query of the service on the table documents takes 2.2 s longer",
+            _slow_down_database,
+            lambda place: _execute(place, _NO_POLICIES),
+        ),
+        Fault(
             "errors-30",
             "30% of the requests POST /candidates/generate fail with 500; `sandbox load` brings some",
             _switch("failing", {"method": "POST", "path": "/candidates/generate", "share": 0.3}),
@@ -330,7 +420,7 @@ FAULTS = {
             "llm-key-revoked",
             "the language model (a stand-in) refuses the service's key with 401, and POST /candidates/generate fails "
             "with 503; `sandbox load` brings some",
-            _revoke_key,
+            _with_model("llm_key_revoked", True),
             _switch("llm_key_revoked", None),
         ),
         Fault(
@@ -346,7 +436,19 @@ FAULTS = {
         Fault("backup-newer", "the newest dump is of a newer PostgreSQL", newer_dump.make, backups.bring_back),
         Fault("backup-missing", "no dump of the last three days is there", backups.take_away, backups.bring_back),
         Fault("job-added", "a job was put among those of the machine", deployed.add_job, deployed.remove_job),
-        Fault("queue-stuck", "pending items wait for five days", _age_queue(120), _age_queue(-120)),
+        Fault(
+            "queue-stuck",
+            "16 items are stuck in review, 12 of them with a user who was deactivated, and what is pending waits for "
+            "five days",
+            queue.stick,
+            queue.put_back("queue-stuck"),
+        ),
+        Fault(
+            "nobody-annotating",
+            "nobody has annotated for 30 hours, and items wait",
+            queue.send_home,
+            queue.put_back("nobody-annotating"),
+        ),
         Fault(
             "disk-full", "the sandbox's share of the disk is full", _fill_disk, lambda p: (p.folder / _FILLER).unlink()
         ),

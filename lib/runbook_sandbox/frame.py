@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import json
+import math
 import time
 import traceback
 from collections import deque
@@ -10,10 +11,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import redis.asyncio
 from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from runbook_sandbox.request_log import RequestLog
@@ -39,6 +42,7 @@ class Frame:
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self._folder = folder
         self._due = 0.0
+        self._delayed = 0
         self._kept: deque[bytes] = deque()
         self.log = RequestLog(folder / "logs")
         self.signing_key: str = settings["signing_key"]
@@ -75,13 +79,31 @@ class Frame:
     def _failed(self, request: Request) -> Response | None:
         """Return what a request fails with while a share of those of its path is to; None where it does not."""
         failing = self.faults().get("failing", {})
-        if (request.method, request.url.path) != (failing.get("method"), failing.get("path")):
+        if not _is_for(request, failing):
             return None
         self._due += failing["share"]  # counted, not drawn: of ten requests just as many fail
         if self._due < 1:
             return None
         self._due -= 1
         return JSONResponse({"detail": "Internal server error"}, 500)
+
+    async def _burden(self, request: Request) -> None:
+        """Hold a request up as the faults say: all of them, or those of one path; by waiting, or by computing."""
+        faults = self.faults()
+        await asyncio.sleep(faults.get("slow_seconds", 0))
+        waiting, computing = faults.get("delayed", {}), faults.get("computing", {})
+        if _is_for(request, waiting):
+            self._delayed += 1
+            await asyncio.sleep(delay(self._delayed, waiting["median_seconds"], waiting["sigma"]))
+        if _is_for(request, computing):
+            await run_in_threadpool(self._hold_the_interpreter, computing["seconds"])
+
+    def _hold_the_interpreter(self, seconds: float) -> None:
+        """Compute without a pause, as a handler in pure Python does, for so much of a processor's time."""
+        end, number = time.thread_time() + seconds, 0
+        while time.thread_time() < end and self.faults().get("computing"):
+            for step in range(300_000):  # long enough to be what takes the time, short enough to be healed
+                number = (number * 31 + step) % 65_521
 
     def _keep(self) -> None:
         """Keep memory for each request: for ever where it is to leak, the newest where a cache is to fill up, and all
@@ -129,7 +151,7 @@ class Frame:
             admitted, seconds = await self.admit(client_of(request) or "unknown")
             if admitted:
                 self._keep()
-                await asyncio.sleep(self.faults().get("slow_seconds", 0))
+                await self._burden(request)
                 response = self._failed(request) or _not_there(self.is_closed(request)) or await call(request)
             else:
                 response = JSONResponse({"error": "Rate limit exceeded", "retry_after": seconds}, 429)
@@ -173,6 +195,18 @@ class Frame:
         def alerts() -> dict[str, Any]:
             active: dict[str, Any] = self.faults().get("alerts", {})
             return {"active_alerts": active, "alert_count": len(active)}
+
+
+def delay(number: int, median_seconds: float, sigma: float) -> float:
+    """Return how long the n-th delayed request waits: lognormal, and so evenly spread that a few hundred have its
+    percentiles. (Steps of the golden ratio leave no gap.)
+    """
+    share = number * (math.sqrt(5) - 1) / 2 % 1
+    return median_seconds * math.exp(sigma * NormalDist().inv_cdf(min(max(share, 1e-6), 1 - 1e-6)))
+
+
+def _is_for(request: Request, fault: dict[str, Any]) -> bool:
+    return (request.method, request.url.path) == (fault.get("method"), fault.get("path"))
 
 
 def _not_there(closed: bool) -> Response | None:

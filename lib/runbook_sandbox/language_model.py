@@ -8,6 +8,7 @@ import http.server
 import json
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ PART = "llm"
 _ERRORS = {
     # As OpenAI answers a key that was revoked; it shows a part of the key, which this does not.
     401: {"message": "Incorrect API key provided.", "param": OWNER, "code": "invalid_api_key"},
+    429: {
+        "message": "You exceeded your current quota, please check your plan and billing details.",
+        "param": OWNER,
+        "code": "insufficient_quota",
+    },
     404: {"message": "Unknown request URL.", "param": OWNER, "code": "unknown_url"},
 }
 
@@ -42,7 +48,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, path: str, told: dict[str, Any]) -> None:
         status = 200 if self.path == path else 404
-        if not self._admitted():
+        switched = self._switched()
+        time.sleep(float(switched.get("llm_slow_seconds") or 0))
+        status = int(switched.get("llm_refuses") or status)
+        if not self._admitted(switched):
             status = 401
         body = json.dumps(told if status == 200 else {"error": _ERRORS[status]}).encode()
         self.send_response(status)
@@ -51,13 +60,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _admitted(self) -> bool:
-        key = (self.folder / "secrets" / PART).read_text()
+    def _switched(self) -> dict[str, Any]:
         try:
-            revoked = json.loads((self.folder / "faults.json").read_text()).get("llm_key_revoked")
+            switched: dict[str, Any] = json.loads((self.folder / "faults.json").read_text())
         except FileNotFoundError:
-            revoked = None
-        return not revoked and self.headers.get("authorization") == f"Bearer {key}"
+            return {}
+        return switched
+
+    def _admitted(self, switched: dict[str, Any]) -> bool:
+        key = (self.folder / "secrets" / PART).read_text()
+        return not switched.get("llm_key_revoked") and self.headers.get("authorization") == f"Bearer {key}"
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -89,7 +89,7 @@ def seed(
         connection.execute("SET ROLE shrimp_user")
         connection.execute(resources.files(__package__).joinpath("seed.sql").read_bytes())
         connection.execute("GRANT SELECT ON triage_items TO runbook")
-        connection.execute("GRANT SELECT (timestamp, processing_time) ON annotation_events TO runbook")
+        connection.execute("GRANT SELECT (annotator_email, timestamp, processing_time) ON annotation_events TO runbook")
         # What it takes to see whether every key finds its row, and the service's own rules hold.
         for table, columns in KEYS.items():
             names = sql.SQL(", ").join(map(sql.Identifier, columns))

@@ -546,6 +546,10 @@ postgres = ["{_server_log(place, "postgres")}"]
 redis = ["{_server_log(place, "redis")}"]
 records_429 = {"true" if place.read("state.json")["mode"] == "documented" else "false"}
 
+[load]
+without_plan = true
+most_rate = 500
+
 {_accepted()}[[contacts]]
 name = "yourself"
 how = "`sandbox heal`"

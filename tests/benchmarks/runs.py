@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from runbook.kernels.owner import Template
-from runbook.runner.collection import Notebook, all_notebooks, find_notebook
+from runbook.model.collection import Notebook, all_notebooks, find_notebook
 from runbook.runner.run import Watcher, run_notebook
 from runbook.target import load_target
 

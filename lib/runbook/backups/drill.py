@@ -163,11 +163,12 @@ def _source(asking: Asking, attrs: dict[Any, Any]) -> dict[str, float]:
     return {str(row["written"]): float(row["rows"]) for row in rows.to_dict("records")}
 
 
-def check(frame: pd.DataFrame, *, fewer: float = 0.5, rows: float = 1000) -> list[Finding]:
+def check(frame: pd.DataFrame, *, fewer: float = 0.5, rows: float = 1000, late_hours: float = 26) -> list[Finding]:
     """Judge what was restored: every row, key and index that the dump tells of must be there, else it is CRITICAL.
 
     Beside the source, as its statistics count it: a table that is there and was not restored is CRITICAL; one that has
     less than ``fewer`` of the source's rows, and at least ``rows`` less, is a WARNING: a day writes less.
+    What would be lost is a WARNING beyond ``late_hours``, a day and what a dump takes, or where a newer one is broken.
     Roles that the dump names and no backup makes are a WARNING: its owners would be lost.
     """
     attrs: dict[Any, Any] = frame.attrs
@@ -195,7 +196,8 @@ def check(frame: pd.DataFrame, *, fewer: float = 0.5, rows: float = 1000) -> lis
     if attrs["skipped"]:
         name, why = next(iter(attrs["skipped"].items()))
         what += f"; {counted(len(attrs['skipped']), 'newer one')} does not verify ({name}: {why})"
-    worst, then = (Status.WARNING, "make a new one now, and verify it") if attrs["skipped"] else (Status.OK, "")
+    late = bool(attrs["skipped"]) or age > 3600 * late_hours
+    worst, then = (Status.WARNING, "make a new one now, and verify it") if late else (Status.OK, "")
     return [
         *findings,
         Finding(object="loss", status=worst, message=what, value=round(age / 3600, 2), unit="h", next=then),

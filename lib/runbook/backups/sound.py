@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from runbook.backups.listing import Found, backups_of, found
-from runbook.backups.reading import NONE, SAME, Reading, read
+from runbook.backups.reading import NONE, OTHER, SAME, Reading, read
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, first_of
 from runbook.model.units import counted, length
 from runbook.target import Backups
@@ -17,6 +17,7 @@ DEADLINE = 240.0
 _SHARE = 0.9
 # Behind a broken one so many are tried until one is sound: what lies further back is of little use.
 TRIED = 6
+_CHANGED = "keep it, compare it with its copy elsewhere, and find out what writes there: disk, memory, a person"
 _COLUMNS = [
     "set", "kind", "backup", "path", "taken", "bytes", "format", "digest", "sha256", "problem", "unknown", "told",
     "seconds", "server",
@@ -110,14 +111,21 @@ def check(frame: pd.DataFrame, *, tried: float = TRIED) -> list[Finding]:
     One without a digest of its own is a WARNING: a byte that was flipped in what is not compressed is found by no
     reading. ``tried`` is how many are read until one is sound, a week of daily ones.
     """
-    findings = [Finding(object=name, status=Status.UNKNOWN, message=why) for name, why in frame.attrs["empty"].items()]
+    absent = "see whether the job that makes them runs, and where it writes; then make one now, and verify it"
+    findings = [
+        Finding(object=name, status=Status.UNKNOWN, message=why, next=absent)
+        for name, why in frame.attrs["empty"].items()
+    ]
     now = pd.Timestamp(frame.attrs["now"])
     for name, own in frame.groupby("set", sort=False):
         newest, last = own.iloc[0], own.iloc[-1]
         about = f"{newest['backup']}: {newest['problem'] or newest['unknown'] or newest['told']}"
         if newest["problem"] or newest["unknown"]:
             status = Status.CRITICAL if newest["problem"] else Status.UNKNOWN
-            findings.append(Finding(object=str(name), status=status, message=about + _instead(own, last, now, tried)))
+            after = "" if newest["problem"] else "mend what keeps it from being read, as told here, and ask again"
+            after = _CHANGED if newest["digest"] == OTHER else after
+            told = about + _instead(own, last, now, tried)
+            findings.append(Finding(object=str(name), status=status, message=told, next=after))
         elif newest["digest"] == NONE and newest["sha256"]:
             message = f"{about}, read to its end; no digest was written when it was made: a flipped byte may not show"
             after = "have the job that makes it write one: sha256sum FILE > FILE.sha256"
@@ -132,6 +140,8 @@ def check(frame: pd.DataFrame, *, tried: float = TRIED) -> list[Finding]:
 
 
 def _instead(own: pd.DataFrame, last: "pd.Series", now: pd.Timestamp, tried: float) -> str:
+    if last["unknown"] and not own["problem"].any():
+        return "; none of those before was read either"
     if last["problem"] or last["unknown"]:
         many = counted(len(own), "backup")
         more = f", and no more than {tried:g} are tried" if len(own) >= tried else ""

@@ -11,9 +11,9 @@ from runbook.cli.report import Report
 from runbook.cli.run import exit_status, into_index, run_all, stopping, template
 from runbook.kernels import DEFAULT
 from runbook.model import RunFailed, Status
+from runbook.model.collection import all_notebooks
 from runbook.model.protocol import RunRecord
 from runbook.runner.batch import Task
-from runbook.runner.collection import all_notebooks
 from runbook.target import load_target
 
 

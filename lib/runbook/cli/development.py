@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from runbook.model import RunFailed
+from runbook.model.collection import collection_folder
 from runbook.redaction import saving
-from runbook.runner.collection import collection_folder
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -2,12 +2,19 @@
 
 import sys
 
-from runbook.runner.collection import Notebook, all_notebooks
+from runbook.model.collection import Notebook, all_notebooks, found_by
+
+_NEAREST = 3
 
 
 def show(symptom: str) -> int:
-    """Print the notebooks by section, or those that a symptom or alert leads to; 1 when none does."""
+    """Print the notebooks by section, or those that a symptom or alert leads to; 1 when none does.
+
+    Those in which all of its words stand come by section; where there are none, the nearest, the best first.
+    """
     found = [notebook for notebook in all_notebooks() if matches(notebook, symptom)]
+    if not found:
+        found = found_by(symptom)[:_NEAREST]
     if not found:
         sys.stderr.write(f"runbook: no notebook is found by {symptom!r}; `runbook list` shows all\n")
         return 1

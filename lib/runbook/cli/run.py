@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from runbook.kernels import FORK
 from runbook.model import RunbookError, UsageError
+from runbook.model.collection import Notebook, find_notebook
 from runbook.model.protocol import RunRecord
 from runbook.model.status import EXIT_FAILED, Status, verdict
-from runbook.runner.collection import Notebook, find_notebook
 from runbook.runner.parameters import declared, parse
 
 if TYPE_CHECKING:

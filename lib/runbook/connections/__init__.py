@@ -3,6 +3,7 @@
 from runbook.connections.clock import ClockReading
 from runbook.connections.connection import Connection
 from runbook.connections.containers import ContainersConnection
+from runbook.connections.generator import LoadGenerator
 from runbook.connections.http import EXPOSITION, ApiConnection, Response
 from runbook.connections.llm import LanguageModelConnection
 from runbook.connections.logs import LogsConnection
@@ -39,6 +40,7 @@ KINDS: dict[str, type[Connection]] = {
         AlertmanagerConnection,
         LanguageModelConnection,
         TlsEndpoints,
+        LoadGenerator,
     )
 }
 
@@ -52,6 +54,7 @@ __all__ = [
     "Connection",
     "ContainersConnection",
     "LanguageModelConnection",
+    "LoadGenerator",
     "LogsConnection",
     "Machine",
     "OperatorDatabase",

@@ -11,10 +11,12 @@ class Connection(ABC):
     """One open connection of a run.
 
     ``identity`` proves which part this is: what it is, where, its version, in a few words each. ``clock`` compares its
-    clock with this machine's, or is None where it tells no time.
+    clock with this machine's, or is None where it tells no time. One that ``ends_gently`` can be told to end what it
+    does for a question, which then has an answer of what there is.
     """
 
     name: ClassVar[str]
+    ends_gently: ClassVar[bool] = False
     identity: dict[str, str]
     clock: ClockReading | None = None
 
@@ -39,6 +41,10 @@ class Connection(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give everything back; called once, also after a failure."""
+
+    def interrupt(self, why: str) -> bool:
+        """Have what is under way end at once with what there is; tell whether anything could be told so."""
+        return False
 
     def abort(self) -> None:
         """Wake a thread that waits in this connection; the connection is of no use afterwards."""

@@ -41,14 +41,14 @@ class ApiConnection(WebConnection):
         api.identity = {"what": "service", "where": named.url, "version": _version(health)}
         return api
 
-    def exposition(self) -> "list[Sample]":
-        """Return the samples that the service exposes at this moment.
+    def exposition(self, seconds: float = READ_SECONDS) -> "list[Sample]":
+        """Return the samples that the service exposes at this moment; ``seconds`` bounds it.
 
         Raises `Unreachable` where it does not answer, `CouldNotFindOut` where what comes is no exposition.
         """
         from prometheus_client.parser import text_string_to_metric_families
 
-        response = self.get(EXPOSITION)
+        response = self.get(EXPOSITION, seconds)
         response.require_whole()
         if response.status != 200 or response.is_html:
             raise CouldNotFindOut(f"{EXPOSITION} answered {response.status}{' with HTML' if response.is_html else ''}")

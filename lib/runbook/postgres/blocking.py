@@ -65,8 +65,16 @@ def _walk(tree: Tree, behind: dict[int, list[int]], facts: dict[int, Any]) -> No
     tree.longest = max(waits, default=0.0)
 
 
-def check(frame: pd.DataFrame, *, warning: float = 60, critical: float = 120) -> list[Finding]:
-    """Judge how long (s) the longest wait behind each root is: 1 and 2 minutes.
+def check(
+    frame: pd.DataFrame,
+    *,
+    warning: float = 60,
+    critical: float = 120,
+    warning_behind: float = 4,
+    critical_behind: float = 7,
+) -> list[Finding]:
+    """Judge how long (s) the longest wait behind each root is, 1 and 2 minutes, and how many sessions stand behind it:
+    more than ``warning_behind`` or ``critical_behind`` are a convoy, in which whoever comes next stands as well.
 
     The root is named, not its victims: ending one of them helps nobody. The limits are those of managed services'
     runbooks; shorter waits are what locks are for.
@@ -75,14 +83,15 @@ def check(frame: pd.DataFrame, *, warning: float = 60, critical: float = 120) ->
     if not found:
         message = "no session waits for a lock of another one"
         return [Finding(object="locks", status=Status.OK, message=message, value=0, unit="s")]
-    judged = [_judged(tree, frame, warning, critical) for tree in found]
+    convoy = (warning_behind, critical_behind)
+    judged = [_judged(tree, frame, warning, critical, convoy) for tree in found]
     bad = [finding for finding in judged if finding.status is not Status.OK]
     message = f"{counted(len(found), 'session keeps', 'sessions keep')} others waiting, for "
     message += f"{max(tree.longest for tree in found):.0f} s at most"
     return bad or [Finding(object="locks", status=Status.OK, message=message, value=found[0].longest, unit="s")]
 
 
-def _judged(tree: Tree, frame: pd.DataFrame, warning: float, critical: float) -> Finding:
+def _judged(tree: Tree, frame: pd.DataFrame, warning: float, critical: float, convoy: tuple[float, float]) -> Finding:
     waits = frame[frame["pid"].isin(tree.victims)]
     worst = waits.sort_values("waits", ascending=False, na_position="last").iloc[0] if len(waits) else None
     message = f"keeps {counted(len(tree.victims), 'session')} waiting, {tree.depth} deep, {_for_up_to(tree, waits)}"
@@ -90,6 +99,8 @@ def _judged(tree: Tree, frame: pd.DataFrame, warning: float, critical: float) ->
     if worst is not None:
         message += f"; the longest wait is for {_wanted(worst.to_dict())}: {worst['query']}"
     finding = at_most(subject(tree), tree.longest, warning, critical, unit="s", message=message)
+    by_many = at_most(subject(tree), len(tree.victims), *convoy, unit="sessions", message=message)
+    finding = min((finding, by_many), key=lambda one: one.status.severity)
     if tree.pid != PREPARED:
         return msgspec.structs.replace(finding, next=_next(tree))
     after = "SELECT * FROM pg_prepared_xacts; then COMMIT PREPARED or ROLLBACK PREPARED, as its owner says"

@@ -4,6 +4,7 @@ from runbook.prometheus.alert_history import alert_history
 from runbook.prometheus.alert_plots import AlertTimes
 from runbook.prometheus.alert_states import alert_states
 from runbook.prometheus.alertmanager import alerts_arrive, silences
+from runbook.prometheus.endpoint_times import endpoint_times
 from runbook.prometheus.errors_by_path import errors_by_path
 from runbook.prometheus.errors_since import errors_since, moment_of
 from runbook.prometheus.failing_plot import FailingPaths
@@ -52,6 +53,7 @@ questions = (
     panel_response_time,
     panel_logins,
     panel_queue_growth,
+    endpoint_times,
     errors_by_path,
     errors_since,
 )
@@ -68,6 +70,7 @@ __all__ = [
     "alerts_arrive",
     "database_time",
     "disks",
+    "endpoint_times",
     "error_share",
     "errors_by_path",
     "errors_since",

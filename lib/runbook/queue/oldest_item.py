@@ -2,50 +2,35 @@
 
 import pandas as pd
 
-from runbook.connections import ApiConnection, PostgresConnection, read_sql
-from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable, at_most
-from runbook.queue.size import KEYS
+from runbook.connections import PostgresConnection, read_sql
+from runbook.model import Asking, Finding, Question, Status, at_most
+from runbook.model.text import to_run
+from runbook.model.units import counted
+from runbook.queue.pages import OLDEST, part_of
+from runbook.queue.told import IN_MEMORY, waiting_elsewhere
 
-SQL = read_sql(__package__, "oldest_item")
+SQL, OF_MANY = read_sql(__package__, "oldest_item"), read_sql(__package__, "oldest_of_many")
 _HOUR = 3600
 ELSEWHERE = "not in the table"  # in place of a status: the service tells of items that the table does not hold
-_SERVICE_SECONDS = 4.0
 
 
 def probe(asking: Asking) -> pd.DataFrame:
-    """Return a row for each status that still waits (pending, in_review): status, items, oldest (UTC), seconds.
+    """Return a row for each status that still waits (pending, in_review): status, items (NaN: too many to count),
+    oldest (UTC), seconds.
 
     A table without such rows proves nothing where the service keeps its queue elsewhere: it is asked as well, and what
     it tells of stands in one row with the status `ELSEWHERE` and no time. A target without [api] has the table only.
     """
-    frame = asking.connection(PostgresConnection).rows(SQL)
+    connection = asking.connection(PostgresConnection)
+    part = part_of(connection)
+    frame = part.read(
+        connection, SQL if part.whole else OF_MANY, limit=OLDEST, index="triage_items (status, created_at)"
+    )
     if not frame.empty:
-        return frame
-    try:
-        items = _told_by_the_service(asking.connection(ApiConnection))
-    except Unreachable as error:
-        if error.kind == "not-configured":
-            return frame
-        raise CouldNotFindOut(_UNSURE.format(error)) from error
-    except CouldNotFindOut as error:
-        raise CouldNotFindOut(_UNSURE.format(error)) from error
+        return frame if part.whole else frame.assign(items=float("nan"))
+    items = waiting_elsewhere(asking)
     row = {"status": ELSEWHERE, "items": items, "oldest": pd.NaT, "seconds": float("nan")}
     return pd.DataFrame([row]) if items > 0 else frame
-
-
-_UNSURE = "the table holds no waiting item, and whether the service knows of any is not told: {}"
-
-
-def _told_by_the_service(api: ApiConnection) -> int:
-    """Return how many items wait as the service tells it; raises `CouldNotFindOut` where it does not."""
-    response = api.get("/triage/statistics", seconds=_SERVICE_SECONDS)
-    told = response.mapping() if response.status == 200 else {}
-    counted = [told[key] for key in KEYS if type(told.get(key)) is int]
-    if not counted:
-        raise CouldNotFindOut(f"/triage/statistics answered {response.status} without a number of items")
-    # As built, only a total is told: what is done already is no waiting item.
-    done = told.get("completed_items", 0) if KEYS[0] not in told else 0
-    return int(counted[0]) - (done if type(done) is int else 0)
 
 
 def check(frame: pd.DataFrame, *, warning_hours: float = 24, critical_hours: float = 72) -> list[Finding]:
@@ -59,13 +44,14 @@ def check(frame: pd.DataFrame, *, warning_hours: float = 24, critical_hours: flo
     findings = []
     for row in frame.to_dict("records"):
         if row["status"] == ELSEWHERE:
-            message = f"the service says {row['items']} items, the table none: its queue is in its memory"
+            message = IN_MEMORY.format(row["items"])
             after = "see what waits at /triage/queue; since when, the service does not tell"
             findings.append(Finding(object="waiting items", status=Status.UNKNOWN, message=message, next=after))
             continue
         obj = f"{row['status']} items"
+        items = "too many items to count" if pd.isna(row["items"]) else counted(int(row["items"]), "item")
         if pd.isna(row["seconds"]):
-            message = f"{row['items']} items, none of which tells when it was created"
+            message = f"{items}, none of which tells when it was created"
             findings.append(Finding(object=obj, status=Status.UNKNOWN, message=message))
             continue
         hours = row["seconds"] / _HOUR
@@ -73,7 +59,7 @@ def check(frame: pd.DataFrame, *, warning_hours: float = 24, critical_hours: flo
             message = f"the oldest was created {-hours:.1f} h in the future: a clock or a time zone is wrong"
             findings.append(Finding(object=obj, status=Status.UNKNOWN, message=message, value=hours, unit="h"))
             continue
-        message = f"{row['items']} items, the oldest waits for {max(hours, 0):.1f} h"
+        message = f"{items}, the oldest waits for {max(hours, 0):.1f} h"
         findings.append(at_most(obj, round(hours, 2), warning_hours, critical_hours, unit="h", message=message))
     return findings
 
@@ -85,10 +71,12 @@ oldest_item = Question(
     check=check,
     source=SQL,
     needs=(PostgresConnection,),
-    next="see who annotates (annotation_events) and whether items are stuck in review",
+    next=f"see who annotates, and whether items are stuck in review: {to_run('queue-backup')}",
     explained_by={
         "postgres.reachable": "the application's database cannot be used: see postgres.reachable",
         "redis.reachable": "the table is empty and the service, which may hold items too, lost Redis and answers 500",
         "api.liveness": "the table is empty and the service, which may hold items too, does not answer",
     },
+    # Where nobody works, everything waits; where items are stuck, those do.
+    caused_by={"queue.annotators": ("waits for",), "queue.stuck": ("in_review items",)},
 )

@@ -5,6 +5,7 @@ import pandas as pd
 from runbook.connections import PostgresConnection, read_sql
 from runbook.model import Asking, Finding, Question, Status
 from runbook.model.units import counted
+from runbook.queue.annotators import GRANT
 
 SQL = read_sql(__package__, "processing_time")
 
@@ -15,8 +16,7 @@ def probe(asking: Asking) -> pd.DataFrame:
 
     Raises `CouldNotFindOut` where the table may not be read.
     """
-    grant = "it takes GRANT SELECT (timestamp, processing_time) ON annotation_events TO the runbook's role"
-    return asking.connection(PostgresConnection).rows(SQL, grant=grant)
+    return asking.connection(PostgresConnection).rows(SQL, grant=GRANT)
 
 
 def check(frame: pd.DataFrame, *, times: float = 3, few: float = 20, least_seconds: float = 10) -> list[Finding]:

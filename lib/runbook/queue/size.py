@@ -4,9 +4,8 @@ import pandas as pd
 
 from runbook.connections import ApiConnection
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, at_most
-
-# The runbook's name for it, then the one that the service as built uses.
-KEYS = ("queue_size", "total_items")
+from runbook.model.text import to_run
+from runbook.queue.told import KEYS, is_count
 
 
 def probe(asking: Asking) -> pd.DataFrame:
@@ -18,20 +17,15 @@ def probe(asking: Asking) -> pd.DataFrame:
     if response.status != 200:
         raise CouldNotFindOut(f"/triage/statistics answered {response.status}")
     told = response.mapping()
-    key = next((key for key in KEYS if _is_count(told.get(key))), None)
+    key = next((key for key in KEYS if is_count(told.get(key))), None)
     if key is None:
         came = ", ".join(sorted(map(str, told))[:12]) or "none"
         raise CouldNotFindOut(f"/triage/statistics tells neither {' nor '.join(KEYS)}; the keys that came: {came}")
     row = {"items": told[key], "told_as": key}
     # An empty queue tells fewer keys.
     for name in ("pending_critical", "pending_high"):
-        row[name] = told[name] if _is_count(told.get(name)) else float("nan")
+        row[name] = told[name] if is_count(told.get(name)) else float("nan")
     return pd.DataFrame([row])
-
-
-def _is_count(value: object) -> bool:
-    """Tell whether a value can be a number of items: a whole number, not negative, of a size that fits."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
 
 
 def check(frame: pd.DataFrame, *, warning: float = 1000, critical: float = 5000) -> list[Finding]:
@@ -57,7 +51,7 @@ size = Question(
     check=check,
     source="curl -sS {api}/triage/statistics",
     needs=(ApiConnection,),
-    next="see whether items still come out: who annotates, and does the language model answer?",
+    next=f"see whether items still come out, who annotates, what is stuck: {to_run('queue-backup')}",
     explained_by={
         "api.liveness": "the service does not answer as it should",
         "redis.reachable": "the service answers 500 to everything after it lost Redis",

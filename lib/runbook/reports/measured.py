@@ -42,7 +42,10 @@ def check(frame: pd.DataFrame, *, percent: float = 50) -> list[Finding]:
     """
     findings = []
     most = 0
-    for (name, subject), rows in frame.groupby(["check", "object"], sort=True):
+    # A check may tell one object in several units: an answer in ms, or the status of one that failed.
+    for (name, subject, unit), rows in frame.groupby(["check", "object", "unit"], sort=True):
+        if unit not in FLOORS:
+            continue
         values = rows.set_index("day")["value"].sort_index()
         most = max(most, len(values))
         if len(values) >= LEAST_DAYS:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from runbook.kernels.owner import Template
+from runbook.model.collection import Notebook
 from runbook.model.protocol import RunRecord
-from runbook.runner.collection import Notebook
 from runbook.runner.run import Stop, Watcher, failed, not_run, run_notebook
 from runbook.runner.unfinished import Unfinished
 from runbook.target import Target

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbook.model import UsageError
-from runbook.runner.collection import Notebook
+from runbook.model.collection import Notebook
 
 _KINDS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 _REFERENCE = "credentials"

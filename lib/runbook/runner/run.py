@@ -19,6 +19,7 @@ import psutil
 
 from runbook.kernels.owner import ForkedProcess, Template
 from runbook.model import Finding, Findings, RunbookError, RunFailed
+from runbook.model.collection import Notebook
 from runbook.model.layout import new_run_id
 from runbook.model.plan import PlanState
 from runbook.model.protocol import DataFile, Message, PlanRecord, RunRecord
@@ -26,7 +27,6 @@ from runbook.model.status import EXIT_FAILED
 from runbook.plans.place import journal, load
 from runbook.plans.progress import how_far, record_of
 from runbook.redaction import Redactor
-from runbook.runner.collection import Notebook
 from runbook.runner.folder import RunFolder
 from runbook.runner.leaving import leave
 from runbook.target import Target
@@ -277,7 +277,7 @@ class _Run:
             seconds=round(time.monotonic() - self._began, 2),
             evidence=str(self._folder.path) if evidence is None else evidence,
             findings=list(self._findings),
-            plans=[_as_it_stands(record) for record in self._plans.values()],
+            plans=[as_it_stands(record) for record in self._plans.values()],
             not_planned=self._not_planned,
             to_copy={change: text for change, text in self._to_copy.items() if text},
             started=utc(self._started),
@@ -324,7 +324,7 @@ def take_plans(message: Message, findings: Findings, plans: dict[str, PlanRecord
         not_planned[message.check.removeprefix("plan.")] = message.not_planned
 
 
-def _as_it_stands(record: PlanRecord) -> PlanRecord:
+def as_it_stands(record: PlanRecord) -> PlanRecord:
     """Return a plan's account, from its journal where the run ended before it could tell what became of it."""
     plan = load(record.id) if record.state is PlanState.PLANNED else None
     if plan is None:

@@ -84,6 +84,11 @@ class Dependencies:
             self._dead[kind] = Unreachable(kind.name, "timeout", reason)
             held.abort()
 
+    def interrupt(self, kinds: Iterable[type], why: str) -> bool:
+        """Have what these do for a question end at once with what there is; tell whether one of them can."""
+        held = [self._open[kind] for kind in kinds if kind in self._open]
+        return max([one.interrupt(why) for one in held], default=False)
+
     def close(self) -> None:
         """Close every connection; one that fails to close does not keep the others open."""
         while self._open:

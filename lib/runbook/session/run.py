@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from runbook.connections import KINDS, ContainersConnection
+from runbook.connections.ending import ends_gently
 from runbook.model import CouldNotFindOut, DoesNotApply, Finding, Findings, Question, RunbookError, Status, UsageError
 from runbook.model.change import Change
 from runbook.model.layout import new_run_id
@@ -18,7 +19,7 @@ from runbook.model.question import Asked
 from runbook.model.text import TARGET, printable
 from runbook.redaction import Redactor
 from runbook.session.deadline import DeadlinePassed, Pending
-from runbook.session.dependencies import Dependencies
+from runbook.session.dependencies import GRACE_SECONDS, Dependencies
 from runbook.session.display import ShownAnswer, Summary, TargetShown, explain
 from runbook.session.planning import Planner, Planning, Whose
 from runbook.session.plots import Headroom
@@ -158,9 +159,13 @@ class Run:
         """Return a plot of how much of each limit is used: of every finding so far that is a percentage."""
         return Headroom([finding for finding in self.findings if finding.unit == "%"])
 
+    def explained(self) -> Findings:
+        """Return all findings so far, each that another explains pointing to that one."""
+        return explain(self.findings, self._questions, self._not_asked)
+
     def summary(self) -> Summary:
         """Return all findings, the most severe first and with what explains them, and the verdict; ends the run."""
-        explained = explain(self.findings, self._questions, self._not_asked)
+        explained = self.explained()
         summary = Summary(
             self.run_id,
             self.notebook,
@@ -186,7 +191,9 @@ class Run:
     ) -> tuple[Any, list[Finding] | None]:
         limit = self.target.deadlines.question or question.deadline
         try:
-            return Pending(lambda: question.probe(self._dependencies, **arguments)).result(limit), None
+            return self._wait_for(
+                Pending(lambda: question.probe(self._dependencies, **arguments)), question, limit
+            ), None
         except DoesNotApply as reason:
             return None, [Finding(object=self.target.name, status=Status.SKIPPED, message=str(reason))]
         except CouldNotFindOut as reason:
@@ -201,6 +208,22 @@ class Run:
             raise
         except Exception as mistake:  # noqa: BLE001 - told as a finding: the other questions are still worth asking
             return None, [_unknown(question, _mistake(mistake))]
+
+    def _wait_for(self, asked: Pending[Any], question: Question, limit: float) -> Any:
+        """Return what a probe gives; one that can be ended gently gives what there is, also when it is interrupted."""
+        if not any(getattr(kind, "ends_gently", False) for kind in question.needs):
+            return asked.result(limit)
+        with ends_gently():
+            try:
+                return asked.result(limit)
+            except (KeyboardInterrupt, DeadlinePassed) as ended:
+                why = "it was interrupted" if isinstance(ended, KeyboardInterrupt) else f"its {limit:g} s were over"
+                if not self._dependencies.interrupt(question.needs, why):
+                    raise
+                try:
+                    return asked.result(GRACE_SECONDS)
+                except DeadlinePassed:
+                    raise ended from None
 
     def _judge(self, question: Question, frame: Any, thresholds: dict[str, Any]) -> tuple[Any, list[Finding]]:
         try:

@@ -363,6 +363,18 @@ class Webhook(_Strict):
     ca_file: Path | None = None
 
 
+class Load(_Strict):
+    """How the target may be put under load: by a confirmed plan, up to ``most_rate`` requests a second of ``path``
+    (without one, api.user_request).
+
+    ``without_plan`` is for a practice stack, which takes nothing away from anybody: only at a loopback address.
+    """
+
+    path: Annotated[str, Field(pattern=r"^/[!-~]{0,500}$")] | None = None
+    most_rate: Annotated[float, Field(gt=0, le=500)] = 100.0
+    without_plan: bool = False
+
+
 class Advisories(_Strict):
     """Known vulnerabilities, and the packages to hold against them: nothing of it is fetched or run.
 
@@ -373,6 +385,13 @@ class Advisories(_Strict):
     files: tuple[Folder, ...] = ()
     environments: tuple[Folder, ...] = ()
     requirements: tuple[Folder, ...] = ()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _secret_parts(url: str) -> list[str]:
@@ -486,6 +505,7 @@ class Target(_Strict):
     llm: LanguageModel | None = None
     communication: Communication = Communication()
     webhook: Webhook | None = None
+    load: Load = Load()
     certificates: Certificates | None = None
     logs: Logs | None = None
     advisories: Advisories | None = None
@@ -498,6 +518,15 @@ class Target(_Strict):
     not_applicable: tuple[NotApplicable, ...] = ()
     contacts: tuple[Contact, ...] = ()
     redaction: Redaction = Redaction()
+
+    @model_validator(mode="after")
+    def _only_practice_without_plan(self) -> Self:
+        if self.load.without_plan and not (self.api and _is_loopback(urlsplit(self.api.url).hostname or "")):
+            raise PydanticCustomError(
+                "load_without_plan",
+                "load.without_plan is for a practice stack: [api] url is to be a loopback address, such as 127.0.0.1",
+            )
+        return self
 
     def acknowledgement(self, check: str, obj: str, today: date) -> Acknowledgement | None:
         """Return why a finding is accepted today, or None; an entry whose day has passed no longer counts."""

@@ -20,6 +20,7 @@ from runbook.model import (
     CouldNotFindOut,
     DoesNotApply,
     Draft,
+    NotPlanned,
     Step,
     Unreachable,
 )
@@ -70,6 +71,8 @@ def _tables(asking: Asking, keep: int, days: float) -> list[dict[str, Any]]:
 
 def draft(facts: Mapping[str, Any], keep: int = KEEP, days: float = DAYS) -> Draft:
     """Write out each removal, each deletion and each vacuum as a step of its own."""
+    if days < 1 or keep < 0:
+        raise NotPlanned("what is younger than a day, or what a rollback needs, is not cleaned: days >= 1, keep >= 0")
     images, files, late = facts["images"], facts["files"], facts["tables"]
     if not (images or files or late):
         raise DoesNotApply("there is nothing to clean")

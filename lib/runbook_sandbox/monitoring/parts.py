@@ -43,7 +43,7 @@ SERVER, DATABASE, DATABASE_NUMBER = "127.0.0.1:5432", "shrimp_annotation", "1638
 # Without Prometheus these are told by nobody, and of these the history is missing: the figure is had elsewhere.
 _ONLY_THERE = (
     "scraping", "processors", "memory", "disks", "network", "database_time",
-    "alert_states", "alerts_arrive", "silences", "rules_loaded", "rule_metrics", "alert_history",
+    "alert_states", "alerts_arrive", "silences", "rules_loaded", "rule_metrics", "alert_history", "endpoint_times",
     "panel_request_rate", "panel_error_rate", "panel_response_time", "panel_logins", "panel_queue_growth",
 )  # fmt: skip
 _ELSEWHERE_TOO = {

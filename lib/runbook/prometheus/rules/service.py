@@ -10,7 +10,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 ERRORS_NOTEBOOK = "3-incident-response/high-error-rate"
 # Counters by another label (`code`) have no 5xx for these rules, however many fail.
 _TELLS_STATUS = 'status!=""'
-QUEUE_NOTEBOOK = "1-daily-operations/morning-health-check"
+QUEUE_NOTEBOOK = "7-troubleshooting/queue-backup"
 
 BUDGET_DAYS = 30
 

@@ -3,12 +3,13 @@
 import difflib
 import json
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from runbook.model import UsageError
+from runbook.model.errors import UsageError
 from runbook.model.notebook import NotebookMetadata, read_metadata
 
 
@@ -79,3 +80,56 @@ def find_notebook(name: str) -> Notebook:
     ]
     hint = f"did you mean {' or '.join(near)}?" if near else "`runbook list` shows all"
     raise UsageError(f"unknown notebook {name!r}; {hint}")
+
+
+_WORD = re.compile(r"[a-z0-9']+")
+# What stands in every question, and tells nothing of what is wrong.
+_EMPTY = frozenset(
+    _WORD.findall(
+        "a all am an and any are as at be been but by can cannot could do does for from get gets had has "
+        "have how i in is it its me my no not of on or our since so still that the their them there they "
+        "this to too very was we what when where which why will with you your "
+        "complain complains say says told tell user users people "
+    )
+)
+
+
+def found_by(symptom: str) -> list[Notebook]:
+    """Return the notebooks that an alert's name or a symptom in words leads to, the nearest first.
+
+    Those that an alert of that name leads to come alone. Else a notebook counts by how many of the words stand in what
+    it says of itself, whole or at the beginning of a word; of as many, by those in its name, then by how
+    few others have them.
+    """
+    notebooks = all_notebooks()
+    by_alert = [one for one in notebooks if symptom.strip().lower() in {alert.lower() for alert in one.metadata.alerts}]
+    if by_alert:
+        return by_alert
+    wanted = [_stem(word) for word in _WORD.findall(symptom.lower()) if word not in _EMPTY]
+    told = {one.name: _said(one) for one in notebooks}
+    rare = {word: sum(_has(told[one.name], word) for one in notebooks) for word in wanted}
+    scores = {}
+    for one in notebooks:
+        there = {word for word in wanted if _has(told[one.name], word)}
+        named = sum(word in one.name for word in there)
+        scores[one.name] = (len(there), named, sum(1 / rare[word] for word in there))
+    near = [one for one in notebooks if scores[one.name][0]]
+    return sorted(near, key=lambda one: (*(-part for part in scores[one.name]), one.metadata.severity, one.name))
+
+
+def _said(notebook: Notebook) -> set[str]:
+    told = notebook.metadata
+    text = " ".join([notebook.name, told.title, *told.symptoms, *told.alerts]).lower()
+    return set(_WORD.findall(text))
+
+
+def _stem(word: str) -> str:
+    """Return a word without the ending that its plural and its other forms add."""
+    for ending in ("ing", "ed", "es", "s"):
+        if word.endswith(ending) and len(word) - len(ending) >= 4:
+            return word.removesuffix(ending)
+    return word
+
+
+def _has(words: set[str], stem: str) -> bool:
+    return stem in words or (len(stem) >= 4 and any(word.startswith(stem) for word in words))

@@ -1,0 +1,146 @@
+"""The first five minutes: how bad it is, what causes it, what comes next, and where a complaint in words leads."""
+
+import subprocess
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import pytest
+
+from runbook import assessment
+from runbook.assessment.signs import SIGNS
+from runbook.kernels.questions import all_questions
+from runbook.model import Acknowledgement, CouldNotFindOut, DoesNotApply, Finding, Status
+from runbook.model.collection import all_notebooks, found_by
+from runbook_sandbox import faults
+from runbook_sandbox.place import Place
+
+OK, WARNING, CRITICAL, UNKNOWN, SKIPPED = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN, Status.SKIPPED
+NOBODY: Any = None
+
+
+def found(check: str, status: Status, **more: Any) -> Finding:
+    return Finding(check=check, object="it", status=status, message="so it is", **more)
+
+
+def judged(*findings: Finding, symptom: str = "") -> dict[str, Finding]:
+    frame = assessment.severity.probe(NOBODY, findings=findings, symptom=symptom)
+    return {finding.object: finding for finding in assessment.severity.check(frame)}
+
+
+def test_the_worst_sign_decides_and_the_likeliest_cause_comes_first() -> None:
+    told = judged(
+        found("queue.stuck", WARNING),
+        found("api.liveness", CRITICAL, explained_by="postgres.reachable"),
+        found("postgres.reachable", CRITICAL),
+        found("api.error_rate", CRITICAL),
+    )
+    worst = told["severity"]
+    assert worst.status is CRITICAL and worst.value == "P0" and "Critical (Response: immediate)" in worst.message
+    assert "the database is unavailable" in worst.message and "runbook run database-issues" in worst.next
+    assert told["also high-error-rate"].value == "P1" and told["also queue-backup"].value == "P2"
+    assert "also api-down" not in told
+
+
+def test_slowness_is_no_outage_and_an_acknowledged_finding_is_no_sign() -> None:
+    slow = judged(found("api.user_request", CRITICAL, unit="ms"))["severity"]
+    assert slow.value == "P1" and "runbook run api-performance" in slow.next
+    down = judged(found("api.user_request", CRITICAL, unit="HTTP status"))["severity"]
+    assert down.value == "P0" and "runbook run api-down" in down.next
+    mild = judged(found("queue.oldest_item", WARNING))["severity"]
+    assert mild.status is WARNING and mild.value == "P2" and "2 hours" in mild.message
+    known = Acknowledgement(reason="it is known", until=date(2999, 1, 1))
+    assert judged(found("host.disk", CRITICAL, acknowledged=known), found("api.liveness", OK))["severity"].status is OK
+
+
+def test_what_could_not_be_asked_is_not_taken_for_well() -> None:
+    told = judged(found("api.liveness", UNKNOWN), found("host.disk", OK), found("docker.containers", SKIPPED))
+    assert set(told) == {"not known"} and told["not known"].status is UNKNOWN and "api-down" in told["not known"].next
+    both = judged(found("api.liveness", UNKNOWN), found("queue.stuck", CRITICAL))
+    assert both["severity"].value == "P2" and both["not known"].status is UNKNOWN
+    with pytest.raises(CouldNotFindOut, match="nothing was asked before"):
+        judged()
+
+
+def test_with_all_well_the_symptom_still_leads_somewhere() -> None:
+    well = judged(found("api.liveness", OK), symptom="annotators say the queue grows")["severity"]
+    assert well.status is OK and "look into queue-backup" in well.message
+
+
+def test_each_sign_is_a_question_and_leads_to_a_notebook_of_the_collection() -> None:
+    questions = {question.name for question in all_questions()}
+    notebooks = {notebook.name for notebook in all_notebooks()}
+    assert {sign.check for sign in SIGNS} <= questions and {sign.notebook for sign in SIGNS} <= notebooks
+
+
+@pytest.mark.parametrize(
+    ("symptom", "first"),
+    [
+        ("HighErrorRate", "high-error-rate"), ("higherrorrate", "high-error-rate"),
+        ("OldestItemWaitsTooLong", "queue-backup"), ("ApiDown", "api-down"), ("the site returns 502", "api-down"),
+        ("too many connections", "connection-exhaustion"), ("our certificate has expired", "certificate-management"),
+        ("somebody dropped the database", "system-recovery"), ("deadlocks", "database-issues"),
+    ],
+)  # fmt: skip
+def test_an_alert_or_a_complaint_in_words_leads_to_its_notebook(symptom: str, first: str) -> None:
+    assert found_by(symptom)[0].name == first
+    frame = assessment.door.probe(NOBODY, symptom=symptom)
+    (told,) = assessment.door.check(frame)
+    assert told.status is OK and told.value == first and f"runbook run {first}" in told.message
+
+
+@pytest.mark.parametrize("symptom", ["xyzzy", "<b>; DROP TABLE", "\x1b[2J\n", "ü" * 5000, "the of and"])
+def test_words_that_lead_nowhere_are_unknown_and_harm_nothing(symptom: str) -> None:
+    (told,) = assessment.door.check(assessment.door.probe(NOBODY, symptom=symptom))
+    assert told.status in (UNKNOWN, OK) and len(told.message) < 600 and told.message.isprintable()
+
+
+def test_without_a_symptom_the_door_is_skipped() -> None:
+    with pytest.raises(DoesNotApply):
+        assessment.door.probe(NOBODY, symptom=" ")
+
+
+def test_list_names_the_nearest_where_no_notebook_has_all_the_words(
+    runbook: Callable[..., "subprocess.CompletedProcess[str]"],
+) -> None:
+    told = runbook("list", "annotators complain that the queue does not move")
+    assert told.returncode == 0 and "queue-backup" in told.stdout
+    assert runbook("list", "xyzzy").returncode == 1
+
+
+def test_a_healthy_target_has_no_incident(run_json: Any, sandbox: Place, archive: Any) -> None:
+    status, document = run_json("first-five-minutes", "--target", sandbox.name, "-p", "symptom=HighErrorRate")
+    told = {finding.check: finding for finding in document.runs[0].findings}
+    assert status == 0, [finding for finding in document.runs[0].findings if finding.bad]
+    assert told["assessment.severity"].value == "none" and told["assessment.door"].value == "high-error-rate"
+
+
+# What leaves failed requests in the log comes last: they are a sign of their own for a while.
+_FAULTS = [
+    ("queue-stuck", "P2", "queue-backup"), ("nobody-annotating", "P2", "queue-backup"),
+    ("slow-endpoint", "P2", "api-performance"), ("gil-bound", "P1", "api-performance"),
+    ("database-slow", "P2", "api-performance"), ("llm-slow", "P1", "high-error-rate"),
+    ("llm-quota", "P1", "high-error-rate"), ("llm-key-revoked", "P1", "high-error-rate"),
+    ("disk-full", "P1", "weekly-maintenance"), ("lock-convoy", "P1", "database-issues"),
+    ("redis-down", "P0", "api-down"), ("slots-full", "P0", "connection-exhaustion"), ("api-down", "P0", "api-down"),
+    ("postgres-hangs", "P0", "database-issues"), ("postgres-down", "P0", "database-issues"),
+]  # fmt: skip
+_QUICK = {"postgres-down", "lock-convoy", "queue-stuck"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "severity", "notebook"),
+    [pytest.param(*one, marks=() if one[0] in _QUICK else pytest.mark.slow, id=one[0]) for one in _FAULTS],
+)
+def test_a_fault_is_given_its_severity_and_the_notebook_that_goes_on(
+    breakable: Place, run_json: Any, archive: Any, fault: str, severity: str, notebook: str
+) -> None:
+    faults.break_sandbox(breakable, fault)
+    try:
+        _, document = run_json("first-five-minutes", "--target", breakable.name)
+    finally:
+        faults.heal(breakable)
+    told = {finding.object: finding for finding in document.runs[0].findings if finding.check == "assessment.severity"}
+    assert "severity" in told, document.runs[0].findings
+    assert told["severity"].value == severity, told["severity"].message
+    assert f"runbook run {notebook} " in told["severity"].next, told["severity"].message
