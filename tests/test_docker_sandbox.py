@@ -166,10 +166,13 @@ def test_a_service_that_was_killed_at_its_limit_is_named_by_the_notebook_and_hea
     faults.break_sandbox(place, "api-oom")
     try:
         status, document = run_json("high-memory-usage", "--target", "contained", "-p", "seconds=1")
+        _, first = run_json("first-five-minutes", "--target", "contained")
     finally:
         faults.heal(place)
     told = {f.object: f for f in document.runs[0].findings if f.check == "memory.kills"}
     killed = told["api (contained-shrimp-api)"]
+    severity = next(f for f in first.runs[0].findings if f.check == "assessment.severity" and f.object == "severity")
+    assert severity.value == "P0" and "runbook run high-memory-usage " in severity.next, severity
     assert status == 2 and killed.status == "CRITICAL" and "it does not run" in killed.message, told
     assert findings(memory.kills)["api (contained-shrimp-api)"].status is Status.WARNING, "within the day"
 

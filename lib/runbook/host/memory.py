@@ -14,6 +14,7 @@ from runbook.connections.elsewhere import Elsewhere, read_files
 from runbook.connections.exporters import NOTHING_KNOWN, newest
 from runbook.host.seen import Row, by_exporters, from_inside, judged, query
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, at_most
+from runbook.model.text import to_run
 from runbook.model.units import as_bytes
 from runbook.procfs.engine import without_cache
 from runbook.procfs.machine import meminfo, used_memory
@@ -103,5 +104,5 @@ memory = Question(
     check=check,
     source="free -b   # used = MemTotal - MemAvailable",
     needs=(Machine,),
-    next="find the largest processes (ps aux --sort=-rss | head) and look for OOM kills (dmesg)",
+    next=f"see who has it, whether it grows and why: {to_run('high-memory-usage')}",
 )
