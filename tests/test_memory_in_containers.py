@@ -114,3 +114,16 @@ def test_without_an_engine_everything_is_unknown_and_told_why(opened: Open, monk
     assert both["containers"].status is UNKNOWN and "box" in both
     (told,) = run.ask(memory.growth_now, seconds=1).findings
     assert told.status is UNKNOWN
+
+
+def test_processes_are_listed_from_inside_by_what_a_small_image_has(contained: Engine, opened: Open) -> None:
+    contained.client.containers.get("memory-api").exec_run(["busybox", "--install", "-s", "/bin"])
+    run = opened("host", text=NAMED + '[host]\nwhere = "containers"\n')
+    answer = run.ask(memory.processes)
+    told = {one.object: one for one in answer.findings}
+    own = told["api (memory-api) processes"]
+    assert own.status is OK and own.message.startswith("1 process, "), own
+    assert "busybox (" in own.message or "sleep (" in own.message
+    lacking = told["postgres (memory-small) processes"]
+    assert lacking.status is UNKNOWN and "no program find" in lacking.message
+    assert answer.frame is not None and answer.frame["threads"].iloc[0] == 1
