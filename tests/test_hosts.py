@@ -136,11 +136,13 @@ def test_one_connection_serves_all_that_is_asked_and_goes_with_the_run(far: Sshd
     assert not list(Path(os.environ["TMPDIR"]).glob("rb-*"))
 
 
-def test_a_connection_that_broke_off_is_made_anew(far: Sshd, opened: Open) -> None:
-    run = opened(over_ssh(far))
+def test_a_connection_that_broke_off_is_made_anew(far: Sshd, opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "api.log").write_text(lines(3))
+    run = opened(over_ssh(far) + f'[logs]\napi = ["ssh:{tmp_path}/*.log"]\n', "host", "logs")
     for client in clients(far):
         client.terminate()
         client.wait(5)
+    assert found(run, logs.coverage)["lines"].status is OK
     assert found(run, host.memory, warning=100, critical=100)["api-1 memory"].status is OK
 
 

@@ -186,6 +186,11 @@ class LogsConnection(Connection):
             self._host.give_back()
 
     @property
+    def closed(self) -> bool:
+        """Tell whether the connection to the host that a part of the logs is on has broken off."""
+        return isinstance(self._host, SharedHost) and self._host.host.closed
+
+    @property
     def stopped(self) -> bool:
         """Tell whether nobody waits for an answer any more."""
         return self._stopped.is_set()
