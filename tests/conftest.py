@@ -106,6 +106,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _as_ctrl_c)
+        # Started in the background of a shell, Ctrl-C would be ignored here and by all that the tests start.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     own = Path(tempfile.mkdtemp(prefix="rbt-"))
     own.chmod(0o711)  # PostgreSQL runs as another user when root runs the tests
     session.config.stash[_own] = own

@@ -87,7 +87,7 @@ def test_an_alert_or_a_complaint_in_words_leads_to_its_notebook(symptom: str, fi
     assert found_by(symptom)[0].name == first
     frame = assessment.door.probe(NOBODY, symptom=symptom)
     (told,) = assessment.door.check(frame)
-    assert told.status is OK and told.value == first and f"runbook run {first}" in told.message
+    assert told.status is OK and told.value == first and f"runbook run {first}" in told.next
 
 
 @pytest.mark.parametrize("symptom", ["xyzzy", "<b>; DROP TABLE", "\x1b[2J\n", "ü" * 5000, "the of and"])

@@ -378,6 +378,7 @@ def test_a_drill_counts_every_row_key_and_index_and_leaves_nothing(source: Clust
     assert not list((tmp_path / "scratch").iterdir())
 
 
+@pytest.mark.slow
 def test_a_plain_packed_dump_and_one_of_another_encoding_are_restored_as_well(
     source: Cluster, ask: Ask, tmp_path: Path
 ) -> None:
@@ -574,6 +575,7 @@ def test_a_password_of_the_role_that_restores_is_one_of_the_profiles_secrets(
     assert psycopg.conninfo.conninfo_to_dict(load_target(name).backups.restore_dsn)["user"] == "postgres"  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(len({version(folder)[0] for folder in all_postgres()}) < 2, reason="there is one PostgreSQL only")
 def test_a_dump_that_a_newer_server_made_is_not_restored_and_the_one_before_is_named(
     recorded: Place, run_json: Any, archive: Path

@@ -85,6 +85,7 @@ def dumped_as(place: Place, role: str) -> bytes:
     return subprocess.run(argv, capture_output=True, check=True).stdout
 
 
+@pytest.mark.slow
 @needs_contrib
 def test_each_damage_is_named_and_every_row_comes_back_that_a_backup_has_or_that_can_be_read(
     damaged: Place, opened: Callable[..., Any]
@@ -202,6 +203,7 @@ def test_killed_in_the_copy_in_the_middle_of_saving_or_in_the_swap_it_is_gone_on
         faults.heal(damaged)
 
 
+@pytest.mark.slow
 @needs_contrib
 def test_where_only_an_index_is_damaged_its_rebuild_is_planned_and_everybody_works_on(
     damaged: Place, opened: Callable[..., Any], run_json: Any, archive: Path

@@ -113,6 +113,7 @@ def test_the_notebook_names_path_moment_and_the_revoked_key(
     assert not [path for path in archive.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
 
 
+@pytest.mark.slow
 @with_prometheus
 def test_thirty_percent_of_one_path_are_told_with_their_moment(watched: Place) -> None:
     with requests(watched, 10):
@@ -220,6 +221,7 @@ def started(place: Place) -> datetime:
     return moment
 
 
+@pytest.mark.slow
 @with_prometheus
 def test_a_restart_of_the_service_is_known_from_its_counters(watched: Place, ask: Callable[..., Any]) -> None:
     faults.break_sandbox(watched, "api-down")

@@ -28,6 +28,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are for
 STATE = """
 import decimal, gc, json, locale, os, random, resource, signal, sys, threading, time, warnings
 import matplotlib, pandas as pd
+
+pytestmark = pytest.mark.slow  # how kernels are made and end; all else runs on them
 state = {
     "pandas": {o: repr(pd.get_option(o)) for o in pd._config.config._registered_options},
     "pandas defaults": {o: repr(d.defval) for o, d in pd._config.config._registered_options.items()},

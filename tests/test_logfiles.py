@@ -378,6 +378,7 @@ def test_a_single_line_of_300_mb_needs_little_memory(tmp_path: Path) -> None:
     assert told["peak"] < 120 << 10 and told["malformed"] == 1 and told["entries"] == 0
 
 
+@pytest.mark.slow
 def test_hundreds_of_thousands_of_different_paths_messages_and_users_need_bounded_memory_and_count_right(
     tmp_path: Path,
 ) -> None:

@@ -153,6 +153,7 @@ def test_nothing_was_sampled_during_the_gap(sandbox: Place, past: Truth) -> None
     assert set(ask(sandbox, "sum by (job) (up)", past.gap_begins - timedelta(minutes=1))) == _JOBS
 
 
+@pytest.mark.slow
 def test_the_same_day_gives_the_same_past(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     now = datetime(2026, 3, 4, 11, 38, tzinfo=UTC)
@@ -174,6 +175,7 @@ def test_the_same_day_gives_the_same_past(tmp_path: Path, monkeypatch: pytest.Mo
     assert left == ["day", "hour", "lock"]
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cache").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -251,6 +253,7 @@ def bare_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(bare))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bare_path")
 def test_without_the_programs_the_rest_works_and_no_prometheus_is_named(run_json: Callable[..., Any]) -> None:
     place = stack.up("unwatched")

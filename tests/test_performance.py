@@ -389,6 +389,7 @@ def test_the_load_goes_up_to_the_knee_and_stops_there_by_itself(breakable: Place
     assert frame["p99_ms"].iloc[-1] > 400 > frame["p99_ms"].iloc[0]
 
 
+@pytest.mark.slow
 def test_a_healthy_service_and_then_each_fault_by_its_cause(
     breakable: Place, run_json: Callable[..., Any], asked: Callable[..., Any], archive: Path
 ) -> None:
@@ -418,6 +419,7 @@ def test_a_healthy_service_and_then_each_fault_by_its_cause(
         assert {one.status for one in asked(highest=2.0, seconds=0.5).findings} == {OK}, f"{fault} is healed"
 
 
+@pytest.mark.slow
 def test_another_target_is_loaded_by_its_plan_only(
     breakable: Place, run_json: Callable[..., Any], profile: Callable[..., str], archive: Path
 ) -> None:
@@ -560,6 +562,7 @@ def test_a_load_whose_time_is_over_gives_what_it_has(
     assert "PARTIAL: its 1.5 s were over at 1/s" in found["load"].message and "latency" in found
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_headless_run_keeps_the_part_of_the_load_that_was_measured(
     breakable: Place, archive: Path, run_json: Callable[..., Any]
 ) -> None:

@@ -155,6 +155,7 @@ STATEMENTS = (postgres.slow_queries_now, postgres.slow_queries, postgres.regress
 # --- what is slow
 
 
+@pytest.mark.slow
 def test_a_query_made_slow_by_a_dropped_index_is_named_with_its_statement_and_its_table(
     server: Cluster, archive: Path, profile: Callable[..., str], run_json: Callable[..., Any]
 ) -> None:
@@ -225,6 +226,7 @@ def test_the_runbook_never_names_its_own_statements(server: Cluster, opened: Cal
         assert role == "app" or not [text for text in texts if "of_its_role" in text]
 
 
+@pytest.mark.slow
 def test_a_statement_that_was_quick_and_rare_is_judged_and_compared_beyond_the_fifty_costliest(
     server: Cluster, opened: Callable[..., Run], archive: Path, profile: Callable[..., str],
     run_json: Callable[..., Any],

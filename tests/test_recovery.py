@@ -71,6 +71,7 @@ def answer_of(place: Place) -> int:
     return httpx.get(f"http://127.0.0.1:{port}/documents?limit=1", timeout=5, trust_env=False).status_code
 
 
+@pytest.mark.slow
 def test_a_dropped_database_goes_back_to_a_verified_service_past_a_backup_that_was_cut(
     lost: Place, opened: Callable[..., Any]
 ) -> None:
@@ -162,6 +163,7 @@ def test_killed_in_the_middle_of_each_step_it_is_gone_on_with_by_the_same_token(
         faults.heal(lost)
 
 
+@pytest.mark.slow
 def test_the_swap_waits_for_the_service_to_be_stopped_keeps_the_former_and_is_undone(
     lost: Place, opened: Callable[..., Any]
 ) -> None:

@@ -91,6 +91,7 @@ def test_a_second_call_costs_next_to_nothing(checkout: Path) -> None:
     assert not ended.stderr
 
 
+@pytest.mark.slow
 def test_a_changed_lock_makes_the_environment_anew_and_a_failure_says_why(checkout: Path) -> None:
     fake_environment(checkout)
     lock = checkout / "lib" / "requirements.lock"
@@ -101,6 +102,7 @@ def test_a_changed_lock_makes_the_environment_anew_and_a_failure_says_why(checko
     assert not (checkout / ".venv" / "complete").exists()
 
 
+@pytest.mark.slow
 def test_a_half_made_environment_is_made_anew(checkout: Path) -> None:
     fake_environment(checkout)
     (checkout / ".venv" / "complete").unlink()
@@ -133,6 +135,7 @@ def test_lab_has_an_environment_of_its_own(checkout: Path) -> None:
     assert call(checkout, "lab", "--no-browser").stdout == "handed over: -P -m runbook lab --no-browser\n"
 
 
+@pytest.mark.slow
 def test_an_interrupted_installation_is_told_and_leaves_no_stamp(checkout: Path) -> None:
     import signal
 

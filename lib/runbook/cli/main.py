@@ -51,6 +51,10 @@ def build_parser() -> Parser:
     )
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else on stdout")
 
+    doctor = commands.add_parser("doctor", help="what of a target can be asked and changed, and how to get the rest")
+    doctor.add_argument("--target", default="sandbox", metavar="T", help="a profile's name")
+    doctor.add_argument("--json", action="store_true", help="print one JSON document and nothing else on stdout")
+
     commands.add_parser("lab", help="JupyterLab on the collection; what follows is handed to it")
 
     evidence = commands.add_parser("evidence", help="what runs left: list, show, verify, diff, head, key, add, …")
@@ -138,6 +142,10 @@ def _dispatch() -> int:
         from runbook.cli import listing
 
         return listing.show(arguments.symptom)
+    if arguments.command == "doctor":
+        from runbook.cli import doctor
+
+        return doctor.show(arguments.target, as_json=arguments.json)
     if arguments.command == "run":
         from runbook.cli import run
 

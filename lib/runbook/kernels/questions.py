@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-from runbook.model import Question
+from runbook.model import Change, Question
 
 _LIBRARY = str(Path(__file__).parent.parent)
 _NOT_ASKED = {"cli", "runner", "kernels", "session", "model", "plans"}
@@ -22,6 +22,13 @@ def all_questions() -> Iterator[Question]:
     """Return every question of the library."""
     for name in packages():
         yield from getattr(import_module(name), "questions", ())
+
+
+def all_changes() -> Iterator[Change]:
+    """Return every change of the library."""
+    for name in packages():
+        listed = getattr(import_module(name), "changes", ())
+        yield from listed if isinstance(listed, tuple) else ()  # a module of that name lists none
 
 
 def thresholds() -> dict[str, list[str]]:

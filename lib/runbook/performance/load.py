@@ -114,8 +114,8 @@ def _limited(row: dict[Any, Any]) -> Finding:
 def _denied(row: dict[Any, Any], path: str) -> Finding:
     message = (
         f"{row['denied']} of {row['requests']} requests were answered 3xx or 4xx: what was measured is no work of the "
-        "service. The load is sent without a token: h2load takes headers from its command line only, where every user "
-        "of the machine reads them"
+        "service. The load is sent without a token, and h2load takes headers from its command line only, where every "
+        "user of the machine reads them"
     )
     after = "name a `path` that is there and needs no token (load.path of the profile)"
     return Finding(object=path, status=Status.UNKNOWN, message=message, value=row["denied"], next=after)

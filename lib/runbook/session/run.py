@@ -10,9 +10,19 @@ from typing import Any
 
 import msgspec
 
-from runbook.connections import KINDS, ContainersConnection
+from runbook.connections import KINDS, Connection, ContainersConnection
 from runbook.connections.ending import ends_gently
-from runbook.model import CouldNotFindOut, DoesNotApply, Finding, Findings, Question, RunbookError, Status, UsageError
+from runbook.model import (
+    CouldNotFindOut,
+    DoesNotApply,
+    Finding,
+    Findings,
+    Question,
+    RunbookError,
+    Status,
+    Unreachable,
+    UsageError,
+)
 from runbook.model.change import Change
 from runbook.model.layout import new_run_id
 from runbook.model.question import Asked
@@ -158,6 +168,16 @@ class Run:
     def headroom(self) -> Headroom:
         """Return a plot of how much of each limit is used: of every finding so far that is a percentage."""
         return Headroom([finding for finding in self.findings if finding.unit == "%"])
+
+    def lacks(self, kind: type[Connection]) -> str:
+        """Return why a connection of this kind cannot be had, by the profile or by trying; "" where it can."""
+        if lacking := kind.lacking(self.target):
+            return lacking
+        try:
+            self._dependencies.connection(kind)
+        except (Unreachable, CouldNotFindOut) as why:
+            return str(why)
+        return ""
 
     def explained(self) -> Findings:
         """Return all findings so far, each that another explains pointing to that one."""

@@ -1,5 +1,6 @@
--- How many items has the queue of each status and priority? (Of a large table so many percent of the pages are read;
--- then the sum of the squares tells how far from the truth that may be.)
+-- How many items has the queue of each status and priority?
+-- (Of a large table so many percent of the pages are read; then the sum of the squares tells how far from the truth
+-- that may be.)
 SELECT status,
        priority,
        sum(items)::bigint AS seen,

@@ -1,5 +1,5 @@
--- How many items came into the queue and left it, in each twelfth of the last hours? (Of a large table so many percent of
--- the pages are read.)
+-- How many items came into the queue and left it, in each twelfth of the last hours?
+-- (Of a large table so many percent of the pages are read.)
 WITH items AS MATERIALIZED (
     SELECT status::text IN ('pending', 'in_review') AS waits,
            status::text IN ('completed', 'skipped') AND completed_at IS NULL AS left_untold,

@@ -1,5 +1,5 @@
--- Do all of these items still wait as they were released? Then they are in review again, with whom and since when they
--- were; else nothing is changed. (No row: nothing was.)
+-- Do all of these items still wait as they were released?
+-- Then they are in review again, with whom and since when they were; else nothing is changed. (No row: nothing was.)
 WITH seen AS (
     SELECT item_id, assigned_to, assigned_at FROM jsonb_populate_recordset(NULL::triage_items, %(items)s::jsonb)),
 free AS (

@@ -1,5 +1,5 @@
--- Are all of these items still in review as they were looked at? Then they wait again; else nothing is changed. (No row:
--- nothing was. They are given as rows of the table itself: whatever the types of its columns are.)
+-- Are all of these items still in review as they were looked at?
+-- Then they wait again; else nothing is changed. (No row: nothing was. They are given as rows of the table itself: whatever the types of its columns are.)
 WITH seen AS (
     SELECT item_id, assigned_to, assigned_at FROM jsonb_populate_recordset(NULL::triage_items, %(items)s::jsonb)),
 held AS (
