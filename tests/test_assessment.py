@@ -80,6 +80,7 @@ def test_each_sign_is_a_question_and_leads_to_a_notebook_of_the_collection() -> 
         ("OldestItemWaitsTooLong", "queue-backup"), ("ApiDown", "api-down"), ("the site returns 502", "api-down"),
         ("too many connections", "connection-exhaustion"), ("our certificate has expired", "certificate-management"),
         ("somebody dropped the database", "system-recovery"), ("deadlocks", "database-issues"),
+        ("HighMemoryUsage", "high-memory-usage"), ("there is a memory leak", "high-memory-usage"),
     ],
 )  # fmt: skip
 def test_an_alert_or_a_complaint_in_words_leads_to_its_notebook(symptom: str, first: str) -> None:

@@ -17,6 +17,7 @@ from runbook.target.profile import (
     Prometheus,
     Redis,
     Share,
+    Ssh,
     Target,
     Webhook,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Reload",
     "SecretReference",
     "Share",
+    "Ssh",
     "Target",
     "Webhook",
     "is_reference",
