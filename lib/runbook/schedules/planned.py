@@ -83,7 +83,7 @@ def planned_for(target: Target, notebooks: Iterable[Notebook]) -> list[Planned]:
 
 
 def check_scheduled(target: Target) -> None:
-    """Raise `UsageError` where a profile gives a schedule to a notebook that does not exist, or tells of an incident."""
+    """Raise `UsageError` where a profile gives a schedule to a notebook that is not there, or tells of an incident."""
     for name in target.schedule:
         try:
             named = find_notebook(name)

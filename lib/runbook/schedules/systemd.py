@@ -24,7 +24,7 @@ def units(planned: Planned, place: Place, *, jitter: int, seconds: int, user: st
         *environment,
         "# Secrets that the profile takes from the environment; the file may be missing.",
         f"EnvironmentFile=-%E/runbook/{planned.target}.env",
-        f"ExecStart={' '.join(_quoted(word).replace('$', '$$') for word in place.argv(planned))}",
+        f"ExecStart={_command(place.argv(planned))}",
         "# A WARNING is an answer; CRITICAL, UNKNOWN and a run that failed make the unit a failed one.",
         "SuccessExitStatus=1",
         f"TimeoutStartSec={seconds}",
@@ -53,6 +53,12 @@ def calendar(when: When) -> str:
     if when.period == "weekly":
         return f"{('Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun')[when.weekday]} *-*-* {clock}"
     return f"*-*-{when.day:02} {clock}" if when.period == "monthly" else f"*-*-* {clock}"
+
+
+def _command(argv: list[str]) -> str:
+    """Return a command as systemd reads it: in all words but the program, $ would be a variable."""
+    program, *rest = map(_quoted, argv)
+    return " ".join([program, *(word.replace("$", "$$") for word in rest)])
 
 
 def _plain(text: str) -> str:

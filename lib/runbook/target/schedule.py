@@ -14,7 +14,7 @@ HOUR, MINUTE, WEEKDAY, DAY = 6, 0, 0, 1
 LAST_DAY = 28  # every month has it
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 _WRITE = (
-    'write "daily 07:30", "weekly mon 07:30", "monthly 1 07:30" (day 1 to 28; day and time may be left out) or "off"'
+    'write "daily 07:30", "weekly mon 07:30", "monthly 1 07:30" (day 1 to 28, day and time may be left out) or "off"'
 )
 
 Period = Literal["daily", "weekly", "monthly"]
