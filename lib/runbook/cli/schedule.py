@@ -35,7 +35,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     systemd.add_argument("--user", type=_user, metavar="NAME", help="for the machine's systemd, as this user")
     kubernetes = commands.add_parser("kubernetes", help="CronJobs, and with --output a Dockerfile for their image")
     kubernetes.add_argument("--image", type=_image, default="runbook:latest", metavar="IMAGE", help="(runbook:latest)")
-    kubernetes.add_argument("--timezone", type=_zone, default="Etc/UTC", metavar="ZONE", help="of the times (Etc/UTC)")
+    kubernetes.add_argument("--timezone", type=_zone, metavar="ZONE", help="of the times (Etc/UTC)")
     for command in (show, cron, systemd, kubernetes):
         command.add_argument("--target", action="append", metavar="T", help="a profile's name; more than once for more")
     for command in (cron, systemd, kubernetes):
@@ -88,7 +88,7 @@ def _systemd(arguments: argparse.Namespace, targets: list[Target], planned: dict
 def _kubernetes(arguments: argparse.Namespace, targets: list[Target], planned: dict[str, list[Planned]]) -> int:
     from runbook.schedules.kubernetes import cron_job, dockerfile, manifests
 
-    how = {"image": arguments.image, "zone": arguments.timezone, "jitter": arguments.jitter}
+    how = {"image": arguments.image, "zone": arguments.timezone or "Etc/UTC", "jitter": arguments.jitter}
     jobs = [
         cron_job(one, **how, seconds=bound(target))
         for target in targets
