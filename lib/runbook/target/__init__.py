@@ -22,9 +22,12 @@ from runbook.target.profile import (
     Webhook,
 )
 from runbook.target.recovery import Recovery
+from runbook.target.schedule import DAYS, OFF, When, read_when
 from runbook.target.secret import SecretReference, is_reference, references, resolve
 
 __all__ = [
+    "DAYS",
+    "OFF",
     "Alertmanager",
     "Api",
     "BackupSet",
@@ -49,9 +52,11 @@ __all__ = [
     "Ssh",
     "Target",
     "Webhook",
+    "When",
     "is_reference",
     "load_target",
     "profile_folders",
+    "read_when",
     "references",
     "resolve",
     "split_place",

@@ -19,6 +19,7 @@ from runbook.target.addresses import Dsn, Folder, HttpUrl, RedisUrl
 from runbook.target.backups import Backups
 from runbook.target.certificates import Certificates
 from runbook.target.recovery import Recovery
+from runbook.target.schedule import Schedule
 from runbook.target.secret import SecretReference, resolve
 
 
@@ -486,7 +487,8 @@ class Contact(_Strict):
 class Target(_Strict):
     """A deployment: where its parts are, its limits, what is accepted, who to call.
 
-    One that is ``read_only`` takes no change: no plan is made for it, and none is carried out.
+    One that is ``read_only`` takes no change: no plan is made for it, and none is carried out. ``schedule`` says when
+    notebooks run by themselves, by their names, where that is another time than their own.
     """
 
     name: str
@@ -512,6 +514,7 @@ class Target(_Strict):
     integrity: Integrity | None = None
     backups: Backups | None = None
     recovery: Recovery | None = None
+    schedule: dict[str, Schedule] = {}
     deadlines: Deadlines = Deadlines()
     thresholds: dict[str, dict[str, Threshold]] = {}
     acknowledge: tuple[Acknowledged, ...] = ()
