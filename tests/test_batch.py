@@ -372,7 +372,7 @@ def test_ended_at_any_moment_the_archive_verifies_and_nothing_is_left(
         time.sleep(dice.uniform(0.1, 2.5))
         call.send_signal(how)
         call.communicate(timeout=30)
-        wait_for(lambda: not processes_of(archive), 5)
+        wait_for(lambda: not processes_of(archive), 20)
         verified = runbook("evidence", "verify")
         assert verified.returncode == 0, verified.stderr
     status = runbook("run", "--resume", "--json").returncode

@@ -1,14 +1,18 @@
 """The practice stack as containers of a real Docker engine."""
 
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from engine import Engine, engine
 
-from runbook import integrity
+from runbook import docker, integrity, memory
 from runbook.docker import containers, output, resources
 from runbook.model import Findings, Status
+from runbook.model.plan import PlanState
+from runbook.plans.token import token_of
 from runbook.session import open_run
 from runbook_sandbox import faults, processes, stack
 from runbook_sandbox.place import Place, SandboxError
@@ -150,3 +154,66 @@ def test_with_a_healthy_api_the_notebook_says_so(
     assert {f.check for f in document.runs[0].findings if f.status not in ("OK", "SKIPPED")} <= {"docker.events"}
     assert all(part["runs"] for part in stack.status(Place("contained"))["parts"].values())
     assert status in (0, 1)
+
+
+# --- memory
+
+
+def test_a_service_that_was_killed_at_its_limit_is_named_by_the_notebook_and_healed(
+    contained: tuple[Engine, Place], run_json: Callable[..., Any], archive: Any
+) -> None:
+    _, place = contained
+    faults.break_sandbox(place, "api-oom")
+    try:
+        status, document = run_json("high-memory-usage", "--target", "contained", "-p", "seconds=1")
+        _, first = run_json("first-five-minutes", "--target", "contained")
+    finally:
+        faults.heal(place)
+    told = {f.object: f for f in document.runs[0].findings if f.check == "memory.kills"}
+    killed = told["api (contained-shrimp-api)"]
+    severity = next(f for f in first.runs[0].findings if f.check == "assessment.severity" and f.object == "severity")
+    assert severity.value == "P0" and "runbook run high-memory-usage " in severity.next, severity
+    assert status == 2 and killed.status == "CRITICAL" and "it does not run" in killed.message, told
+    assert findings(memory.kills)["api (contained-shrimp-api)"].status is Status.WARNING, "within the day"
+
+
+def test_the_containers_own_figures_are_told_and_not_those_of_a_python_started_in_it(
+    contained: tuple[Engine, Place],
+) -> None:
+    running, _ = contained  # (errata 28)
+    measure = "import psutil; print(psutil.Process().memory_info().rss)"
+    api = running.client.containers.get("contained-shrimp-api")
+    itself = int(api.exec_run([sys.executable, "-c", measure]).output)
+    run = open_run("probe", target="contained", needs=["containers"])
+    try:
+        frame = run.ask(memory.containers).frame
+    finally:
+        run.close()
+    assert frame is not None
+    anonymous = frame.set_index("container")["anonymous"]["api (contained-shrimp-api)"]
+    assert anonymous > 40 << 20 and itself < anonymous / 2
+
+
+def test_objects_inside_of_a_container_are_counted_from_outside_by_a_plan(contained: tuple[Engine, Place]) -> None:
+    if shutil.which("gdb") is None:
+        pytest.skip("gdb is not installed")
+    run = open_run("probe", target="contained", needs=["containers", "host", "api"])
+    try:
+        shown = run.propose(memory.count_objects, seconds=20.0, verify=[memory.python], even_if_well=True)
+        (done,) = run.apply(shown, token_of(shown.plans[0].plan)).plans
+        assert done.state is PlanState.VERIFIED and "objects that the collector knows" in " ".join(done.told), done
+    finally:
+        run.close()
+
+
+def test_the_only_container_is_restarted_and_waited_for_by_a_plan(contained: tuple[Engine, Place]) -> None:
+    run = open_run("probe", target="contained", needs=["containers", "api"])
+    try:
+        shown = run.propose(docker.restart_in_turn, verify=[memory.containers, containers], even_if_well=True)
+        (plan,) = shown.plans
+        assert "docker restart --time 10 contained-shrimp-api" in plan.steps[0] and plan.plan.irreversible
+        assert "nobody serves meanwhile" in " ".join(plan.plan.blast_radius)
+        (done,) = run.apply(shown, token_of(plan.plan)).plans
+        assert done.state is PlanState.VERIFIED, done
+    finally:
+        run.close()

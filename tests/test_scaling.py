@@ -14,9 +14,11 @@ import pytest
 from engine import Engine
 from running import only, text_of, wait_for
 
-from runbook import api, docker
+from runbook import api, docker, memory
 from runbook.docker import compose
 from runbook.docker.redeploy import rewritten
+from runbook.docker.workers import rewritten as with_workers
+from runbook.docker.workers import workers_of
 from runbook.model import NotPlanned, Status
 from runbook.model.plan import PlanState
 from runbook.plans.freezing import freeze_inverse
@@ -400,3 +402,84 @@ def test_a_limit_that_cannot_be_is_not_planned(wanted: dict[str, Any], says: str
 def test_the_limits_that_it_has_need_no_plan(there: There, run: Any) -> None:
     shown = limited(run(), memory=host_of(there)["Memory"] >> 20)
     assert not shown.plans and not shown.findings and "has these limits already" in text(shown)
+
+
+# --- workers, and one after another
+
+
+def planned(run: Any, change: Any, confirm: str = "", **arguments: Any) -> Any:
+    verify = [memory.containers, docker.replicas]
+    return run.propose(change, verify=verify, confirm=confirm, **arguments)
+
+
+def test_workers_are_written_into_the_compose_file_and_brought_back(there: There, run: Any) -> None:
+    opened = run()
+    shown = planned(opened, docker.workers, workers=2)
+    (plan,) = shown.plans
+    assert plan.state is PlanState.PLANNED and "WEB_CONCURRENCY: '2'" in plan.steps[0], plan.steps
+    assert any("connections to the database" in line for line in plan.plan.blast_radius)
+    done = opened.apply(shown, token_of(plan.plan)).plans[0]
+    assert done.state is PlanState.VERIFIED, done
+    assert "WEB_CONCURRENCY: '2'" in (there.place.folder / "compose.yaml").read_text()
+    again = planned(run(), docker.workers, workers=2)
+    assert not again.plans and "has 2 in each container already" in text(again)
+    with pytest.raises(NotPlanned, match="do not fit into the limit"):
+        docker.workers.draft(docker.workers.observe(opened._dependencies, 60), 60)
+
+
+def test_containers_are_restarted_one_after_another(there: There, run: Any) -> None:
+    opened = run()
+    before = docker.restart_in_turn.observe(opened._dependencies)
+    shown = opened.propose(
+        docker.restart_in_turn, verify=[docker.replicas, memory.containers], even_if_well=True
+    )  # fmt: skip
+    (plan,) = shown.plans
+    assert "and wait until it answers" in plan.steps[0] and plan.plan.irreversible
+    done = opened.apply(shown, token_of(plan.plan)).plans[0]
+    assert done.state is PlanState.VERIFIED, done
+    after = docker.restart_in_turn.observe(opened._dependencies)
+    assert [one["id"] for one in after["containers"]] == [one["id"] for one in before["containers"]]
+    assert after["containers"][0]["started"] > before["containers"][0]["started"]
+
+
+@pytest.mark.parametrize(
+    ("silent", "running", "says"),
+    [(["api-1"], [{"id": "a", "name": "api-1", "started": "x"}], "api-1 does not answer by itself")],
+)
+def test_what_does_not_answer_is_not_restarted_in_turn(silent: Any, running: Any, says: str) -> None:
+    facts = {"service": "api", "containers": running, "silent": silent, "others": 0, "engine": "e"}
+    with pytest.raises(NotPlanned, match=says):
+        docker.restart_in_turn.draft(facts)
+
+
+WITH_WORKERS = """services:
+  api:
+    image: shrimp  # the service
+    command: uvicorn app:app --host 0.0.0.0 --workers 4
+  web:
+    command: ["gunicorn", "-w", "8", "app"]
+  bare:
+    image: x
+    environment:
+      - A=1
+"""
+
+
+@pytest.mark.parametrize(
+    ("service", "before", "line"),
+    [
+        ("api", 4, "command: uvicorn app:app --host 0.0.0.0 --workers 2"),
+        ("web", 8, 'command: ["gunicorn", "-w", "2", "app"]'),
+        ("bare", 0, "- WEB_CONCURRENCY=2"),
+    ],
+)
+def test_workers_are_written_where_they_stand(service: str, before: int, line: str) -> None:
+    from ruamel.yaml import YAML
+
+    def told(text: str) -> int:
+        return workers_of(YAML(typ="safe").load(text)["services"][service])
+
+    after = with_workers(WITH_WORKERS, service, 2)
+    assert told(WITH_WORKERS) == before and told(after) == 2
+    changed = [one.strip() for one in after.splitlines() if one not in WITH_WORKERS.splitlines()]
+    assert changed == [line] or changed == [line.replace('"2"', "'2'")], changed

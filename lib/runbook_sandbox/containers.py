@@ -21,6 +21,7 @@ SERVICE = "api"  # the part that Compose may hold, and its name there
 IMAGE = "runbook-sandbox/{part}"
 # What each part may use: enough for a practice stack, and something to be judged.
 MEMORY = {"postgres": "512m", "redis": "128m", "api": "512m"}
+LIMIT_OF_SERVICE = 512 << 20  # bytes: as above
 _MOUNTED = (
     "/usr", "/lib", "/lib64", "/etc/passwd", "/etc/group", "/etc/ld.so.cache", "/etc/ssl", "/etc/localtime",
     "/etc/alternatives",

@@ -13,29 +13,40 @@ from runbook_sandbox.seeding import DATABASE
 
 ASIDE = "put_aside_by_a_fault"
 HIDDEN = "INSERT INTO documents VALUES ('doc013', 'Report 13', 'hidden', 'In no index.', now())"
+_TRIES = 20
 # Where rows lie on a page of 8 KiB, which is filled from its end.
 _IN_THE_ROWS, _BYTES = 8192 - 64, 16
 
 
 def put_aside(place: Place, *, copied: bool) -> None:
     """Have the service's database stand under a name that nobody knows; with ``copied``, a copy in its place."""
+    both = [sql.Identifier(DATABASE), sql.Identifier(ASIDE)]
     with stack.superuser(place, "postgres") as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (DATABASE,)
-        )
-        both = [sql.Identifier(DATABASE), sql.Identifier(ASIDE)]
-        connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*both))
+        _alone(connection, sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*both))
         if copied:
             connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER shrimp_user").format(*both))
 
 
+def _alone(connection: "psycopg.Connection[tuple[Any, ...]]", statement: sql.Composed) -> None:
+    """Execute what takes a database without a session; whoever comes back meanwhile is sent away once more."""
+    for left in reversed(range(_TRIES)):
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname LIKE %s", (f"{DATABASE}%",)
+        )
+        try:
+            connection.execute(statement)
+            return
+        except psycopg.errors.ObjectInUse:
+            if not left:
+                raise
+
+
 def bring_back(place: Place) -> None:
     """Have it be there as it was, and nothing of what a recovery has made."""
+    like = (f"{DATABASE}%",)
     with stack.superuser(place, "postgres") as connection:
-        like = (f"{DATABASE}%",)
-        connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname LIKE %s", like)
         for (name,) in connection.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", like).fetchall():
-            connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+            _alone(connection, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
         both = [sql.Identifier(ASIDE), sql.Identifier(DATABASE)]
         connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*both))
     if not processes.of_part(place, "api"):

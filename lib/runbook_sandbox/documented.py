@@ -10,11 +10,20 @@ from typing import Annotated, Any, LiteralString
 
 import httpx
 import jwt
+import psutil
 import psycopg
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from psycopg import sql
@@ -56,6 +65,9 @@ class Metrics:
         )
         for role in PERMISSIONS:
             self.logins.labels(role)
+        self.registry.register(Own())
+        GCCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
 
     def know(self, method: str, path: str) -> None:
         """Begin the series of a path at 0: a counter that is born with its first error has no rise to be seen."""
@@ -65,6 +77,22 @@ class Metrics:
         if path == "/candidates/generate":
             self.requests.labels(method, path, "503")
         self.duration.labels(path)
+
+
+class Own(Collector):
+    """What prometheus_client tells of the process itself; but not since when it runs: that is always just now here."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield its memory and its open files."""
+        process = psutil.Process()
+        told = {
+            "resident_memory_bytes": process.memory_info().rss,
+            "open_fds": process.num_fds(),
+            "max_fds": process.rlimit(psutil.RLIMIT_NOFILE)[0] if hasattr(process, "rlimit") else 0,
+        }
+        for name, value in told.items():
+            if value:
+                yield GaugeMetricFamily(f"process_{name}", f"Of the process: {name}", value=value)
 
 
 class Queue(Collector):

@@ -5,9 +5,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
+import httpx
 import psutil
 import redis
 
@@ -35,12 +37,13 @@ _OWN = DATABASE
 
 @dataclass(frozen=True)
 class Fault:
-    """A way to break the sandbox: ``truth`` is what a notebook must then say."""
+    """A way to break the sandbox: ``truth`` is what a notebook must then say. Some take ``contained`` parts."""
 
     name: str
     truth: str
     break_: Callable[[Place], object]
     heal: Callable[[Place], object]
+    contained: bool = False
 
 
 def break_sandbox(place: Place, name: str) -> Fault:
@@ -51,6 +54,8 @@ def break_sandbox(place: Place, name: str) -> Fault:
     state = place.read("state.json")
     if name in state["broken"]:
         raise SandboxError(f"{name} is broken already; `sandbox heal` mends it")
+    if fault.contained and not state.get("docker"):
+        raise SandboxError(f"{name} takes containers, which alone have a memory limit: `sandbox up --docker`")
     fault.break_(place)
     state = place.read("state.json")
     place.write("state.json", {**state, "broken": [*state["broken"], name]})
@@ -145,6 +150,17 @@ def _switch(key: str, value: Any) -> Callable[[Place], None]:
     return switch
 
 
+def _forget(key: str) -> Callable[[Place], None]:
+    """Return what switches a fault off that keeps memory, and has the service give it back."""
+
+    def forget(place: Place) -> None:
+        _switch(key, None)(place)
+        with suppress(httpx.HTTPError):
+            httpx.get(f"http://127.0.0.1:{place.read('state.json')['ports']['api']}/ready", timeout=5, trust_env=False)
+
+    return forget
+
+
 def _with_model(key: str, value: Any) -> Callable[[Place], None]:
     def switch(place: Place) -> None:
         if place.read("state.json").get("mode") != "documented":
@@ -152,6 +168,17 @@ def _with_model(key: str, value: Any) -> Callable[[Place], None]:
         _switch(key, value)(place)
 
     return switch
+
+
+def _eat(place: Place) -> None:
+    """Have the service take memory until the kernel kills its container."""
+    _switch("eaten_bytes", 2 * containers.LIMIT_OF_SERVICE)(place)
+    url = f"http://127.0.0.1:{place.read('state.json')['ports']['api']}/health"
+    with suppress(httpx.HTTPError):
+        httpx.get(url, timeout=20, trust_env=False)
+    _switch("eaten_bytes", None)(place)
+    if processes.of_part(place, "api"):
+        raise SandboxError("the service took twice its limit and was not killed: this engine does not limit memory")
 
 
 def _take_all_slots(place: Place) -> None:
@@ -345,6 +372,25 @@ FAULTS = {
         ),
         Fault(
             "api-slow", "each request takes 2.2 s longer", _switch("slow_seconds", 2.2), _switch("slow_seconds", None)
+        ),
+        Fault(
+            "memory-leak",
+            "each request leaves 256 KiB behind; `sandbox load` brings some",
+            _switch("leak_bytes", 256 << 10),
+            _forget("leak_bytes"),
+        ),
+        Fault(
+            "cache-grows",
+            "each request leaves 512 KiB in a cache, which is full with 64 MiB; `sandbox load` brings some",
+            _switch("cache_bytes", 64 << 20),
+            _forget("cache_bytes"),
+        ),
+        Fault(
+            "api-oom",
+            "the service's container was killed for want of memory (takes `sandbox up --docker`)",
+            _eat,
+            _start("api"),
+            contained=True,
         ),
         Fault(
             "slow-endpoint",

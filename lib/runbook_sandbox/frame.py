@@ -1,11 +1,14 @@
 """What the service is in either mode: admission by Redis, faults switched on for practice, a line for each request."""
 
 import asyncio
+import ctypes
 import json
 import math
 import time
 import traceback
+from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import NormalDist
@@ -25,6 +28,8 @@ PERMISSIONS = {
     "viewer": ["read:all"],
 }
 TOKEN_MINUTES = 30
+# What each request leaves in a cache that fills up, and what is taken at a time until there is no more.
+CACHED_BYTES, EATEN_AT_ONCE = 512 << 10, 32 << 20
 PER_MINUTE, PER_HOUR = 6000, 100_000  # wide: a whole test suite asks from one address
 LIMITS = {"enabled": True, "per_minute": PER_MINUTE, "per_hour": PER_HOUR}
 SERVICES = ("ingestion_service", "llm_generator", "rule_engine", "triage_engine", "triplet_workflow")
@@ -38,6 +43,7 @@ class Frame:
         self._folder = folder
         self._due = 0.0
         self._delayed = 0
+        self._kept: deque[bytes] = deque()
         self.log = RequestLog(folder / "logs")
         self.signing_key: str = settings["signing_key"]
         self.redis = redis.asyncio.Redis.from_url(settings["redis_url"], socket_timeout=2, socket_connect_timeout=1)
@@ -99,6 +105,25 @@ class Frame:
             for step in range(300_000):  # long enough to be what takes the time, short enough to be healed
                 number = (number * 31 + step) % 65_521
 
+    def _keep(self) -> None:
+        """Keep memory for each request: for ever where it is to leak, the newest where a cache is to fill up, and all
+        that can be had where it is to be killed.
+        """
+        faults = self.faults()
+        if faults.get("leak_bytes"):
+            self._kept.append(b"x" * faults["leak_bytes"])
+        elif faults.get("cache_bytes"):
+            self._kept.append(b"x" * CACHED_BYTES)
+            if len(self._kept) * CACHED_BYTES > faults["cache_bytes"]:
+                self._kept.popleft()
+        elif faults.get("eaten_bytes"):
+            while len(self._kept) * EATEN_AT_ONCE < faults["eaten_bytes"]:
+                self._kept.append(b"x" * EATEN_AT_ONCE)
+        elif self._kept:
+            self._kept.clear()
+            with suppress(AttributeError, OSError):  # of glibc alone: else it keeps what was freed for itself
+                ctypes.CDLL(None).malloc_trim(0)
+
     async def who(self, _: Request) -> str | None:
         """Return who asks, as far as the log tells it."""
         return None
@@ -125,6 +150,7 @@ class Frame:
         try:
             admitted, seconds = await self.admit(client_of(request) or "unknown")
             if admitted:
+                self._keep()
                 await self._burden(request)
                 response = self._failed(request) or _not_there(self.is_closed(request)) or await call(request)
             else:

@@ -612,7 +612,8 @@ def _containers(place: Place) -> str:
         checks = "reachable containers resources events images output replicas compose_file sizing socket_exposure"
         checks += " privileges image_age secrets_in_environment"
         why = "this practice stack has no containers; `sandbox up --docker` has"
-        lacking = [*(f"docker.{name}" for name in checks.split()), "integrity.containers", "upkeep.unused_images"]
+        others = ["integrity.containers", "upkeep.unused_images", "memory.containers"]
+        lacking = [*(f"docker.{name}" for name in checks.split()), *others]
         return "".join(f'[[not_applicable]]\ncheck = "{name}"\nreason = "{why}"\n\n' for name in lacking)
     names = {part: containers.container_name(place, part) for part in PARTS}
     project = ""

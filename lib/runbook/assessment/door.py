@@ -41,9 +41,17 @@ def check(frame: pd.DataFrame) -> list[Finding]:
     first = frame.iloc[0]
     how = "the alert leads" if first["by_alert"] else "the words lead"
     others = ", ".join(frame["notebook"].iloc[1:])
-    message = f"{how} to {first['notebook']} ({first['title']}): {to_run(first['notebook'])}"
+    message = f"{how} to {first['notebook']} ({first['title']})"
     message += f"; or to {others}" if others else ""
-    return [Finding(object="symptom", status=Status.OK, message=message, value=str(first["notebook"]))]
+    return [
+        Finding(
+            object="symptom",
+            status=Status.OK,
+            message=message,
+            value=str(first["notebook"]),
+            next=to_run(first["notebook"]),
+        )
+    ]
 
 
 door = Question(

@@ -87,7 +87,9 @@ def check(frame: pd.DataFrame, *, causes: float = _MOST) -> list[Finding]:
     lacking = sorted(_MUST_BE_KNOWN & not_known.keys())
     if lacking:
         why = not_known[lacking[0]]
-        message = f"whether it is an outage is not known by {', '.join(lacking)}: {why}"
+        message = (
+            f"whether it is an outage is not known ({', '.join(lacking)}): {why.removeprefix('could not be asked: ')}"
+        )
         findings.append(
             Finding(object="not known", status=Status.UNKNOWN, message=message,
                     next="take it for a P0 until it is known: " + to_run("api-down"))
@@ -96,8 +98,9 @@ def check(frame: pd.DataFrame, *, causes: float = _MOST) -> list[Finding]:
         return findings
     message = f"none of {counted(frame.attrs['asked'], 'sign')} is wrong"
     nearest = frame.attrs["nearest"]
-    message += f"; by the symptom, look into {nearest}: {to_run(nearest)}" if nearest else ""
-    return [Finding(object="severity", status=Status.OK, message=message, value="none")]
+    message += f"; by the symptom, look into {nearest}" if nearest else ""
+    after = to_run(nearest) if nearest else ""
+    return [Finding(object="severity", status=Status.OK, message=message, value="none", next=after)]
 
 
 severity = Question(

@@ -81,6 +81,12 @@ def build_parser() -> Parser:
 
         add_alerts_commands(alerts)
 
+    schedule = commands.add_parser("schedule", help="when notebooks run by themselves: show, cron, systemd, kubernetes")
+    if sys.argv[1:2] == ["schedule"]:
+        from runbook.cli.schedule import add_commands as add_schedule_commands
+
+        add_schedule_commands(schedule)
+
     sandbox = commands.add_parser("sandbox", help="the practice stack: up, status, break, heal, down")
     if sys.argv[1:2] == ["sandbox"]:
         from runbook.cli.sandbox import add_commands
@@ -170,6 +176,10 @@ def _dispatch() -> int:
         from runbook.cli import alerts
 
         return alerts.run(arguments)
+    if arguments.command == "schedule":
+        from runbook.cli import schedule
+
+        return schedule.run(arguments)
     from runbook.cli import sandbox
 
     return sandbox.run(arguments)

@@ -8,7 +8,11 @@ from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, at
 def probe(asking: Asking) -> pd.DataFrame:
     """Return a row for each dependency that tells the time: dependency, offset, precision (seconds)."""
     rows = [
-        {"dependency": name, "offset": clock.offset, "precision": clock.precision}
+        {
+            "dependency": f"{name} ({clock.whose})" if clock.whose else name,
+            "offset": clock.offset,
+            "precision": clock.precision,
+        }
         for name, clock in asking.clocks().items()
     ]
     if not rows:

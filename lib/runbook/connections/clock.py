@@ -6,11 +6,15 @@ from datetime import UTC, datetime
 
 @dataclass(frozen=True)
 class ClockReading:
-    """What another clock said, and what this one said in the middle of asking; ``precision`` in seconds either way."""
+    """What another clock said, and what this one said in the middle of asking; ``precision`` in seconds either way.
+
+    ``whose`` names the machine, where the dependency's name alone does not tell.
+    """
 
     remote: datetime
     local: datetime
     precision: float
+    whose: str = ""
 
     @classmethod
     def between(cls, remote: datetime, before: datetime, after: datetime, resolution: float = 0.0) -> "ClockReading":

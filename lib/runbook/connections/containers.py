@@ -2,13 +2,16 @@
 
 import os
 import re
+import shlex
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Self
 
 from runbook.connections.connection import Connection
+from runbook.connections.elsewhere import CALL_SECONDS, MOST_BYTES, Ended, told
 from runbook.connections.images import KEEP, Image, images_and_their_use
 from runbook.model import ChangeFailed, CouldNotFindOut, Unreachable
 from runbook.target import Target
@@ -85,6 +88,10 @@ class ContainersConnection(Connection):
             except docker.errors.NotFound:
                 return None
             return used if used.get("memory_stats") else None
+
+    def inside(self, name: str, part: str = "") -> "Inside":
+        """Return a container as a place where programs are called, to look at what is in it."""
+        return Inside(name, part)
 
     def events(self, since: datetime, until: datetime) -> list[dict[str, Any]]:
         """Return what happened to the named containers between two moments, the oldest first."""
@@ -235,6 +242,72 @@ def _container(client: Any, name: str) -> str:
     except docker.errors.NotFound:
         return f"{name} does not exist"
     return f"{name} {container.short_id} {container.status}"
+
+
+class Inside:
+    """The inside of a container: programs that it has are called there by argv, as its own user, to look."""
+
+    def __init__(self, name: str, part: str = "") -> None:
+        self.name = name
+        self.label = f"{part} ({name})" if part else name
+
+    def call(self, argv: Sequence[str], seconds: float = CALL_SECONDS) -> Ended:
+        """Return how a program ended there; 126 or 127 where the container has none of that name.
+
+        Raises `CouldNotFindOut` where the container does not run, or the program takes longer.
+        """
+        out, err, count = b"", b"", 0
+        with self._started(argv, seconds) as (engine, identity, blocks):
+            end = time.monotonic() + seconds
+            for said, complained in blocks:
+                out, err = out + (said or b""), err + (complained or b"")
+                count = len(out) + len(err)
+                if count > MOST_BYTES:
+                    break
+                if time.monotonic() > end:
+                    raise CouldNotFindOut(f"{self.label}: {argv[0]} did not end within {seconds:g} s")
+            status = engine.exec_inspect(identity).get("ExitCode")
+        if status in (126, 127) and not err:
+            out, err = b"", out  # the runtime complains where the program would have spoken
+        return Ended(int(status or 0), out, err.decode("utf-8", "replace"), count > MOST_BYTES)
+
+    def stream(self, argv: Sequence[str], seconds: float) -> Iterator[bytes]:
+        """Yield what a program prints there, in blocks; raises `CouldNotFindOut` where it cannot be read to its end."""
+        err, end = b"", time.monotonic() + seconds
+        with self._started(argv, seconds) as (engine, identity, blocks):
+            for said, complained in blocks:
+                err = (err + (complained or b""))[-4096:]
+                if said:
+                    yield said
+                if time.monotonic() > end:
+                    raise CouldNotFindOut(f"{self.label}: {argv[0]} was not read to its end within {seconds:g} s")
+            status = engine.exec_inspect(identity).get("ExitCode")
+        if status:
+            raise CouldNotFindOut(f"{self.label}: {told(Ended(int(status), b'', err.decode('utf-8', 'replace')))}")
+
+    def shown(self, argv: Sequence[str]) -> str:
+        """Return the command that does the same by hand."""
+        return shlex.join(["docker", "exec", self.name, *argv])
+
+    @contextmanager
+    def _started(self, argv: Sequence[str], seconds: float) -> Iterator[tuple[Any, str, Iterator[tuple[Any, Any]]]]:
+        import docker
+
+        with _answering():
+            client = docker.from_env(timeout=seconds)
+        try:
+            with _answering():
+                try:
+                    made = client.api.exec_create(self.name, list(argv), environment=["LC_ALL=C"])["Id"]
+                    yield client.api, made, client.api.exec_start(made, stream=True, demux=True)
+                except docker.errors.NotFound as error:
+                    raise CouldNotFindOut(f"there is no container {self.name}") from error
+                except docker.errors.APIError as error:
+                    if error.status_code != 409:
+                        raise
+                    raise CouldNotFindOut(f"nothing can be called in {self.name}: it is stopped or paused") from error
+        finally:
+            client.close()
 
 
 def container_output(name: str, since: datetime, until: datetime, seconds: float) -> Iterator[bytes]:

@@ -1,17 +1,22 @@
-"""The target's logs: which files and containers they are in, and each pass over them, done once in a run."""
+"""The target's logs: which files and containers, here or elsewhere, they are in; each pass over them, once in a run."""
 
 import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from runbook.connections.connection import Connection
-from runbook.connections.containers import container_output
+from runbook.connections.containers import Inside, container_output
+from runbook.connections.elsewhere import Elsewhere
+from runbook.connections.far_files import far_blocks, find_far
+from runbook.connections.ssh import SharedHost
 from runbook.logfiles.crew import PassBroken, PassTooLong, read_all
 from runbook.logfiles.entries import as_stamp
+from runbook.logfiles.pieces import Cut
 from runbook.logfiles.reader import Job, Reader
 from runbook.logfiles.sources import LogFile, find_files
 from runbook.logfiles.streams import blocks_of
@@ -24,6 +29,8 @@ from runbook.target import Logs, Target
 # An entry may be this much later than this machine's clock before it counts as one from the future.
 CLOCK_SECONDS = 120
 GREP_SECONDS = 10
+# How long one file elsewhere may take.
+READ_SECONDS = 50.0
 
 
 class LogsConnection(Connection):
@@ -31,8 +38,9 @@ class LogsConnection(Connection):
 
     name = "logs"
 
-    def __init__(self, logs: Logs, connect_seconds: float) -> None:
+    def __init__(self, logs: Logs, connect_seconds: float, host: SharedHost | str = "") -> None:
         self.logs = logs
+        self._host = host
         self.opened_at = datetime.now(UTC)
         self._connect_seconds = connect_seconds
         self._readings: dict[tuple[Period, ...], Reading | str] = {}
@@ -42,7 +50,7 @@ class LogsConnection(Connection):
         files = self.files("api")
         size = sum(file.size for file in files)
         told = [f"{counted(len(files), 'file')} of the service ({size / (1 << 20):.1f} MiB)"] if files else []
-        told += [place for place in (*logs.api, *logs.postgres, *logs.redis) if place.startswith("container:")]
+        told += [place for place in (*logs.api, *logs.postgres, *logs.redis) if not place.startswith("/")]
         self.identity = {
             "what": ", ".join(told) or "no file",
             "where": ", ".join(logs.api) or "no place for the service",
@@ -59,15 +67,15 @@ class LogsConnection(Connection):
             logs = logs.model_copy(update={part: place for part, place in usual.items() if not getattr(logs, part)})
         if not (logs.api or logs.postgres or logs.redis):
             raise Unreachable("logs", "not-configured", f"the profile of {target.name} names no logs (section [logs])")
-        return cls(logs, target.deadlines.connect)
+        return cls(logs, target.deadlines.connect, _host(target, logs))
 
     def now(self) -> datetime:
         """Return the present, where a window of the log ends that names no end."""
         return datetime.now(UTC)
 
     def files(self, part: str) -> list[LogFile]:
-        """Return the files of the api, postgres or redis log, oldest first."""
-        return find_files(self._places(part)[0])
+        """Return the files of the api, postgres or redis log on this machine, oldest first."""
+        return find_files(self._patterns(part))
 
     def reading(self, periods: Sequence[Period], seconds: float) -> Reading:
         """Return one pass over the service's logs; asked again for the same periods, the same pass.
@@ -101,43 +109,38 @@ class LogsConnection(Connection):
 
     def not_followed(self) -> dict[str, str]:
         """Return the places of the service's log that `recent` does not read, each with the reason."""
-        patterns, containers = self._places("api")
-        problems = {file.path: file.problem for file in find_files(patterns) if file.problem}
-        told = "a container's output is not followed; the questions about a window read it"
-        return problems | {f"container:{name}": told for name in containers}
+        problems = {file.path: file.problem for file in self.files("api") if file.problem}
+        told = "is not followed; the questions about a window read it"
+        for place in self.logs.api:
+            if not place.startswith("/"):
+                what = "what is over ssh" if place.startswith("ssh:") else "a container's output"
+                problems[place] = f"{what} {told}"
+        return problems
 
     def blocks(self, part: str, since: datetime, until: datetime) -> Iterator[tuple[str, Iterator[bytes] | str]]:
         """Yield for each file and container of a log its name and its bytes in blocks, or why it cannot be read.
 
         Of a container only what was written from ``since`` until ``until`` comes.
         """
-        patterns, containers = self._places(part)
-        for file in find_files(patterns):
+        for file in self.files(part):
             if file.problem:
                 yield file.path, file.problem
             elif file.modified >= since.timestamp() - CLOCK_SECONDS:
                 yield file.path, blocks_of(file)
-        for name in containers:
-            try:
-                yield f"container:{name}", container_output(name, since, until, self._connect_seconds)
-            except CouldNotFindOut as reason:
-                yield f"container:{name}", str(reason)
+        yield from self._streams(part, since, until, time.monotonic() + READ_SECONDS)
 
     def searched(
         self, part: str, since: datetime, until: datetime
     ) -> tuple[list[LogFile], dict[str, Iterator[bytes]], dict[str, str]]:
-        """Return the files of a log, its containers' outputs between two moments by name, and why one is missing.
+        """Return the files of a log, what is not on this machine between two moments by name, and why one is missing.
 
         A container's output is kept by when it was written, which is a little later than what the entry says.
         """
-        patterns, containers = self._places(part)
-        span, outputs, problems = timedelta(seconds=CLOCK_SECONDS), {}, {}
-        for name in containers:
-            try:
-                outputs[f"container:{name}"] = container_output(name, since - span, until + span, self._connect_seconds)
-            except CouldNotFindOut as reason:
-                problems[f"container:{name}"] = str(reason)
-        return find_files(patterns), outputs, problems
+        span = timedelta(seconds=CLOCK_SECONDS)
+        streams = dict(self._streams(part, since - span, until + span, time.monotonic() + READ_SECONDS))
+        outputs = {name: blocks for name, blocks in streams.items() if not isinstance(blocks, str)}
+        problems = {name: blocks for name, blocks in streams.items() if isinstance(blocks, str)}
+        return self.files(part), outputs, problems
 
     def todays_file(self) -> str | None:
         """Return the file that the runbook's own commands read: that of this day."""
@@ -147,6 +150,8 @@ class LogsConnection(Connection):
     def grep(self, expression: str) -> str:
         """Return how many lines the runbook's own grep prints of this day's file, as it would be told in a sentence."""
         file, grep = self.todays_file(), shutil.which("grep")
+        if not self._patterns("api"):
+            return ""
         if file is None:
             return f"the runbook's grep '{expression}' fails: there is no file of this day"
         if grep is None:
@@ -177,36 +182,84 @@ class LogsConnection(Connection):
     def close(self) -> None:
         """End what still reads."""
         self._stopped.set()
+        if isinstance(self._host, SharedHost):
+            self._host.give_back()
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether the connection to the host that a part of the logs is on has broken off."""
+        return isinstance(self._host, SharedHost) and self._host.host.closed
 
     @property
     def stopped(self) -> bool:
         """Tell whether nobody waits for an answer any more."""
         return self._stopped.is_set()
 
-    def _places(self, part: str) -> tuple[list[str], list[str]]:
+    def _places(self, part: str) -> tuple[str, ...]:
         places: tuple[str, ...] = getattr(self.logs, part)
         if not places:
             raise CouldNotFindOut(f"the profile names no log of {part} (logs.{part})")
-        containers = [place.removeprefix("container:") for place in places if place.startswith("container:")]
-        return [place for place in places if not place.startswith("container:")], containers
+        return places
+
+    def _patterns(self, part: str) -> list[str]:
+        return [place for place in self._places(part) if place.startswith("/")]
+
+    def _streams(
+        self, part: str, since: datetime, until: datetime, end: float
+    ) -> Iterator[tuple[str, Iterator[bytes] | str]]:
+        """Yield what is not on this machine: outputs of containers, files in them, files over ssh."""
+        for place in self._places(part):
+            kind, _, rest = place.partition(":")
+            name, _, path = rest.partition(":")
+            try:
+                if kind == "container" and not path:
+                    yield place, container_output(name, since, until, self._connect_seconds)
+                elif place[:1] != "/":
+                    where, pattern = (Inside(name), path) if kind == "container" else (self._far(), rest)
+                    for file in find_far(where, pattern):
+                        yield file.name, far_blocks(file, since, self.logs.timezone, max(1.0, end - time.monotonic()))
+            except CouldNotFindOut as reason:
+                yield place, str(reason)
+
+    def _far(self) -> Elsewhere:
+        if isinstance(self._host, SharedHost):
+            return self._host.host
+        raise CouldNotFindOut(self._host)
 
     def _read(self, periods: Sequence[Period], seconds: float) -> Reading:
-        patterns, containers = self._places("api")
-        files = find_files(patterns)
-        if not files and not containers:
+        files, patterns = self.files("api"), self._patterns("api")
+        if not files and len(patterns) == len(self.logs.api):
             raise CouldNotFindOut(f"no file is named {' or '.join(patterns)}")
         job = self.job(periods)
+        began = time.monotonic()
         reading = read_all(files, job, seconds=seconds, stopped=self._stopped.is_set)
         since = datetime.fromisoformat(min(period.since for period in periods))
         until = datetime.fromisoformat(max(period.until for period in periods))
-        for name in containers:
+        for name, blocks in self._streams("api", since, until, began + seconds):
             reader = Reader(job)
-            reader.file = FileRead(f"container:{name}")
+            reader.file = FileRead(name)
             try:
-                reader.read_stream(container_output(name, since, until, self._connect_seconds), self._stopped.is_set)
-            except CouldNotFindOut as reason:
+                if isinstance(blocks, str):
+                    raise CouldNotFindOut(blocks)
+                reader.read_stream(blocks, self._stopped.is_set)
+            except (CouldNotFindOut, Cut) as reason:
                 reader.file.problem = str(reason)
             more = reader.done()
             more.files = {reader.file.path: reader.file}
             reading.merge(more)
         return reading
+
+
+def _host(target: Target, logs: Logs) -> SharedHost | str:
+    """Return the host that places over ssh are on; why it cannot be asked, where other places still can."""
+    places = (*logs.api, *logs.postgres, *logs.redis)
+    if not any(place.startswith("ssh:") for place in places):
+        return "no place of the log is over ssh"
+    if target.host.ssh is None:
+        return "the profile does not say where ssh leads ([host.ssh])"
+    try:
+        return SharedHost.take(target.host.ssh, target.deadlines.connect, target.host.name)
+    except Unreachable as error:
+        if all(place.startswith("ssh:") for place in places):
+            raise Unreachable("logs", error.kind, error.reason) from error
+        return error.reason

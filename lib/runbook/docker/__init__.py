@@ -14,10 +14,12 @@ from runbook.docker.redeploy import redeploy
 from runbook.docker.replicas import replicas
 from runbook.docker.resources import resources
 from runbook.docker.restart import restart
+from runbook.docker.restart_in_turn import restart_in_turn
 from runbook.docker.scale import scale
 from runbook.docker.secrets_in_environment import secrets_in_environment
 from runbook.docker.sizing import sizing
 from runbook.docker.socket_exposure import socket_exposure
+from runbook.docker.workers import workers
 
 questions = (
     reachable,
@@ -34,7 +36,7 @@ questions = (
     image_age,
     secrets_in_environment,
 )
-changes = (restart, previous_image, scale, limits, redeploy)
+changes = (restart, restart_in_turn, previous_image, scale, limits, redeploy, workers)
 
 __all__ = [
     "changes",
@@ -53,8 +55,10 @@ __all__ = [
     "replicas",
     "resources",
     "restart",
+    "restart_in_turn",
     "scale",
     "secrets_in_environment",
     "sizing",
     "socket_exposure",
+    "workers",
 ]

@@ -6,10 +6,10 @@ from typing import Any
 
 from runbook.connections import ContainersConnection
 from runbook.docker.named import observed, short
-from runbook.docker.resources import without_cache
 from runbook.docker.sizing import propose
 from runbook.model import Act, Asking, Change, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.units import as_bytes
+from runbook.procfs.engine import without_cache
 
 _SECONDS = 30
 _MIB = 1 << 20

@@ -36,6 +36,13 @@ def probe(asking: Asking) -> pd.DataFrame:
     return pd.DataFrame([{**row, **answer} for row, answer in zip(rows, answers, strict=True)], columns=COLUMNS)
 
 
+def answer_of(asking: Asking, told: dict[str, Any]) -> dict[str, Any]:
+    """Return how a container answers by itself, as the engine inspects it: status, ms, and the problem where not."""
+    named = asking.target.compose
+    assert named is not None
+    return _answer(asking, _row(told), named.port)
+
+
 def _row(told: dict[str, Any]) -> dict[str, Any]:
     networks = (told.get("NetworkSettings") or {}).get("Networks") or {}
     addresses = [network["IPAddress"] for network in networks.values() if network.get("IPAddress")]

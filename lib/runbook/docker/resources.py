@@ -2,7 +2,6 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -11,6 +10,7 @@ from runbook.connections import ContainersConnection
 from runbook.docker.explanations import EXPLAINED_BY
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, at_most
 from runbook.model.units import as_bytes
+from runbook.procfs.engine import busy_processors, cpu_limit, without_cache
 
 # Between two looks at the processor time; the engine's own second look takes a second for each container.
 _SAMPLE_SECONDS = 0.5
@@ -28,7 +28,8 @@ def probe(asking: Asking) -> pd.DataFrame:
     rows = []
     for part, name, before, after in two_looks(connection, _SAMPLE_SECONDS):
         told = connection.inspect(name) or {}
-        rows.append((part, name, *_used(before, after), _cpu_limit(told), _processes(after)))
+        memory, busy = after["memory_stats"], busy_processors(before, after)
+        rows.append((part, name, without_cache(memory), memory["limit"], busy, cpu_limit(told), _processes(after)))
     frame = pd.DataFrame(
         rows, columns=["part", "container", "memory", "memory_limit", "cpus", "cpu_limit", "processes"]
     )
@@ -52,30 +53,6 @@ def two_looks(
     if not found:
         raise CouldNotFindOut(f"none of the containers runs: {', '.join(names)}")
     return found
-
-
-def _used(before: dict[str, Any], after: dict[str, Any]) -> tuple[int, int, float]:
-    memory = after["memory_stats"]
-    spent = [told["cpu_stats"]["cpu_usage"]["total_usage"] for told in (before, after)]
-    began, ended = (datetime.fromisoformat(told["read"][:26].rstrip("Z") + "+00:00") for told in (before, after))
-    seconds = (ended - began).total_seconds()
-    cpus = (spent[1] - spent[0]) / 1e9 / seconds if seconds > 0 else float("nan")
-    return without_cache(memory), memory["limit"], cpus
-
-
-def without_cache(memory: dict[str, Any]) -> int:
-    """Return the bytes in use of the engine's own figures, without what the kernel's cache gives back."""
-    detail = memory.get("stats", {})
-    cache = detail.get("total_inactive_file", detail.get("inactive_file", 0))  # cgroups v1 and v2
-    return max(0, int(memory["usage"]) - int(cache))
-
-
-def _cpu_limit(told: dict[str, Any]) -> float:
-    host = told.get("HostConfig", {})
-    if host.get("NanoCpus"):
-        return float(host["NanoCpus"]) / 1e9
-    quota, period = host.get("CpuQuota") or 0, host.get("CpuPeriod") or 100_000
-    return quota / period if quota > 0 else float("nan")
 
 
 def _processes(told: dict[str, Any]) -> int:

@@ -4,9 +4,10 @@ import pandas as pd
 
 from runbook.connections import ContainersConnection
 from runbook.docker.explanations import EXPLAINED_BY
-from runbook.docker.resources import two_looks, without_cache
+from runbook.docker.resources import two_looks
 from runbook.model import Asking, Finding, Question, Status
 from runbook.model.units import as_bytes
+from runbook.procfs.engine import without_cache
 
 COLUMNS = ["part", "container", "used", "peak", "limit", "reservation", "machine", "proposed", "proposed_reservation"]
 _MIB = 1 << 20

@@ -2,14 +2,19 @@
 
 import ipaddress
 import re
+from collections.abc import Hashable
 from typing import Any
 
+import msgspec
 import pandas as pd
 import psutil
 
 from runbook.connections import Machine
+from runbook.connections.elsewhere import Elsewhere, told
+from runbook.host.seen import Row, from_inside
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, first_of
 from runbook.model.units import counted
+from runbook.procfs.sockets import listening as sockets_of
 
 EVERYWHERE = "*"
 # What is never meant for everybody: whoever reaches it reads or runs all there is.
@@ -20,6 +25,7 @@ CLOSED = {
     9200: "Elasticsearch", 10250: "the kubelet", 11211: "memcached", 11434: "Ollama", 27017: "MongoDB",
 }  # fmt: skip
 _MOST = 10
+_FILES = ("/proc/net/tcp", "/proc/net/tcp6")
 
 
 def probe(asking: Asking) -> pd.DataFrame:
@@ -28,20 +34,16 @@ def probe(asking: Asking) -> pd.DataFrame:
     expects and that is not there (``there`` False). ``expected`` says whether the profile names it.
 
     Of a share of the machine only the sockets of its processes are looked at. attrs hold ``told``: whether the profile
-    says at all what is expected.
+    says at all what is expected; of another machine than this also ``source`` and, by host, ``problems``. Exporters do
+    not tell: then it raises `CouldNotFindOut`.
     """
     machine = asking.connection(Machine)
     named = machine.host.listening
-    try:
-        sockets = psutil.net_connections(kind="tcp")
-    except psutil.AccessDenied as error:
-        raise CouldNotFindOut("the machine's sockets may only be listed by root on this system") from error
-    own = {process.pid for process in machine.processes()} if machine.host.share else None
-    listening: dict[tuple[str, int], str] = {}
-    for one in sockets:
-        if one.status == psutil.CONN_LISTEN and one.laddr and (own is None or one.pid in own):
-            place = (_address(one.laddr.ip), int(one.laddr.port))
-            listening[place] = listening.get(place) or _program(one.pid)
+    if machine.watcher is not None:
+        raise CouldNotFindOut(
+            f"node_exporter does not tell what listens on {machine.label}; over ssh it is seen (profile: host.where)"
+        )
+    listening, attrs = _inside(machine) if machine.elsewhere else (_here(machine), {})
     wanted = [_place(text) for text in named or ()]
     rows: list[dict[str, Any]] = [
         {"address": address, "port": port, "program": program, "local": _is_local(address), "there": True,
@@ -57,8 +59,42 @@ def probe(asking: Asking) -> pd.DataFrame:
     ]  # fmt: skip
     columns = ["address", "port", "program", "local", "there", "expected", "by_address"]
     frame = pd.DataFrame(rows, columns=columns)
-    frame.attrs = {"told": named is not None, "host": machine.label}
+    frame.attrs = {**attrs, "told": named is not None, "host": machine.label}
     return frame
+
+
+def _here(machine: Machine) -> dict[tuple[str, int], str]:
+    try:
+        sockets = psutil.net_connections(kind="tcp")
+    except psutil.AccessDenied as error:
+        raise CouldNotFindOut("the machine's sockets may only be listed by root on this system") from error
+    own = {process.pid for process in machine.processes()} if machine.host.share else None
+    found: dict[tuple[str, int], str] = {}
+    for one in sockets:
+        if one.status == psutil.CONN_LISTEN and one.laddr and (own is None or one.pid in own):
+            place = (_address(one.laddr.ip), int(one.laddr.port))
+            found[place] = found.get(place) or _program(one.pid)
+    return found
+
+
+def _inside(machine: Machine) -> tuple[dict[tuple[str, int], str], dict[Hashable, Any]]:
+    """Return what listens where the target lives, and why a place could not be looked at.
+
+    Containers of one network see the same sockets: each counts once. Whose a socket is would take root's rights.
+    """
+    rows = from_inside(machine, _sockets, {"sockets": None})
+    problems = {row["host"]: row["problem"] for row in rows if row["problem"]}
+    if len(problems) == len(rows):
+        raise CouldNotFindOut("; ".join(f"{host}: {problem}" for host, problem in problems.items()))
+    found = {(_address(ip), port): "" for row in rows for ip, port in row["sockets"] or ()}
+    return found, {"problems": problems, "source": next(row["source"] for row in rows if row["source"])}
+
+
+def _sockets(place: Elsewhere) -> list[Row]:
+    ended = place.call(("cat", *_FILES))
+    if ended.status != 0 and "local_address" not in ended.text:  # a machine without IPv6 has one of them only
+        raise CouldNotFindOut(f"no program cat: {told(ended)}" if ended.lacks_program else told(ended))
+    return [{"sockets": sorted(sockets_of(ended.text)), "source": place.shown(("cat", *_FILES))}]
 
 
 def _address(text: str) -> str:
@@ -99,6 +135,15 @@ def check(frame: pd.DataFrame) -> list[Finding]:
     What serves a database, a cache or an engine to all of the machine's addresses is CRITICAL, unless the profile names
     it with that address: a port alone may have been meant for the machine itself.
     """
+    source = frame.attrs.get("source", "")
+    unseen = [
+        Finding(object=f"{host} sockets", status=Status.UNKNOWN, message=f"cannot be looked at: {problem}")
+        for host, problem in frame.attrs.get("problems", {}).items()
+    ]
+    return [msgspec.structs.replace(one, source=source) for one in [*unseen, *_judged(frame)]]
+
+
+def _judged(frame: pd.DataFrame) -> list[Finding]:
     there = frame[frame["there"].astype(bool)]
     findings = [_open(row) for row in there.to_dict("records") if _is_open(row)]
     if frame.attrs["told"]:

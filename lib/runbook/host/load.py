@@ -1,12 +1,27 @@
 """Is the machine short of processors?"""
 
+import math
 import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import pandas as pd
 import psutil
 
-from runbook.connections import Machine
+from runbook.connections import ContainersConnection, Machine
+from runbook.connections.elsewhere import Elsewhere, read_files
+from runbook.connections.exporters import NOTHING_KNOWN, newest
+from runbook.host.seen import Row, by_exporters, from_inside, judged, query
 from runbook.model import Asking, Finding, Question, at_most
+from runbook.procfs.engine import busy_processors, cpu_limit
+from runbook.procfs.machine import load as load_of
+from runbook.procfs.machine import processors
+
+_FILES = ("/proc/loadavg", "/proc/stat")
+_EMPTY = {"cpus": 0.0, "load_1": float("nan"), "load_5": float("nan"), "load_15": float("nan"), "busy": float("nan")}
+_CONTAINER_SECONDS = 0.5
 
 # Long enough to tell work from noise, short enough not to be felt.
 _SAMPLE_SECONDS = 0.2
@@ -14,14 +29,59 @@ _LONG_AGO_SECONDS = 30.0
 
 
 def probe(asking: Asking) -> pd.DataFrame:
-    """Return one row: host, cpus, load_1, load_5, load_15, busy (processors in use by a share; NaN for a machine)."""
+    """Return a row for each machine: host, cpus, load_1, load_5, load_15, busy (processors in use by a share or a
+    container; NaN for a machine); of another machine than this also problem and source.
+    """
     machine = asking.connection(Machine)
     share = machine.host.share
+    if machine.engine is not None:
+        return pd.DataFrame(_of_containers(machine.engine))
+    if machine.elsewhere:
+        return pd.DataFrame(from_inside(machine, _inside, _EMPTY))
+    if machine.watcher is not None:
+        return pd.DataFrame(_by_exporters(machine))
     one, five, fifteen = psutil.getloadavg()
     busy = _busy(machine) if share else float("nan")
     cpus = share.cpus if share else float(psutil.cpu_count() or 1)
     row = {"host": machine.label, "cpus": cpus, "load_1": one, "load_5": five, "load_15": fifteen, "busy": busy}
     return pd.DataFrame([row])
+
+
+def _inside(place: Elsewhere) -> list[Row]:
+    text = read_files(place, *_FILES)
+    one, five, fifteen = load_of(text)
+    loads = {"load_1": one, "load_5": five, "load_15": fifteen}
+    return [{**_EMPTY, "cpus": float(processors(text)), **loads, "source": place.shown(("cat", *_FILES))}]
+
+
+def _by_exporters(machine: Machine) -> list[Row]:
+    rows, source = [], query(machine, "load")
+    for instance, series in by_exporters(machine, "load", "processors").items():
+        loads = {f"load_{minutes}": newest(series, f"node_load{minutes}") for minutes in (1, 5, 15)}
+        cpus = newest(series, "")
+        problem = NOTHING_KNOWN if math.isnan(cpus + loads["load_5"]) else ""
+        rows.append({"host": instance, **_EMPTY, "cpus": cpus, **loads, "problem": problem, "source": source})
+    return rows
+
+
+def _of_containers(engine: ContainersConnection) -> list[Row]:
+    """Return how many processors each container uses: the load inside it is that of the whole machine."""
+    _, processors_there = engine.machine()
+    looks = []
+    with ThreadPoolExecutor(len(engine.named)) as pool:  # the engine may take its second for each
+        for wait in (0.0, _CONTAINER_SECONDS):
+            time.sleep(wait)
+            looks.append(list(pool.map(engine.stats, engine.named.values())))
+    rows = []
+    for (part, name), before, after in zip(engine.named.items(), *looks, strict=True):
+        row: Row = {"host": f"{part} ({name})", **_EMPTY, "source": f"docker stats --no-stream {name}"}
+        if not (before and after):
+            rows.append({**row, "problem": "it does not run"})
+            continue
+        limit = cpu_limit(engine.inspect(name) or {})
+        cpus = float(processors_there) if math.isnan(limit) else limit
+        rows.append({**row, "cpus": cpus, "busy": busy_processors(before, after), "problem": ""})
+    return rows
 
 
 def _busy(machine: Machine) -> float:
@@ -39,14 +99,17 @@ def check(frame: pd.DataFrame, *, warning: float = 2, critical: float = 4) -> li
 
     For a share of a machine, judge the processors in use against those it owns, by the same figures.
     """
-    row = frame.iloc[0]
+    return [judged(row, "load", partial(_judge, row, warning, critical)) for row in frame.to_dict("records")]
+
+
+def _judge(row: Mapping[Any, Any], warning: float, critical: float) -> Finding:
     if pd.isna(row["busy"]):
         ratio = row["load_5"] / row["cpus"]
         message = f"5-minute load {row['load_5']:.2f} on {row['cpus']:.0f} processors"
     else:
         ratio = row["busy"] / row["cpus"]
-        message = f"{row['busy']:.2f} of {row['cpus']:.0f} processors busy"
-    return [at_most(f"{row['host']} load", round(ratio, 2), warning, critical, unit="per processor", message=message)]
+        message = f"{row['busy']:.2f} of {row['cpus']:g} processors busy"
+    return at_most(f"{row['host']} load", round(ratio, 2), warning, critical, unit="per processor", message=message)
 
 
 load = Question(

@@ -38,7 +38,7 @@ def probe(asking: Asking, *, files: Files | None = None) -> pd.DataFrame:
     trees = [tree for tree in asking.target.integrity.trees if tree.checkout is not None]
     if not trees:
         raise CouldNotFindOut(NO_CHECKOUT)
-    asking.connection(Machine)
+    asking.connection(Machine).require_here("files are read")
     committed = {}
     for tree in trees:
         commit = commit_of(tree.checkout, tree.commit, _GIT_SECONDS)

@@ -42,7 +42,7 @@ def read(asking: Asking) -> Listing:
 
     Raises `CouldNotFindOut` where the profile names none, or the target lives elsewhere.
     """
-    asking.connection(Machine)
+    asking.connection(Machine).require_here("files are read")
     wanted = trees_of(asking.target)
     limit = asking.target.deadlines.question or DEADLINE
     return walk(wanted, limit * _SHARE)

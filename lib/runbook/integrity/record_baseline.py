@@ -219,6 +219,7 @@ def declare_good(target: Target, author: str, images: dict[str, str]) -> str:
     redactor = Redactor(target.secret_values(), allow=target.redaction.allow)
     entries = without_secrets(listing, redactor)
     machine = Machine.open(target, author)
+    machine.require_here("files are read")
     about = described(target.name, listing, entries, author, images)
     return record_baseline(about, as_lines(entries), redactor, identity={machine.name: machine.identity}).run_id
 

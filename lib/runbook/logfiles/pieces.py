@@ -79,6 +79,34 @@ def unpacked(fd: int) -> Iterator[bytes]:
             yield b"".join(blocks)
 
 
+def unpacked_blocks(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield what blocks of a gzip file hold, in pieces; raises `Cut`, after all that could be read, where it ends early
+    or is damaged.
+    """
+    from isal import isal_zlib
+
+    packed, fresh = isal_zlib.decompressobj(wbits=31), True
+    for got in blocks:
+        block = got
+        while block or not fresh:
+            try:
+                piece = packed.decompress(block, PIECE)
+            except isal_zlib.error as error:  # type: ignore[misc]
+                raise Cut(f"the compressed file is damaged ({error})") from error
+            fresh = False
+            if piece:
+                yield piece
+            if packed.eof:
+                # A file may hold several, one after another.
+                block, packed, fresh = packed.unused_data, isal_zlib.decompressobj(wbits=31), True
+            else:
+                block = packed.unconsumed_tail
+                if not block and len(piece) < PIECE:
+                    break
+    if not fresh:
+        raise Cut("the compressed file ends early")
+
+
 def _next_line(fd: int, position: int, size: int) -> int:
     """Return where the first line begins after a position: behind the next line end, or at the file's end."""
     while position < size:

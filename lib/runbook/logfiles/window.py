@@ -24,13 +24,13 @@ def time_at(fd: int, position: int, size: int, zone: str, *, last: bool = False)
     for look in (_GLANCE, _LOOK):
         begin = max(position, size - look) if last else position
         block = os.pread(fd, min(look, near), begin)
-        moment = _time_in(block, zone, last=last, whole=begin == 0)
+        moment = time_in(block, zone, last=last, whole=begin == 0)
         if moment is not None or look >= near:
             return moment
     return None
 
 
-def _time_in(block: bytes, zone: str, *, last: bool, whole: bool) -> str | None:
+def time_in(block: bytes, zone: str, *, last: bool, whole: bool) -> str | None:
     """Return the time of the first or the last entry of a block, whose first line is whole or not."""
     begin = 0 if whole else block.find(b"\n") + 1
     if not whole and not begin:

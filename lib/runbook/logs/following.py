@@ -54,13 +54,13 @@ def check(frame: pd.DataFrame, *, warning: float = 5, critical: float = 30) -> l
     if frame.attrs["top"]:
         message += f"; most often: {frame.attrs['top'][:120]}"
     mend = "give the runbook's user the right to read it, or mend the place in the profile; then run this again"
-    watch = "watch it by docker logs --follow"
+    watch = "watch it where it is written: docker logs --follow, tail -F"
     problems = [
         Finding(
             object=name,
             status=Status.UNKNOWN,
             message=problem,
-            next=watch if name.startswith("container:") else mend,
+            next=watch if not name.startswith("/") else mend,
         )
         for name, problem in frame.attrs["problems"].items()
     ]

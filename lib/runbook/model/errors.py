@@ -31,7 +31,7 @@ class Unreachable(CouldNotFindOut):
     """A dependency does not answer.
 
     ``kind`` is one of refused, timeout, name, tls, tls-required, password, no-database, slots, starting, shutting-down,
-    redirects, protocol, not-configured, other.
+    redirects, protocol, host-key, not-configured, other.
     """
 
     def __init__(self, dependency: str, kind: str, reason: str) -> None:

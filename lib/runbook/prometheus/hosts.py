@@ -101,7 +101,7 @@ memory = Question(
     source="lib/runbook/prometheus/promql/memory.promql",
     needs=(PrometheusConnection,),
     deadline=DEADLINE,
-    next=f"see which container uses it: {to_run('vertical-scaling')}",
+    next=f"see who has it, whether it grows and why: {to_run('high-memory-usage')}",
     explained_by=EXPLAINED_BY,
 )
 

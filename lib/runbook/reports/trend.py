@@ -7,9 +7,9 @@ themselves: weeks of deviations are drawn anew around the line (a bootstrap of b
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Numbers = npt.NDArray[np.float64]
+from runbook.series.slopes import Numbers, theil_sen
+
 # Two weeks, so that a week's course is no trend, and half as much again to be compared with.
 LEAST_DAYS = 14
 DRAWS, BLOCK_DAYS, SEED = 400, 7, 23
@@ -64,12 +64,6 @@ def trend(days: Numbers, values: Numbers) -> Trend:
     # The end of the line, or of the last days where they lie above it: a limit is not farther off than it was seen.
     level = max(base + slope * float(days[-1]), float(np.median(values[-3:])))
     return Trend(slope, min(low, slope - apart), max(high, slope + apart), level, told, came)
-
-
-def theil_sen(days: Numbers, values: Numbers) -> float:
-    """Return the median of the slopes between all pairs of days."""
-    first, second = np.triu_indices(len(days), 1)
-    return float(np.median((values[second] - values[first]) / (days[second] - days[first])))
 
 
 def _backtest(days: Numbers, values: Numbers) -> tuple[float, float]:

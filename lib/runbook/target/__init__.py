@@ -18,12 +18,16 @@ from runbook.target.profile import (
     Prometheus,
     Redis,
     Share,
+    Ssh,
     Target,
 )
 from runbook.target.recovery import Recovery
+from runbook.target.schedule import DAYS, OFF, When, read_when
 from runbook.target.secret import SecretReference, is_reference, references, resolve
 
 __all__ = [
+    "DAYS",
+    "OFF",
     "Alertmanager",
     "Api",
     "BackupSet",
@@ -46,11 +50,14 @@ __all__ = [
     "Reload",
     "SecretReference",
     "Share",
+    "Ssh",
     "Target",
     "Webhook",
+    "When",
     "is_reference",
     "load_target",
     "profile_folders",
+    "read_when",
     "references",
     "resolve",
     "split_place",

@@ -20,6 +20,7 @@ from runbook.target.backups import Backups
 from runbook.target.certificates import Certificates
 from runbook.target.notifications import Notifications, Webhook
 from runbook.target.recovery import Recovery
+from runbook.target.schedule import Schedule
 from runbook.target.secret import SecretReference, resolve
 
 
@@ -136,19 +137,67 @@ def _require_socket(value: str) -> str:
 Listening = Annotated[str, AfterValidator(_require_socket)]
 
 
+# Nothing that ssh would take for an option, or a shell for anything but a name.
+_DESTINATION = re.compile(
+    r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?(?:[A-Za-z0-9_][A-Za-z0-9_.-]*|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)"
+)
+
+
+def _require_plain_path(value: Path) -> Path:
+    if not value.is_absolute() or re.search(r"[\x00-\x1f\x7f]", str(value)):
+        raise PydanticCustomError("bad_path", "a path begins with / and holds no control characters")
+    return value
+
+
+PlainPath = Annotated[Path, AfterValidator(_require_plain_path)]
+
+
+def _require_destination(value: str) -> str:
+    if not _DESTINATION.fullmatch(value):
+        raise PydanticCustomError("bad_destination", "write where to as HOST or USER@HOST")
+    return value
+
+
+class Ssh(_Strict):
+    """How a host is reached by this machine's own ``ssh``: never with a password, and only where its key is known.
+
+    ``at`` is HOST or USER@HOST, also a Host of the user's ssh_config, which holds (ProxyJump and the like) unless
+    ``config_file`` names another; ``known_hosts`` is the one file of keys that counts, else the user's
+    and the system's.
+    """
+
+    at: Annotated[str, AfterValidator(_require_destination)]
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    identity_file: Folder | None = None
+    known_hosts: Folder | None = None
+    config_file: Folder | None = None
+
+
 class Host(_Strict):
     """Whose disk, memory and load is judged.
 
-    ``where``: "here" says that the target lives on the machine that runs the notebooks. ``paths`` name the file systems
-    to judge. ``share`` judges a part of the machine instead of all of it. ``listening`` are the sockets that are to
-    listen there (TCP), as ADDRESS:PORT, ``*:PORT`` for all addresses, or a port alone for any.
+    ``where``: "here" says that the target lives on the machine that runs the notebooks; "ssh" that it lives where
+    ``ssh`` leads; "prometheus" that the node_exporters of its job are asked, those of ``instances`` or all;
+    "containers" that each of the containers is looked at from inside. ``paths`` name the file systems to judge.
+    ``share`` judges a part of this machine instead of all of it. ``listening`` are the sockets that are to listen there
+    (TCP), as ADDRESS:PORT, ``*:PORT`` for all addresses, or a port alone for any.
     """
 
-    where: Literal["here", "elsewhere"] = "elsewhere"
+    where: Literal["here", "ssh", "prometheus", "containers", "elsewhere"] = "elsewhere"
     name: str | None = None
-    paths: Annotated[tuple[Path, ...], Field(min_length=1)] = (Path("/"),)
+    paths: Annotated[tuple[PlainPath, ...], Field(min_length=1)] = (Path("/"),)
     share: Share | None = None
     listening: tuple[Listening, ...] | None = None
+    ssh: Ssh | None = None
+    instances: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/\[\]-]{1,200}$")], ...] = ()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.where == "ssh" and self.ssh is None:
+            raise PydanticCustomError("no_ssh", 'where = "ssh" needs [host.ssh] with `at`, where to')
+        if self.share is not None and self.where not in ("here", "elsewhere"):
+            raise PydanticCustomError("share_elsewhere", 'a share is a part of this machine: where is to be "here"')
+        return self
 
 
 class Containers(_Strict):
@@ -251,13 +300,16 @@ class LanguageModel(_Strict):
 
 
 def _require_place_of_logs(value: str) -> str:
-    name = value.removeprefix("container:")
-    if name == value and not value.startswith("/"):
-        raise PydanticCustomError(
-            "bad_log", "a log is an absolute path, which may have * and ?, or container:NAME for a container's output"
-        )
-    if not name:
+    if value.startswith("/"):
+        return value
+    if value == "container:":
         raise PydanticCustomError("bad_log", "container: names no container")
+    if not re.fullmatch(r"container:[^:/][^:]*|(?:container:[^:/][^:]*|ssh):/[^\x00-\x1f\x7f]*", value):
+        raise PydanticCustomError(
+            "bad_log",
+            "a log is an absolute path, which may have * and ?, ssh:PATH for one where [host.ssh] leads, "
+            "container:NAME for a container's output, or container:NAME:PATH for files in it",
+        )
     return value
 
 
@@ -275,7 +327,8 @@ LogPlace = Annotated[str, AfterValidator(_require_place_of_logs)]
 
 
 class Logs(_Strict):
-    """Where the logs are: paths with * and ?, rotated and compressed files included, or ``container:NAME``.
+    """Where the logs are: paths with * and ?, rotated and compressed files included; ``ssh:PATH`` where [host.ssh]
+    leads; ``container:NAME`` for a container's output, ``container:NAME:PATH`` for files in it.
 
     ``timezone`` is that of lines that record none (the service's text format, Redis). ``records_429`` says that the
     service logs the requests that it refuses for their number; as built it does not, and then none means nothing.
@@ -422,7 +475,8 @@ class Contact(_Strict):
 class Target(_Strict):
     """A deployment: where its parts are, its limits, what is accepted, who to call.
 
-    One that is ``read_only`` takes no change: no plan is made for it, and none is carried out.
+    One that is ``read_only`` takes no change: no plan is made for it, and none is carried out. ``schedule`` says when
+    notebooks run by themselves, by their names, where that is another time than their own.
     """
 
     name: str
@@ -449,6 +503,7 @@ class Target(_Strict):
     integrity: Integrity | None = None
     backups: Backups | None = None
     recovery: Recovery | None = None
+    schedule: dict[str, Schedule] = {}
     deadlines: Deadlines = Deadlines()
     thresholds: dict[str, dict[str, Threshold]] = {}
     acknowledge: tuple[Acknowledged, ...] = ()

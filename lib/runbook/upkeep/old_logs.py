@@ -16,7 +16,7 @@ def files_of(asking: Asking, days: float = DAYS) -> list[OldFile]:
     """Return the target's log files that were not written for so many days, the oldest first."""
     logs = asking.connection(LogsConnection).logs
     places = (*logs.api, *logs.postgres, *logs.redis)
-    return old_files([place for place in places if not place.startswith("container:")], days)
+    return old_files([place for place in places if place.startswith("/")], days)
 
 
 def probe(asking: Asking, *, days: float = DAYS) -> pd.DataFrame:

@@ -29,6 +29,7 @@ def probe(asking: Asking) -> pd.DataFrame:
     where the target is only a share of the machine, `CouldNotFindOut` where there is no apt or it has no lists.
     """
     machine = asking.connection(Machine)
+    machine.require_here("packages are asked for")
     if machine.host.share is not None:
         raise DoesNotApply(f"{asking.target.name} is a share of this machine, whose packages are its owner's")
     apt = shutil.which("apt-get")

@@ -23,6 +23,7 @@ from runbook_sandbox.monitoring.truth import COARSE_STEP, DENSE_STEP, ERROR_SHAR
 Numbers = np.ndarray[Any, Any]
 SEED = 23
 _MOST = 20_000  # samples of a series
+_MEMORY = 98_000_000  # bytes of the service's process
 _PEAK = 1.2  # requests/s on a working day's noon
 # Of all requests; the time that half of them takes at most, and how widely they spread (sigma of a log-normal).
 _PATHS = {
@@ -194,6 +195,9 @@ class Past:
                 values = self._counted(np.floor(counted["/auth/login"]["200"] * share))
                 yield "user_login_total", {"role": role}, values
             yield from self._queue()
+            # It needs a little more while it is used: what follows the requests up and down is no leak.
+            memory = (_MEMORY + 6_000_000 * self._busy).astype(np.int64) // 4096 * 4096
+            yield "process_resident_memory_bytes", {}, memory
 
     def _queue(self) -> Iterator[tuple[str, dict[str, str], Numbers]]:
         since = (self.times - self.truth.incident.begins.timestamp()) / 60

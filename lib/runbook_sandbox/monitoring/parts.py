@@ -239,7 +239,8 @@ def profile(ports: Mapping[str, int], unwatched: str = "") -> str:
         why = f"this practice stack has no Prometheus ({unwatched or 'it was not wanted'})"
         until = date.today() + timedelta(days=30)
         skipped = "".join(
-            f'[[not_applicable]]\ncheck = "prometheus.{name}"\nreason = "{why}"\n\n' for name in _ONLY_THERE
+            f'[[not_applicable]]\ncheck = "{name}"\nreason = "{why}"\n\n'
+            for name in (*(f"prometheus.{name}" for name in _ONLY_THERE), "memory.growth")
         )
         return skipped + "".join(
             f'[[acknowledge]]\ncheck = "prometheus.{name}"\nobject = "{of}"\nreason = "{why}"\nuntil = {until}\n\n'

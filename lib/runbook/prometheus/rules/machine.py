@@ -28,7 +28,7 @@ def _high_memory_usage(t: Terms) -> Rule:
             "{{ $value | humanizePercentage }} of the memory is not available to a new program "
             f"(limit {100 * share:g}%); when it runs out, the kernel kills."
         ),
-        notebook="4-scaling/vertical-scaling",
+        notebook="7-troubleshooting/high-memory-usage",
         metrics=(total, available),
     )
 
