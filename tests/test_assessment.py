@@ -145,3 +145,19 @@ def test_a_fault_is_given_its_severity_and_the_notebook_that_goes_on(
     assert "severity" in told, document.runs[0].findings
     assert told["severity"].value in severity.split(), told["severity"].message
     assert f"runbook run {notebook} " in told["severity"].next, told["severity"].message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["memory-leak", "cache-grows"])
+def test_memory_that_grows_is_seen_once_it_has_for_half_of_the_time_looked_at(
+    watched: Place, run_json: Any, runbook: Callable[..., Any], archive: Any, fault: str
+) -> None:
+    faults.break_sandbox(watched, fault)
+    try:
+        assert runbook("sandbox", "load", "--name", watched.name, "--seconds", "75", "--rate", "5").returncode == 0
+        _, document = run_json("first-five-minutes", "--target", watched.name, "-p", "minutes=2.0")
+    finally:
+        faults.heal(watched)
+    told = {finding.object: finding for finding in document.runs[0].findings if finding.check == "assessment.severity"}
+    assert told["severity"].value == "P2", told["severity"].message
+    assert "runbook run high-memory-usage " in told["severity"].next

@@ -50,6 +50,7 @@ SIGNS = (
     Sign("postgres.blocking", "P1", "P2", "sessions wait for each other's locks", "database-issues"),
     Sign("host.disk", "P1", "P2", "a disk is full", "weekly-maintenance"),
     Sign("host.memory", "P1", "P2", "the machine runs out of memory", "high-memory-usage"),
+    Sign("memory.growth", "P1", "P2", "the service's memory grows", "high-memory-usage"),
     Sign("llm.reachable", "P1", "P2", "the language model fails", "high-error-rate"),
     Sign("llm.told", "P1", "P2", "the language model fails", "high-error-rate"),
     Sign("api.circuit_breakers", "P1", "P2", "what the service depends on fails", "high-error-rate"),
