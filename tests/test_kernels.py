@@ -22,14 +22,15 @@ from runbook.kernels.owner import Template, TemplateGone
 from runbook.model.collection import all_notebooks
 from runbook.model.protocol import FINDINGS_MIME
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only"),
+    pytest.mark.slow,  # how kernels are made and end; all else runs on them
+]
 
 # What a process has of its own, as far as it can be told; what belongs to this very run is left out.
 STATE = """
 import decimal, gc, json, locale, os, random, resource, signal, sys, threading, time, warnings
 import matplotlib, pandas as pd
-
-pytestmark = pytest.mark.slow  # how kernels are made and end; all else runs on them
 state = {
     "pandas": {o: repr(pd.get_option(o)) for o in pd._config.config._registered_options},
     "pandas defaults": {o: repr(d.defval) for o, d in pd._config.config._registered_options.items()},
