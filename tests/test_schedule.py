@@ -345,7 +345,8 @@ def test_show_is_content_where_all_is_on_time(runbook: Call, profile: Write, kep
     off = "".join(f'{name} = "off"\n' for name in SCHEDULED if name != CHECK)
     ended = runbook("schedule", "show", "--target", profile(f"[schedule]\n{off}"))
     assert ended.returncode == 0
-    assert re.search(rf"^on time +{CHECK} on other +daily 06:00 +last success 12 h( \d+ min)? ago", ended.stdout, re.MULTILINE)
+    told = rf"^on time +{CHECK} on other +daily 06:00 +last success 12 h( \d+ min)? ago"
+    assert re.search(told, ended.stdout, re.MULTILINE)
 
 
 def test_a_run_that_is_not_what_was_sealed_does_not_count_and_is_told(
