@@ -34,7 +34,8 @@ def probe(asking: Asking, *, hours: float = 24.0) -> pd.DataFrame:
         if action in _TOLD:
             moment = datetime.fromtimestamp(event["timeNano"] / 1e9, UTC)
             rows.append((moment, actor.get("name", ""), action, actor.get("exitCode", ""), actor.get("image", "")))
-    frame = pd.DataFrame(rows, columns=COLUMNS)
+    # What happens while the engine answers, it tells as remembered and as just happened.
+    frame = pd.DataFrame(rows, columns=COLUMNS).drop_duplicates(ignore_index=True)
     forgotten = _forgotten(connection, set(frame["container"]), until, hours)
     frame.attrs = {"hours": hours, "forgotten": forgotten, "since": None}
     if forgotten:
