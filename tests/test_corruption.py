@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from carrying import carried_out, opening
 from cluster import Cluster, cluster, needs_contrib
 
 from runbook import annotations, api, backups, postgres, recovery
@@ -16,7 +17,6 @@ from runbook.model import Status
 from runbook.model.plan import PlanState
 from runbook.plans.place import journal
 from runbook.plans.token import token_of
-from runbook.session import open_run
 from runbook_sandbox import backups as made_backups
 from runbook_sandbox import damage, faults, stack
 from runbook_sandbox.place import Place
@@ -51,22 +51,8 @@ def damaged() -> Iterator[Place]:
 
 @pytest.fixture
 def opened() -> Iterator[Callable[..., Any]]:
-    runs = []
-
-    def open_(target: str = "damaged", needs: list[str] = NEEDS) -> Any:
-        runs.append(open_run("data-corruption-recovery", target=target, needs=needs))
-        return runs[-1]
-
-    yield open_
-    for run in runs:
-        run.close()
-
-
-def carried_out(run: Any, change: Any, verify: Any, **arguments: Any) -> Any:
-    shown = run.propose(change, verify=verify, **arguments)
-    assert shown.plans, shown.reason
-    token = token_of(shown.plans[0].plan)
-    return run.apply(run.propose(change, verify=verify, confirm=token, **arguments), token).plans[0]
+    with opening("data-corruption-recovery", "damaged", NEEDS) as open_:
+        yield open_
 
 
 def told(run: Any, question: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from carrying import carried_out, opening
 from cluster import Cluster
 
 from runbook import api, backups, postgres, recovery
@@ -18,7 +19,6 @@ from runbook.plans.place import journal
 from runbook.plans.progress import record_of
 from runbook.plans.token import token_of
 from runbook.runner.run import as_it_stands
-from runbook.session import open_run
 from runbook_sandbox import backups as made_backups
 from runbook_sandbox import faults, processes, stack
 from runbook_sandbox.place import Place
@@ -44,22 +44,8 @@ def lost() -> Iterator[Place]:
 
 @pytest.fixture
 def opened() -> Iterator[Callable[..., Any]]:
-    runs = []
-
-    def open_(target: str = "lost", needs: list[str] = NEEDS) -> Any:
-        runs.append(open_run("system-recovery", target=target, needs=needs))
-        return runs[-1]
-
-    yield open_
-    for run in runs:
-        run.close()
-
-
-def carried_out(run: Any, change: Any, verify: Any, **arguments: Any) -> Any:
-    shown = run.propose(change, verify=verify, **arguments)
-    assert shown.plans, shown.reason
-    token = token_of(shown.plans[0].plan)
-    return run.apply(run.propose(change, verify=verify, confirm=token, **arguments), token).plans[0]
+    with opening("system-recovery", "lost", NEEDS) as open_:
+        yield open_
 
 
 def stands(run: Any) -> dict[str, Any]:
