@@ -11,12 +11,15 @@ import psycopg
 import pytest
 from carrying import carried_out, opening
 from cluster import Cluster, cluster, needs_contrib
+from psycopg import sql
 
 from runbook import annotations, api, backups, postgres, recovery
-from runbook.model import Status
+from runbook.connections import RestoringDatabase
+from runbook.model import ChangeFailed, Status
 from runbook.model.plan import PlanState
 from runbook.plans.place import journal
 from runbook.plans.token import token_of
+from runbook.target import load_target
 from runbook_sandbox import backups as made_backups
 from runbook_sandbox import damage, faults, stack
 from runbook_sandbox.place import Place
@@ -446,3 +449,20 @@ def test_the_services_own_rules_name_what_breaks_them_and_say_what_cannot_be_ask
     own.execute("DROP DATABASE service WITH (FORCE)", "CREATE DATABASE service")
     (none,) = told(opened(name, ["postgres"]), annotations.rules).values()
     assert none.status is UNKNOWN and "none of the service's tables" in none.message
+
+
+def test_of_changes_made_together_none_happens_where_one_is_refused_and_the_next_is_not_in_its_way(
+    service: Callable[..., str],
+) -> None:
+    cluster_ = RestoringDatabase.open(load_target(service("CREATE TABLE t (id int)")), "runbook test")
+    try:
+        making = sql.SQL("CREATE ROLE {}").format(sql.Identifier("made_together"))
+        with pytest.raises(ChangeFailed, match="already exists"):
+            cluster_.change_together([making, making])
+        asking = "SELECT count(*) AS n FROM pg_roles WHERE rolname = 'made_together'"
+        assert cluster_.change(asking) == [{"n": 0}]
+        cluster_.change_together([making])
+        assert cluster_.change(asking) == [{"n": 1}]
+        cluster_.change("DROP ROLE made_together")
+    finally:
+        cluster_.close()

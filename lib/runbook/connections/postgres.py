@@ -269,7 +269,9 @@ class OperatorDatabase(PostgresConnection):
                 self.change(statement, seconds=seconds)
             self.change("COMMIT", seconds=seconds)
         except ChangeFailed:
-            self.change("ROLLBACK", seconds=seconds)
+            # Nothing but this is taken in a transaction that has failed, not even a setting.
+            with suppress(psycopg.Error):
+                self._connection.execute("ROLLBACK")
             raise
 
 
