@@ -210,21 +210,27 @@ class _Look:
             self._served.verify_message = f"a client with the usual settings does not come through: {_words(error)}"
 
     def _try(self, name: str, version: ssl.TLSVersion) -> None:
+        taken = self._takes(version)
+        if taken is None:
+            # A refusal may be lost where the other side closes at once: asked once more, it mostly arrives.
+            taken = self._takes(version)
+        with self._lock:
+            self._served.versions = {**self._served.versions, name: taken}
+
+    def _takes(self, version: ssl.TLSVersion) -> bool | None:
+        """Return whether the other side takes a version; None where nothing that can be read was told."""
         context = _lenient()
-        taken: bool | None = None
         try:
             context.minimum_version = context.maximum_version = version
             self._handshake(context).close()
-            taken = True
         except ssl.SSLError as error:
-            if error.reason not in _OURS:
-                taken = False if error.reason in _REFUSED or "ALERT" in (error.reason or "") else None
+            refused = error.reason in _REFUSED or "ALERT" in (error.reason or "")
+            return False if refused and error.reason not in _OURS else None
         except ConnectionResetError:
-            taken = False
+            return False
         except (OSError, ValueError, _NoTls):
-            taken = None
-        with self._lock:
-            self._served.versions = {**self._served.versions, name: taken}
+            return None
+        return True
 
     def _handshake(self, context: ssl.SSLContext) -> ssl.SSLSocket:
         host, port = split_place(self._endpoint.at)
