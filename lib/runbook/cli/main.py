@@ -50,6 +50,8 @@ def build_parser() -> Parser:
         help="how kernels start: forked from a process with the imports done, or each as a new interpreter",
     )
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else on stdout")
+    told = "print a last line of JSON: each verdict and where its evidence is, for schedulers"
+    run.add_argument("--line", action="store_true", help=told)
 
     doctor = commands.add_parser("doctor", help="what of a target can be asked and changed, and how to get the rest")
     doctor.add_argument("--target", default="sandbox", metavar="T", help="a profile's name")
@@ -81,7 +83,7 @@ def build_parser() -> Parser:
 
         add_alerts_commands(alerts)
 
-    schedule = commands.add_parser("schedule", help="when notebooks run by themselves: show, cron, systemd, kubernetes")
+    schedule = commands.add_parser("schedule", help="when notebooks run by themselves: show, cron, systemd, …")
     if sys.argv[1:2] == ["schedule"]:
         from runbook.cli.schedule import add_commands as add_schedule_commands
 

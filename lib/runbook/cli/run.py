@@ -41,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     _stand_somewhere()
     if arguments.resume:
         return _resume(arguments)
+    if arguments.json and arguments.line:
+        raise UsageError("--json is one document and nothing else: it has no last line")
     if not arguments.notebooks:
         raise UsageError("name the notebooks to run; `runbook list` shows all, `run --resume` goes on with a batch")
     notebooks = [find_notebook(name) for name in dict.fromkeys(arguments.notebooks)]
@@ -136,6 +138,13 @@ def _run(
     _notify(tasks, records)
     if stop.reason is not None and unfinished is not None and not all(e.run_id for e in unfinished.note.entries):
         _warn("`run --resume` goes on with what was not run")
+    if arguments.line:
+        from runbook.runner.line import as_line
+
+        served = {task.target.name: task.target.communication.evidence_url for task in tasks.values()}
+        with suppress(OSError):  # whoever reads has gone; the verdict stands
+            sys.stdout.write(as_line(records, served) + "\n")
+            sys.stdout.flush()
     return exit_status(records)
 
 

@@ -1,4 +1,4 @@
-"""The commands ``schedule show · cron · systemd · kubernetes``: when notebooks run by themselves, and if they do."""
+"""The commands ``schedule show · cron · systemd · kubernetes · airflow``: when notebooks run by themselves, and if they do."""
 
 import argparse
 import json
@@ -35,13 +35,16 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     systemd.add_argument("--user", type=_user, metavar="NAME", help="for the machine's systemd, as this user")
     kubernetes = commands.add_parser("kubernetes", help="CronJobs, and with --output a Dockerfile for their image")
     kubernetes.add_argument("--image", type=_image, default="runbook:latest", metavar="IMAGE", help="(runbook:latest)")
-    kubernetes.add_argument("--timezone", type=_zone, metavar="ZONE", help="of the times (Etc/UTC)")
-    for command in (show, cron, systemd, kubernetes):
+    airflow = commands.add_parser("airflow", help="a file of DAGs for Airflow")
+    for command in (kubernetes, airflow):
+        command.add_argument("--timezone", type=_zone, metavar="ZONE", help="of the times (Etc/UTC)")
+    for command in (show, cron, systemd, kubernetes, airflow):
         command.add_argument("--target", action="append", metavar="T", help="a profile's name; more than once for more")
-    for command in (cron, systemd, kubernetes):
+    for command in (cron, systemd, kubernetes, airflow):
         told = f"begin up to so many minutes later, always as many ({JITTER})"
         command.add_argument("--jitter", type=_jitter, default=JITTER, metavar="M", help=told)
-    cron.add_argument("--output", type=Path, metavar="FILE", help="a file to write; else it is printed")
+    for command in (cron, airflow):
+        command.add_argument("--output", type=Path, metavar="FILE", help="a file to write; else it is printed")
     for command in (systemd, kubernetes):
         command.add_argument("--output", type=Path, metavar="FOLDER", help="where files are written; else printed")
 
@@ -57,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _cron(arguments, targets, planned)
     if arguments.schedule == "systemd":
         return _systemd(arguments, targets, planned)
+    if arguments.schedule == "airflow":
+        return _airflow(arguments, targets, planned)
     return _kubernetes(arguments, targets, planned)
 
 
@@ -66,10 +71,28 @@ def _cron(arguments: argparse.Namespace, targets: list[Target], planned: dict[st
     flock = shutil.which("flock") or "/usr/bin/flock"
     places = {target.name: this_place(target) for target in targets}
     text = crontab((one for of_target in planned.values() for one in of_target), places, arguments.jitter, flock)
-    if arguments.output is None:
+    return _leave_one(text, arguments.output)
+
+
+def _airflow(arguments: argparse.Namespace, targets: list[Target], planned: dict[str, list[Planned]]) -> int:
+    from runbook.schedules.airflow import dags
+
+    text = dags(
+        (one for of_target in planned.values() for one in of_target),
+        {target.name: this_place(target) for target in targets},
+        zone=arguments.timezone or "Etc/UTC",
+        jitter=arguments.jitter,
+        seconds={target.name: bound(target) for target in targets},
+    )
+    return _leave_one(text, arguments.output)
+
+
+def _leave_one(text: str, path: Path | None) -> int:
+    """Print a text, or write it into a file."""
+    if path is None:
         sys.stdout.write(text)
     else:
-        _write({arguments.output: text})
+        _write({path: text})
     return 0
 
 

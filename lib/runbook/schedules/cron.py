@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from runbook.model import UsageError
 from runbook.schedules.planned import Place, Planned
+from runbook.target import When
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What flock ends with where the last run is still at work: no verdict, and no status of a run that failed.
@@ -13,9 +14,12 @@ _BUSY = "75"
 
 def times(planned: Planned, jitter: int) -> str:
     """Return the five fields of a crontab for a notebook."""
-    when = planned.when
-    assert when is not None
-    hour, minute = planned.minutes(jitter)
+    assert planned.when is not None
+    return fields(planned.when, *planned.minutes(jitter))
+
+
+def fields(when: When, hour: int, minute: int) -> str:
+    """Return the five fields of a moment that comes back, at this time of its day."""
     weekday = str((when.weekday + 1) % 7) if when.period == "weekly" else "*"
     day = str(when.day) if when.period == "monthly" else "*"
     return f"{minute} {hour} {day} * {weekday}"
