@@ -51,7 +51,7 @@ def is_complete(stamp: str, wanted: str, python: str) -> bool:
         return False
 
 
-def make_alone(venv: str, lock: str, python: str, stamp: str, wanted: str, itself: bool = True) -> None:
+def make_alone(venv: str, lock: str, python: str, stamp: str, wanted: str, *, itself: bool = True) -> None:
     """Make the environment while no other process makes it; one that was left half-made is made anew.
 
     ``itself`` is whether this folder goes into it, beside what is locked.

@@ -331,7 +331,7 @@ class _Environment(threading.Thread):
         stamp, wanted = f"{self.venv}/complete", launcher.fingerprint(lock, self.venv)
         try:
             if not launcher.is_complete(stamp, wanted, python):
-                launcher.make_alone(self.venv, lock, python, stamp, wanted, self.itself)
+                launcher.make_alone(self.venv, lock, python, stamp, wanted, itself=self.itself)
         except BaseException as problem:  # noqa: BLE001 - the launcher ends its process; here the test fails
             self.problem = problem
 

@@ -114,7 +114,7 @@ def test_airflow_really_runs_the_daily_dag_and_its_evidence_verifies(
     running: Airflow, runbook: Call, sandbox: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What the shell, Jinja, and Python's own texts would each take otherwise is left as it is.
-    archive = tmp_path / "all's \"evidence\" {{ ds }} {# 100% $HOME \\"
+    archive = tmp_path / 'all\'s "evidence" {{ ds }} {# 100% $HOME \\'
     monkeypatch.setenv("RUNBOOK_EVIDENCE", str(archive))
     deployed.record(sandbox.name, {})
     file, dag = running.file(sandbox.name), f"runbook-{sandbox.name}-daily"

@@ -25,7 +25,7 @@ from runbook.model.collection import all_notebooks
 from runbook.schedules import kubernetes, systemd
 from runbook.schedules.cron import crontab, times
 from runbook.schedules.planned import Place, Planned, planned_for, this_place
-from runbook.schedules.standing import read_last
+from runbook.schedules.standing import read_past
 from runbook.target import When, load_target, read_when
 from runbook_sandbox.archived import leave_runs
 
@@ -306,13 +306,13 @@ def kept(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return archive
 
 
-def leave(archive: Path, notebook: str, *ended: tuple[float, Status]) -> list[Path]:
-    """Leave runs of a notebook that ended so many days ago with this verdict."""
+def leave(archive: Path, notebook: str, *ended: tuple[float, Status], version: str = "") -> list[Path]:
+    """Leave runs of a notebook that ended so many days ago with this verdict, and saw this version of the service."""
     runs = [
         (NOW - timedelta(days=days), [Finding(check="host.disk", object="/", status=status, message="it is so")], {})
         for days, status in ended
     ]
-    return leave_runs(archive, runs, notebook=notebook, target="other")
+    return leave_runs(archive, runs, notebook=notebook, target="other", version=version)
 
 
 def test_show_tells_on_time_overdue_drifted_and_off(runbook: Call, profile: Write, kept: Path) -> None:
@@ -337,7 +337,51 @@ def test_show_tells_on_time_overdue_drifted_and_off(runbook: Call, profile: Writ
     drifted = json.loads(runbook("schedule", "show", "--target", target, "--json", "--days", "2").stdout)["schedule"]
     assert {one["notebook"]: one["state"] for one in drifted}[CHECK] == "drifted"
     # Without a run of its own on this target, another target's say nothing.
-    assert {last for _, last in read_last(kept, ["sandbox"], NOW, 100)[0]} == set()
+    assert read_past(kept, ["sandbox"], NOW, 100).last == {}
+
+
+def test_what_was_not_clean_since_the_version_of_the_service_changed_has_drifted(
+    runbook: Call, profile: Write, kept: Path
+) -> None:
+    ok, warning = Status.OK, Status.WARNING
+    leave(kept, CHECK, (3.0, ok), (2.0, ok), version="1.0.0")
+    leave(kept, CHECK, (1.5, warning), (0.9, ok), version="1.1.0\x1b[2J\nEvil")
+    leave(kept, "key-metrics", (2.5, ok), (0.5, warning), version="1.1.0\x1b[2J\nEvil")
+    leave(kept, "log-review", (1.6, ok), (0.5, warning))  # it asks the service nothing
+    leave(kept, "verify-backups", (1.0, ok))
+    leave(kept, "security-audit", (20.0, ok))
+    ended = runbook("schedule", "show", "--target", profile(""), "--json")
+    told = {one["notebook"]: one for one in json.loads(ended.stdout)["schedule"]}
+    drifted = {name for name, one in told.items() if one["last_clean"] and one["drifted"]}
+    assert ended.returncode == 1
+    assert drifted == {"key-metrics", "log-review", "security-audit"}
+    assert told["security-audit"]["state"] == "drifted" and not told["security-audit"]["overdue"]
+    assert told["security-audit"]["not_clean_since"] == {
+        "version": "1.1.0\x1b[2J\nEvil", "version_before": "1.0.0",
+        "after": (NOW - timedelta(days=2)).isoformat(), "seen": (NOW - timedelta(days=1.5)).isoformat(),
+    }  # fmt: skip
+    assert told[CHECK]["not_clean_since"] is None and told["verify-backups"]["not_clean_since"] is None
+    text = runbook("schedule", "show", "--target", "other").stdout
+    after, seen = (f"{NOW - timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}" for days in (2, 1.5))
+    line = next(line for line in text.splitlines() if "log-review" in line)
+    said = f"not clean since the service's version changed from 1.0.0 to 1.1.0�[2J Evil (between {after} and {seen})"
+    assert line.startswith("drifted ") and line.endswith(said)
+
+
+def test_a_version_that_was_not_told_or_did_not_change_is_no_change(runbook: Call, profile: Write, kept: Path) -> None:
+    leave(kept, CHECK, (3.0, Status.OK), (0.5, Status.OK), version="1.0.0")
+    leave(kept, "key-metrics", (2.0, Status.OK), (0.5, Status.WARNING), version="not told")
+    leave(kept, "log-review", (0.5, Status.OK))
+    ended = runbook("schedule", "show", "--target", profile(""), "--json")
+    assert all(one["not_clean_since"] is None for one in json.loads(ended.stdout)["schedule"])
+
+
+def test_a_host_that_slept_for_a_day_is_told_by_what_is_overdue(runbook: Call, profile: Write, kept: Path) -> None:
+    for name in SCHEDULED:
+        leave(kept, name, (1.2, Status.OK))
+    ended = runbook("schedule", "show", "--target", profile(""), "--json")
+    late = {one["notebook"] for one in json.loads(ended.stdout)["schedule"] if one["state"] == "overdue"}
+    assert ended.returncode == 1 and late == {name for name, period in SCHEDULED.items() if period == "daily"}
 
 
 def test_show_is_content_where_all_is_on_time(runbook: Call, profile: Write, kept: Path) -> None:
@@ -363,7 +407,7 @@ def test_a_run_that_is_not_what_was_sealed_does_not_count_and_is_told(
 def test_an_archive_in_which_something_else_lies_is_told(kept: Path) -> None:
     (kept / "runs" / "what-is-this").mkdir(parents=True)
     with pytest.raises(RunFailed, match=r"cannot be read: .*what-is-this"):
-        read_last(kept, ["other"], NOW, 100)
+        read_past(kept, ["other"], NOW, 100)
 
 
 @pytest.mark.parametrize(
@@ -377,7 +421,8 @@ def test_an_archive_in_which_something_else_lies_is_told(kept: Path) -> None:
         (["systemd", "--user", "root\nExecStart=x"], "is no name of a user"),
         (["kubernetes", "--image", "a b"], "is no name of an image"),
         (["kubernetes", "--timezone", "Vienna"], "'Vienna' is no time zone"),
-        (["airflow"], "invalid choice"),
+        (["airflow", "--timezone", "../etc"], "'../etc' is no time zone"),
+        (["nomad"], "invalid choice"),
     ],
 )
 def test_a_call_that_is_wrong_is_told_in_one_sentence(arguments: list[str], says: str, capsys: Any) -> None:

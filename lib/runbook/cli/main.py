@@ -50,8 +50,7 @@ def build_parser() -> Parser:
         help="how kernels start: forked from a process with the imports done, or each as a new interpreter",
     )
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else on stdout")
-    told = "print a last line of JSON: each verdict and where its evidence is, for schedulers"
-    run.add_argument("--line", action="store_true", help=told)
+    run.add_argument("--line", action="store_true", help="print last, as one line of JSON, what a scheduler is to know")
 
     doctor = commands.add_parser("doctor", help="what of a target can be asked and changed, and how to get the rest")
     doctor.add_argument("--target", default="sandbox", metavar="T", help="a profile's name")

@@ -1,4 +1,4 @@
-"""The commands ``schedule show · cron · systemd · kubernetes · airflow``: when notebooks run by themselves, and if they do."""
+"""The commands ``schedule show · cron · systemd · kubernetes · airflow``: when notebooks run, and if they do."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from runbook.schedules.planned import JITTER, MOST_JITTER, Planned, bound, plann
 from runbook.target import Target, load_target
 
 if TYPE_CHECKING:
-    from runbook.schedules.standing import Standing
+    from runbook.schedules.standing import Standing, VersionChange
 
 SCHEMA = 1
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -27,7 +27,10 @@ _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add the commands to the parser of ``schedule``."""
     commands = parser.add_subparsers(dest="schedule", required=True, metavar="WHAT")
-    show = commands.add_parser("show", help="the last success of each, what is overdue, what was not clean for long")
+    show = commands.add_parser(
+        "show",
+        help="the last success of each, what is overdue, what was not clean for long, or since the service changed",
+    )
     show.add_argument("--days", type=_days, default=7.0, metavar="N", help="drifted: not clean for so many days (7)")
     show.add_argument("--json", action="store_true", help="print one JSON document and nothing else on stdout")
     cron = commands.add_parser("cron", help="lines for a crontab")
@@ -145,21 +148,21 @@ def _write(files: dict[Path, str]) -> None:
 
 def _show(arguments: argparse.Namespace, planned: list[Planned]) -> int:
     from runbook.evidence.archive import archive_folder
-    from runbook.schedules.standing import DRIFTED, LOOKED_BACK, OVERDUE, read_last, standings
+    from runbook.schedules.standing import DRIFTED, LOOKED_BACK, OVERDUE, read_past, standings
 
     now, back = datetime.now(UTC), max(LOOKED_BACK, 2 * arguments.days)
     targets = dict.fromkeys(one.target for one in planned)
-    last, left_out = read_last(archive_folder(), targets, now, back)
-    told = standings(planned, last, now, arguments.days, back)
+    past = read_past(archive_folder(), targets, now, back)
+    told = standings(planned, past, now, arguments.days, back)
     if arguments.json:
-        document = {"schema": SCHEMA, "left_out": left_out, "schedule": [_as_json(one) for one in told]}
+        document = {"schema": SCHEMA, "left_out": past.left_out, "schedule": [_as_json(one) for one in told]}
         sys.stdout.write(json.dumps(document, indent=1) + "\n")
     else:
         for one in told:
             name = f"{one.planned.notebook} on {one.planned.target}"
             line = f"{one.state:<8} {name:<40} {one.planned.told:<18} {one.message}"
             sys.stdout.write(printable(line) + "\n")
-        for why, count in left_out.items():
+        for why, count in past.left_out.items():
             sys.stdout.write(f"not counted: {count} runs ({why}); runbook evidence verify\n")
     return 1 if any(one.state in (OVERDUE, DRIFTED) for one in told) else 0
 
@@ -177,8 +180,16 @@ def _as_json(one: "Standing") -> dict[str, object]:
         "last_success": last.succeeded.isoformat() if last is not None and last.succeeded else None,
         "last_clean": last.clean.isoformat() if last is not None and last.clean else None,
         "last_status": last.status if last is not None else None,
+        "not_clean_since": _change_as_json(one.not_since),
         "message": one.message,
     }
+
+
+def _change_as_json(change: "VersionChange | None") -> dict[str, str] | None:
+    if change is None:
+        return None
+    seen = {"after": change.after.isoformat(), "seen": change.seen.isoformat()}
+    return {"version": change.now, "version_before": change.before, **seen}
 
 
 def _days(text: str) -> float:

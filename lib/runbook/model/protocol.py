@@ -48,6 +48,10 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     told: list[str] = []
 
 
+# What stands in the place of a version that a part of the target did not tell.
+NO_VERSION = "not told"
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One display of a run: the target that it found (``kind`` "opened"), an answer's findings ("answer"), a plan and
     what became of it ("plan"), or all findings again ("summary").

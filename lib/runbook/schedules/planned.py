@@ -69,7 +69,7 @@ class Place:
 
 
 def begins(when: When, by: str, jitter: int) -> tuple[int, int]:
-    """Return hour and minute of a moment, later by up to ``jitter`` minutes, but on its day: as many as ``by`` draws."""
+    """Return hour and minute of a moment, on its day later by up to ``jitter`` minutes: as many as ``by`` draws."""
     earliest = when.hour * 60 + when.minute
     room = min(jitter, 24 * 60 - 1 - earliest)
     drawn = int.from_bytes(hashlib.sha256(by.encode()).digest()[:8], "big")
@@ -88,7 +88,9 @@ def planned_for(target: Target, notebooks: Iterable[Notebook]) -> list[Planned]:
         text = target.schedule.get(notebook.name, metadata.schedule)
         if text is not None:
             if not _NAME.fullmatch(notebook.name):
-                raise UsageError(f"notebook {notebook.name!r}: to be scheduled, let its name be of letters, digits, - and _")
+                raise UsageError(
+                    f"notebook {notebook.name!r}: to be scheduled, let its name be of letters, digits, - and _"
+                )
             by_profile = notebook.name in target.schedule
             when = read_when(text)
             found.append(
