@@ -35,7 +35,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 CHECK = "morning-health-check"
 SCHEDULED = {one.name: one.metadata.schedule for one in all_notebooks() if one.metadata.schedule}
 # A path that each scheduler's file would read otherwise than a person, if it were written plainly.
-STRANGE = "/srv/run book/100% $HOME"
+STRANGE = "/srv/run book/100% $HOME `id` \\ {{ ds }} {# it's"
 
 
 def a_plan(text: str = "daily 07:30", notebook: str = CHECK, target: str = "production") -> Planned:
@@ -156,6 +156,10 @@ def test_a_crontab_keeps_what_cron_and_the_shell_would_take_apart() -> None:
     (line,) = (line for line in text.splitlines() if line.startswith("30 7"))
     assert not re.search(r"(?<!\\)%", line)  # cron would make a new line of it
     command = line.split(maxsplit=5)[5].replace(r"\%", "%")
+    echoed = subprocess.run(
+        ["/bin/sh", "-c", f"printf '%s\\n' {command.partition('&&')[2]}"], capture_output=True, text=True
+    )
+    assert f"{STRANGE}/bin/python" in echoed.stdout.splitlines()
     assert shlex.split(command) == [
         *["mkdir", "-p", "-m", "700", f"{STRANGE}/locks", "&&", "/usr/bin/flock", "-n", "-E", "75"],
         *[f"{STRANGE}/locks/production.{CHECK}.lock", f"{STRANGE}/bin/python", "-P", "-m", "runbook"],
@@ -166,6 +170,10 @@ def test_a_crontab_keeps_what_cron_and_the_shell_would_take_apart() -> None:
 def test_a_value_that_no_crontab_can_hold_is_refused(profile: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="both kinds of quotes"):
         crontab([], {"production": a_place(RUNBOOK_TARGETS="/a\"b'c")}, 0, "/usr/bin/flock")
+    with pytest.raises(UsageError, match=r"RUNBOOK_TARGETS is 1\d\d\d bytes long, and cron reads 998"):
+        crontab([], {"production": a_place(RUNBOOK_TARGETS="/é" * 400)}, 0, "/usr/bin/flock")
+    with pytest.raises(UsageError, match=f"the command for {CHECK} on production is 1"):
+        crontab([a_plan()], {"production": a_place("/long" * 100)}, 0, "/usr/bin/flock")
     monkeypatch.setenv("RUNBOOK_EVIDENCE", "/a\n* * * * * root")
     with pytest.raises(UsageError, match="RUNBOOK_EVIDENCE holds signs"):
         this_place(load_target(profile("")))
@@ -228,7 +236,7 @@ def verified(folder: Path, files: dict[str, str]) -> subprocess.CompletedProcess
 def test_all_units_pass_systemds_own_tool_also_with_a_strange_folder(tmp_path: Path, profile: Write) -> None:
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed")
-    strange = tmp_path / "run book 100% $HOME"
+    strange = tmp_path / STRANGE[1:]
     (strange / "bin").mkdir(parents=True)
     (strange / "bin" / "python").symlink_to(sys.executable)
     place = a_place(str(strange), RUNBOOK_TARGETS=STRANGE, RUNBOOK_EVIDENCE='/a "b" \\ c')
@@ -287,6 +295,22 @@ def test_cron_jobs_are_whole_and_confined_and_come_with_the_file_of_their_image(
         assert json.dumps(container["command"]) in dockerfile
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_all_cron_jobs_pass_the_schemas_of_kubernetes(
+    runbook: Call, profile: Write, tools: str, tmp_path: Path
+) -> None:
+    targets = ["--target", profile("", "EU_production"), "--target", profile("", "a" * 70)]
+    assert runbook("schedule", "kubernetes", *targets, "--output", str(tmp_path)).returncode == 0
+    argv = [str(Path(tools).with_name("kubernetes-validate")), "--strict", str(tmp_path / "cronjobs.yaml")]
+    passed = subprocess.run(argv, capture_output=True, text=True)
+    assert passed.returncode == 0, passed.stderr
+    assert passed.stdout.count("passed for resource cronjob/runbook-") == 2 * len(SCHEDULED)
+    # They would have told: of another key, and of a number that is none.
+    text = (tmp_path / "cronjobs.yaml").read_text()
+    for right, wrong in (("backoffLimit: 0", "backOffLimit: 0"), ("backoffLimit: 0", "backoffLimit: none")):
+        (tmp_path / "cronjobs.yaml").write_text(text.replace(right, wrong, 1))
+        assert subprocess.run(argv, capture_output=True).returncode != 0
 
 
 def test_two_targets_never_share_the_name_of_a_job() -> None:
@@ -434,9 +458,28 @@ def test_a_call_that_is_wrong_is_told_in_one_sentence(arguments: list[str], says
     assert (ended.value.code, told.out) == (64, "") and says in told.err
 
 
-def test_an_unknown_target_is_told_by_the_command(runbook: Call) -> None:
-    ended = runbook("schedule", "cron", "--target", "nowhere")
-    assert (ended.returncode, ended.stdout) == (64, "") and "unknown target 'nowhere'" in ended.stderr
+@pytest.mark.parametrize("what", ["show", "cron", "systemd", "kubernetes", "airflow"])
+@pytest.mark.parametrize("name", ["nowhere", "{{ ds }}", "a'b", 'a"b', "a b", "$HOME", "100%", "../other", "a\nb", ""])
+def test_a_target_whose_name_is_none_is_told_by_each_command(what: str, name: str, runbook: Call) -> None:
+    ended = runbook("schedule", what, "--target", name)
+    assert (ended.returncode, ended.stdout) == (64, "") and ended.stderr.startswith(f"runbook: unknown target {name!r}")
+
+
+@pytest.mark.parametrize("what", ["show", "cron", "systemd", "kubernetes", "airflow"])
+def test_a_schedule_that_does_not_parse_is_told_by_each_command(what: str, runbook: Call, profile: Write) -> None:
+    ended = runbook("schedule", what, "--target", profile(f'[schedule]\n{CHECK} = "0 7 * * *"\n'))
+    assert (ended.returncode, ended.stdout) == (64, "") and ended.stderr.count("\n") == 1
+    assert f"line 2: schedule.{CHECK}: this is no schedule; write " in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["a b", "a.b", "it's", "{{ ds }}", "$HOME", "100%", "ä", "a" * 64])
+def test_a_notebook_whose_name_no_scheduler_takes_is_told_where_it_is_scheduled(
+    name: str, profile: Write, collection: Write
+) -> None:
+    collection("1", name=name)
+    assert planned_for(load_target(profile("")), all_notebooks()) == []
+    with pytest.raises(UsageError, match="to be scheduled, let its name be of letters"):
+        planned_for(load_target(profile(f"[schedule]\n{json.dumps(name)} = 'daily'\n")), all_notebooks())
 
 
 def test_a_folder_that_cannot_be_written_is_told(runbook: Call, profile: Write, tmp_path: Path) -> None:

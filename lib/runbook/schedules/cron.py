@@ -8,6 +8,8 @@ from runbook.schedules.planned import Place, Planned
 from runbook.target import When
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Of a longer line cron reads the beginning, and says nothing.
+_MOST = 998
 # What flock ends with where the last run is still at work: no verdict, and no status of a run that failed.
 _BUSY = "75"
 
@@ -28,7 +30,8 @@ def fields(when: When, hour: int, minute: int) -> str:
 def crontab(planned: Iterable[Planned], places: Mapping[str, Place], jitter: int, flock: str) -> str:
     """Return the lines for a user's crontab; what is off is told in a comment.
 
-    ``places`` holds the place of each target. Raises `UsageError` where a path cannot be written into a crontab.
+    ``places`` holds the place of each target. Raises `UsageError` where a path cannot be written into a crontab, or is
+    so long that cron would cut it off.
     """
     lines = [
         "# Made by `runbook schedule cron`; times are this machine's. What is due while it sleeps is left out.",
@@ -46,7 +49,7 @@ def crontab(planned: Iterable[Planned], places: Mapping[str, Place], jitter: int
 def _settings(places: Mapping[str, Place]) -> Iterator[str]:
     settings = {name: value for place in places.values() for name, value in place.environment.items()}
     for name, value in settings.items():
-        yield f"{name}={_quoted(name, value)}"
+        yield _whole(f"{name}={_quoted(name, value)}", name)
     missing = sorted({name for place in places.values() for name in place.secrets})
     if missing:
         yield "# Profiles take secrets from these variables, which cron does not know; have them say file:/PATH,"
@@ -64,4 +67,11 @@ def _command(planned: Planned, place: Place, flock: str) -> str:
     lock = str(place.locks / f"{planned.target}.{planned.notebook}.lock")
     words = [flock, "-n", "-E", _BUSY, lock, *place.argv(planned)]
     command = f"mkdir -p -m 700 {shlex.quote(str(place.locks))} && {shlex.join(words)}"
-    return command.replace("%", r"\%")  # cron makes a new line of a bare one
+    # Cron makes a new line of a bare one.
+    return _whole(command.replace("%", r"\%"), f"the command for {planned.notebook} on {planned.target}")
+
+
+def _whole(text: str, what: str) -> str:
+    if len(text.encode()) > _MOST:
+        raise UsageError(f"{what} is {len(text.encode())} bytes long, and cron reads {_MOST}; use shorter folders")
+    return text

@@ -18,8 +18,8 @@ JITTER = 15
 MOST_JITTER = 120
 # How long a run may take to begin and to end, beside its own deadline.
 AROUND = 120
-# What names units, locks, tasks and jobs alike; not all of the schedulers take more.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+# What names units, locks, tasks and jobs alike: a label of Kubernetes takes no more.
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 _FOLDERS = ("RUNBOOK_TARGETS", "RUNBOOK_EVIDENCE", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
 
 

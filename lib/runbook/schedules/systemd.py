@@ -56,7 +56,11 @@ def calendar(when: When) -> str:
 
 
 def _command(argv: list[str]) -> str:
-    """Return a command as systemd reads it: in all words but the program, $ would be a variable."""
+    """Return a command as systemd reads it: in all words but the program, $ would be a variable; and in the program it
+    takes neither quotes nor a backslash.
+    """
+    if set(argv[0]) & set("'\"\\"):
+        argv = ["/usr/bin/env", *argv]
     program, *rest = map(_quoted, argv)
     return " ".join([program, *(word.replace("$", "$$") for word in rest)])
 
