@@ -1,5 +1,6 @@
 """When notebooks run by themselves: what a profile says, what is written for schedulers, and what `show` finds."""
 
+import ast
 import fcntl
 import json
 import os
@@ -23,6 +24,7 @@ from runbook.cli.schedule import add_commands
 from runbook.model import Finding, RunFailed, Status, UsageError
 from runbook.model.collection import all_notebooks
 from runbook.schedules import kubernetes, systemd
+from runbook.schedules.airflow import dags
 from runbook.schedules.cron import crontab, times
 from runbook.schedules.planned import Place, Planned, planned_for, this_place
 from runbook.schedules.standing import read_past
@@ -258,6 +260,82 @@ def test_systemds_own_tool_would_have_told(tmp_path: Path) -> None:
     units = systemd.units(a_plan(), a_place(str(tmp_path / "nowhere")), jitter=15, seconds=420)
     ended = verified(tmp_path, {name: text.replace("*-*-*", "*-*-42") for name, text in units.items()})
     assert "is not executable" in ended.stderr and "Failed to parse calendar" in ended.stderr
+
+
+def test_a_timer_of_what_is_not_scheduled_any_more_is_told(runbook: Call, profile: Write, tmp_path: Path) -> None:
+    folder = tmp_path / "units"
+
+    def write(text: str, name: str = "eu") -> str:
+        ended = runbook("schedule", "systemd", "--target", profile(text, name), "--output", str(folder))
+        assert ended.returncode == 0, ended.stderr
+        return ended.stderr
+
+    assert write("", "eu-west") == "" and write("") == ""
+    told = write(f'[schedule]\n{CHECK} = "off"\n')
+    left = folder / f"runbook-eu-{CHECK}.timer"
+    assert told == f"runbook: {left} is of a run that is not scheduled any more: disable it, and remove it\n"
+    assert left.exists()  # it may be enabled: systemd is to be told first
+
+
+# --- Airflow: test_airflow.py gives the file to Airflow itself
+
+
+def written(text: str) -> dict[str, Any]:
+    """Return what the file of the DAGs says before it comes to Airflow."""
+    settings = (one for one in ast.parse(text).body if isinstance(one, ast.Assign))
+    return {one.targets[0].id: ast.literal_eval(one.value) for one in settings}  # type: ignore[attr-defined]
+
+
+def test_the_dags_are_one_for_each_moment_and_a_task_for_each_notebook(runbook: Call, profile: Write) -> None:
+    text = f'[schedule]\n{CHECK} = "daily 07:30"\nalert-rules = "off"\nlog-analysis = "weekly sun 23:59"\n'
+    text += 'security-audit = "monthly 3"\n[api]\nurl = "http://h"\ntoken = "env:THE_TOKEN"\n'
+    ended = runbook("schedule", "airflow", "--target", profile(text), "--target", profile("", "third"), "--jitter", "0")
+    assert ended.returncode == 0, ended.stderr
+    assert "environment is to hold: THE_TOKEN\n" in ended.stdout
+    told = written(ended.stdout)
+    moments = {name: (dag["target"], dag["cron"]) for name, dag in told["DAGS"].items()}
+    assert moments == {
+        "runbook-other-daily": ("other", "0 6 * * *"), "runbook-other-daily-0730": ("other", "30 7 * * *"),
+        "runbook-other-weekly": ("other", "0 6 * * 1"), "runbook-other-weekly-sun-2359": ("other", "59 23 * * 0"),
+        "runbook-other-monthly": ("other", "0 6 1 * *"), "runbook-other-monthly-3-0600": ("other", "0 6 3 * *"),
+        "runbook-third-daily": ("third", "0 6 * * *"), "runbook-third-weekly": ("third", "0 6 * * 1"),
+        "runbook-third-monthly": ("third", "0 6 1 * *"),
+    }  # fmt: skip
+    assert list(told["DAGS"]["runbook-other-daily-0730"]["notebooks"]) == [CHECK]
+    of_third = [name for dag in told["DAGS"].values() if dag["target"] == "third" for name in dag["notebooks"]]
+    assert sorted(of_third) == sorted(SCHEDULED)
+    there = told["TARGETS"]["third"]
+    assert there["runner"] == [sys.executable, "-P", "-m", "runbook"] and there["seconds"] == 420
+    assert there["environment"]["RUNBOOK_TARGETS"] == os.environ["RUNBOOK_TARGETS"]
+
+
+def test_all_that_the_file_of_the_dags_names_is_a_text_in_it(profile: Write) -> None:
+    strange = STRANGE + ' "quoted" \U0001f990 ZONE = "Etc/UTC"'
+    how: dict[str, Any] = {"zone": "Etc/UTC", "jitter": 0, "seconds": {"production": 420}}
+    told = written(dags([a_plan()], {"production": a_place(strange, RUNBOOK_TARGETS=strange)}, **how))
+    assert told["TARGETS"]["production"]["runner"][0] == f"{strange}/bin/python"
+    assert told["TARGETS"]["production"]["environment"] == {"RUNBOOK_TARGETS": strange}
+    assert told["DAGS"]["runbook-production-daily-0730"]["notebooks"] == {CHECK: "Is 100% well?"}
+
+
+@pytest.mark.parametrize("served", ["", "https://evidence.example/archive/"])
+def test_a_runs_last_line_tells_a_scheduler_how_it_ended_and_where_the_evidence_is(
+    served: str, runbook: Call, profile: Write, collection: Write, archive: Path
+) -> None:
+    name = collection(OPEN, "run.ask(host.memory, warning=0, critical=101)", "run.summary()")
+    more = f'communication.evidence_url = "{served}"\n' if served else ""
+    ended = runbook("run", name, "--target", profile(f'{more}host.where = "here"\n'), "--line")
+    (run,) = json.loads(ended.stdout.splitlines()[-1])["runs"]
+    assert set(run) == {"notebook", "target", "run_id", "status", "exit", "error", "report"}  # no plan, no token
+    assert (run["notebook"], run["target"], run["status"], run["exit"]) == (name, "other", "WARNING", ended.returncode)
+    page = archive / "runs" / f"{run['run_id'][4:8]}-{run['run_id'][8:10]}" / run["run_id"] / "report.html"
+    assert page.exists()
+    assert run["report"] == (f"{served}{page.relative_to(archive)}" if served else page.as_uri())
+
+
+def test_a_document_has_no_last_line(runbook: Call) -> None:
+    ended = runbook("run", CHECK, "--json", "--line")
+    assert (ended.returncode, ended.stdout) == (64, "") and "--json is one document" in ended.stderr
 
 
 # --- Kubernetes

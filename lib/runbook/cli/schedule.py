@@ -100,7 +100,7 @@ def _leave_one(text: str, path: Path | None) -> int:
 
 
 def _systemd(arguments: argparse.Namespace, targets: list[Target], planned: dict[str, list[Planned]]) -> int:
-    from runbook.schedules.systemd import units
+    from runbook.schedules.systemd import former, units
 
     files: dict[str, str] = {}
     for target in targets:
@@ -108,6 +108,11 @@ def _systemd(arguments: argparse.Namespace, targets: list[Target], planned: dict
         for one in planned[target.name]:
             if one.when is not None:
                 files |= units(one, place, jitter=arguments.jitter, seconds=seconds, user=arguments.user or "")
+    if arguments.output is not None:
+        for timer in former(arguments.output, planned, [one.name for one in all_notebooks()], files):
+            sys.stderr.write(
+                f"runbook: {timer} is of a run that is not scheduled any more: disable it, and remove it\n"
+            )
     return _leave(files, arguments.output)
 
 

@@ -35,6 +35,7 @@ def crontab(planned: Iterable[Planned], places: Mapping[str, Place], jitter: int
     """
     lines = [
         "# Made by `runbook schedule cron`; times are this machine's. What is due while it sleeps is left out.",
+        "# For the end of a crontab: the settings hold for all lines below. What a run prints, cron mails: see MAILTO.",
         "SHELL=/bin/sh",
         f"PATH={_PATH}",
         *_settings(places),

@@ -1,5 +1,8 @@
 """The schedule as timer and service units of systemd."""
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
 from runbook.schedules.planned import Place, Planned
 from runbook.target import When
 
@@ -11,7 +14,7 @@ def units(planned: Planned, place: Place, *, jitter: int, seconds: int, user: st
     ``seconds`` is after how long a run is ended.
     """
     assert planned.when is not None
-    name = f"runbook-{planned.target}-{planned.notebook}"
+    name = _name(planned.target, planned.notebook)
     about = _plain(f"{planned.notebook} on {planned.target}: {planned.title}")
     environment = [f"Environment={_quoted(f'{key}={value}')}" for key, value in place.environment.items()]
     service = [
@@ -45,6 +48,16 @@ def units(planned: Planned, place: Place, *, jitter: int, seconds: int, user: st
         "WantedBy=timers.target",
     ]
     return {f"{name}.service": "\n".join(service) + "\n", f"{name}.timer": "\n".join(timer) + "\n"}
+
+
+def former(folder: Path, targets: Iterable[str], notebooks: Iterable[str], files: Mapping[str, str]) -> list[Path]:
+    """Return the timers in a folder that were written once for these notebooks and are not among the files any more."""
+    names = [f"{_name(target, notebook)}.timer" for target in targets for notebook in notebooks]
+    return [folder / name for name in names if name not in files and (folder / name).exists()]
+
+
+def _name(target: str, notebook: str) -> str:
+    return f"runbook-{target}-{notebook}"
 
 
 def calendar(when: When) -> str:
