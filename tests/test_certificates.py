@@ -82,6 +82,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[There]:
     made.serve("weak-key.test", root.issue(["weak-key.test"], key=small))
     made.serve("sha1.test", signed_with_sha1(made.folder, "sha1.test"))
     made.serve("old-tls.test", root.issue(["old-tls.test"]), old=True)
+    made.serve("mute.test", root.issue(["mute.test"]), mute=True)
     hostile = "<b>x</b>$(id)\u202e\x1b[31m" + "y" * 400
     made.serve("hostile.test", Authority(hostile).issue(["hostile.test", "<script>.test"]))
     many = root.issue(["long.test"])
@@ -137,6 +138,7 @@ def found(findings: list[Finding], check: str) -> Finding:
         ("weak-key.test", "strength", CRITICAL, "its key is weak: RSA of 1024 bits, where 2048 is the least"),
         ("sha1.test", "strength", CRITICAL, "its signature is weak: SHA1 can be forged"),
         ("old-tls.test", "strength", WARNING, "it takes TLS 1.0 and TLS 1.1, which RFC 8996 deprecates"),
+        ("mute.test", "strength", OK, "takes TLS 1.2, TLS 1.3"),
         ("long.test", "trust", OK, "trusted by a chain of 61"),
         ("endless.test", "trust", UNKNOWN, "excessive message size"),
         ("unknown.test", "trust", UNKNOWN, "it broke the connection off"),
