@@ -146,20 +146,23 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep a file's tests in one process, and so all files that need an engine: they share it, and its locks."""
+    """Keep a file's tests in one process; so all files that need an engine, for they share it, and its locks; and so
+    all notebooks, which are to see a sandbox that no other test has been at.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file: str = super()._split_scope(nodeid)
-            return "engine" if _needs_engine(file) else file
+            if file.endswith(".ipynb"):
+                return "notebooks"
+            return "engine" if _needs_engine(config.rootpath / file) else file
 
     return Scheduling(config, log)
 
 
 @cache
-def _needs_engine(file: str) -> bool:
-    path = Path(__file__).parent / file
+def _needs_engine(path: Path) -> bool:
     return path.suffix == ".py" and any(name in path.read_text() for name in ("engine_of_all", "docker_host"))
 
 
