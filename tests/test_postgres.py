@@ -46,17 +46,9 @@ def place(breakable: Place) -> Iterator[Place]:
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[..., Run]]:
-    """Open runs on what the questions here need; the last one is closed after the test."""
-    runs: list[Run] = []
-
-    def open_(target: str = "breakable", notebook: str = "test") -> Run:
-        runs.append(open_run(notebook, target=target, needs=NEEDS))
-        return runs[-1]
-
-    yield open_
-    for run in runs:
-        run.close()
+def opened(opened: Callable[..., Run]) -> Callable[..., Run]:
+    """Open a run on what the questions here need."""
+    return lambda target="breakable", notebook="test": opened(*NEEDS, target=target, notebook=notebook)
 
 
 @pytest.fixture

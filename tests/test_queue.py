@@ -13,7 +13,7 @@ import pytest
 from cluster import CONTRIB, Cluster, cluster
 from running import by_check, only
 
-from runbook import open_run, queue
+from runbook import queue
 from runbook.model import Finding, NotPlanned, Status, UsageError
 from runbook.model.plan import PlanState
 from runbook.plans.freezing import freeze_inverse
@@ -45,17 +45,9 @@ def by_object(findings: Any) -> dict[str, Finding]:
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[..., Any]]:
-    """Open runs; they are closed after the test."""
-    runs: list[Any] = []
-
-    def open_(target: str = "breakable", *needs: str) -> Any:
-        runs.append(open_run(NOTEBOOK, target=target, needs=list(needs) or ["api", "postgres"]))
-        return runs[-1]
-
-    yield open_
-    for run in runs:
-        run.close()
+def opened(opened: Callable[..., Any]) -> Callable[..., Any]:
+    """Open a run of the notebook."""
+    return lambda target="breakable", *needs: opened(*(needs or ("api", "postgres")), target=target, notebook=NOTEBOOK)
 
 
 @pytest.fixture
