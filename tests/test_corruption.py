@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from runbook.model import ChangeFailed, Status
 from runbook.model.plan import PlanState
 from runbook.plans.place import journal
 from runbook.plans.token import token_of
+from runbook.recovery.salvage import _unpack
 from runbook.target import load_target
 from runbook_sandbox import backups as made_backups
 from runbook_sandbox import damage, faults, postgres_server, stack
@@ -316,6 +318,21 @@ def test_without_a_primary_key_rows_are_compared_whole(
     database = restored.steps[0].arguments["database"]
     counts = own.execute("SELECT count(*), count(DISTINCT id), max(id) FROM t", database=database)
     assert counts == [(1003, 1002, 5001)]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("../out", tarfile.REGTYPE), ("/tmp/out", tarfile.REGTYPE), ("base/link", tarfile.SYMTYPE)]
+)
+def test_a_copy_that_holds_what_no_base_backup_has_is_not_unpacked(tmp_path: Path, name: str, kind: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, "/etc/passwd" if kind == tarfile.SYMTYPE else ""
+    with tarfile.open(tmp_path / "base.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("PG_VERSION"))
+        archive.addfile(member)
+    (tmp_path / "into").mkdir()
+    with pytest.raises(ChangeFailed, match="which no base backup has"):
+        _unpack(tmp_path / "base.tar", tmp_path / "into")
+    assert not list((tmp_path / "into").iterdir())
 
 
 def test_sequences_stand_where_they_stood_and_generated_columns_are_made_again(
