@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _LINE, _STEP = "#1f5fa8", "#b3261e"
 _MOST, _NAME = 12, 34
+_LEAST_DAYS = 6
 # A limit so many times above what was measured would leave nothing of it to see: it is told instead of drawn.
 _FAR = 2.5
 
@@ -99,6 +100,10 @@ class Verdicts(Plot):
         axes.set_ylabel("notebook", fontsize=8)
         if names:
             axes.set_ylim(len(names) - 0.5, -0.5)
+            days = pd.to_datetime(self._rows["day"], utc=True)
+            # A single day is shown as one, and not as the whole width.
+            first = min(days.min(), days.max() - pd.Timedelta(days=_LEAST_DAYS))
+            axes.set_xlim(first - pd.Timedelta(hours=12), days.max() + pd.Timedelta(hours=12))
             axes.legend(fontsize=7, loc="lower left", bbox_to_anchor=(0, 1), ncols=5, frameon=False)
         _dated(axes, "day (UTC)")
         return figure
