@@ -304,6 +304,18 @@ def test_the_dags_are_one_for_each_moment_and_a_task_for_each_notebook(runbook: 
     assert list(told["DAGS"]["runbook-other-daily-0730"]["notebooks"]) == [CHECK]
     of_third = [name for dag in told["DAGS"].values() if dag["target"] == "third" for name in dag["notebooks"]]
     assert sorted(of_third) == sorted(SCHEDULED)
+    lint = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        "--select",
+        "B,F,UP,AIR",
+        "-",
+    ]  # AIR: Airflow's own rules
+    linted = subprocess.run(lint, input=ended.stdout, capture_output=True, text=True)
+    assert linted.returncode == 0, linted.stdout
     there = told["TARGETS"]["third"]
     assert there["runner"] == [sys.executable, "-P", "-m", "runbook"] and there["seconds"] == 420
     assert there["environment"]["RUNBOOK_TARGETS"] == os.environ["RUNBOOK_TARGETS"]

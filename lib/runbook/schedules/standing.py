@@ -25,7 +25,7 @@ _DAY = 86_400.0
 _DUE = {"daily": _DAY + 2 * 3600, "weekly": 7 * _DAY + 6 * 3600, "monthly": 32 * _DAY}
 _SQL = resources.files(__package__).joinpath("duckdb")
 _LAST_RUNS = (_SQL / "last_runs.sql").read_text(encoding="utf-8")
-_VERSION_CHANGE = (_SQL / "version_change.sql").read_text(encoding="utf-8")
+_VERSION_CHANGES = (_SQL / "version_changes.sql").read_text(encoding="utf-8")
 
 ON_TIME, OVERDUE, DRIFTED, OFF = "on time", "overdue", "drifted", "off"
 
@@ -104,12 +104,13 @@ def read_past(archive: Path, targets: Iterable[str], now: datetime, days: float)
         raise RunFailed(f"the archive {archive} cannot be read: {strange}") from strange
     last: dict[tuple[str, str], Last] = {}
     changes: dict[str, VersionChange] = {}
-    for target in targets if told.runs else ():
-        for row in told.ask(_LAST_RUNS, {"target": target}).to_dict("records"):
-            last[row["notebook"], target] = Last(_moment(row["succeeded"]), _moment(row["clean"]), row["status"])
-        for row in told.ask(_VERSION_CHANGE, {"target": target}).to_dict("records"):
-            after, seen = (datetime.fromtimestamp(int(row[name]), UTC) for name in ("seen_before", "seen"))
-            changes[target] = VersionChange(row["version_before"], row["version"], after, seen)
+    asked = {"targets": list(targets)}
+    for row in told.ask(_LAST_RUNS, asked).to_dict("records"):
+        one = Last(_moment(row["succeeded"]), _moment(row["clean"]), row["status"])
+        last[row["notebook"], row["target"]] = one
+    for row in told.ask(_VERSION_CHANGES, asked).to_dict("records"):
+        after, seen = (datetime.fromtimestamp(int(row[name]), UTC) for name in ("seen_before", "seen"))
+        changes[row["target"]] = VersionChange(row["version_before"], row["version"], after, seen)
     left_out = Counter(why for why in told.left_out.values() if why != NOT_SEALED)
     return Past(last, changes, dict(left_out))
 
