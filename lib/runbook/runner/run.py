@@ -198,7 +198,8 @@ class _Run:
         output = evidence_output.open(self.run_id, self._folder, self._redactor)
         try:
             papermill.execute_notebook(
-                str(self._notebook.path),
+                # Of a path papermill would fill in what stands in braces, with parameters.
+                str(self._notebook.path).replace("{", "{{").replace("}", "}}"),
                 output,
                 parameters,
                 engine_name=engine.NAME,
