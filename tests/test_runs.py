@@ -267,7 +267,7 @@ def test_a_collection_in_a_folder_with_any_name_is_run(
     collection: Callable[..., str], run_json: Callable[..., Any], archive: Path, tmp_path: Path
 ) -> None:
     name = collection(OPEN, "run.ask(host.memory, warning=0, critical=101)")
-    strange = tmp_path / "all's 100% \"fine\" {target} {{ ds }} {0} $HOME"
+    strange = tmp_path / 'all\'s 100% "fine" {target} {{ ds }} {0} $HOME'
     (tmp_path / "notebooks").rename(strange)
     status, document = run_json(name, RUNBOOK_NOTEBOOKS=str(strange))
     assert (status, only(document).error) == (1, None)

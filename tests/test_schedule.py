@@ -262,6 +262,72 @@ def test_systemds_own_tool_would_have_told(tmp_path: Path) -> None:
     assert "is not executable" in ended.stderr and "Failed to parse calendar" in ended.stderr
 
 
+# A systemd of its own, for one user: it sees neither this machine's nor other processes, and ends with all of its.
+A_SYSTEMD = """
+mount -t tmpfs none /run && mkdir -p /run/systemd/system -m 700 /run/user/0 || exit 3
+mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/systemd || exit 3
+mount -t cgroup -o none,name=systemd none /sys/fs/cgroup/systemd || exit 3
+own=/sys/fs/cgroup/systemd/runbook-tests-$1
+mkdir "$own" && echo $$ > "$own/cgroup.procs" || exit 3
+shift
+/lib/systemd/systemd --user --log-target=null --unit=basic.target &
+for second in $(seq 30); do systemctl --user is-active --quiet basic.target && break; sleep 1; done
+systemctl --user enable --now --quiet $(printf '%s.timer ' "$@")
+for second in $(seq 60); do
+    systemctl --user show -p ExecMainExitTimestampMonotonic $(printf '%s.service ' "$@") | grep -q '=0$' || break
+    sleep 1
+done
+systemctl --user show -p Id,Result,ExecMainStatus,ActiveState $(printf '%s.service ' "$@") $(printf '%s.timer ' "$@")
+systemctl --user exit
+wait
+echo $$ > /sys/fs/cgroup/systemd/cgroup.procs
+find "$own" -depth -type d -exec rmdir {} +
+"""
+
+
+@pytest.mark.slow
+def test_a_running_systemd_makes_up_for_what_was_missed_and_knows_a_verdict_from_a_failure(
+    runbook: Call, profile: Write, collection: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() != 0 or not Path("/lib/systemd/systemd").exists() or not shutil.which("unshare"):
+        pytest.skip("a systemd of its own needs root, systemd and unshare")
+    monkeypatch.setenv("RUNBOOK_EVIDENCE", str(tmp_path / STRANGE[1:]))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    names = [
+        collection(OPEN, "run.ask(host.memory, warning=0, critical=101)", name="warns"),
+        collection(OPEN, "run.ask(host.memory, warning=0, critical=0)", name="critical"),
+        collection(OPEN, "1 / 0", name="breaks"),
+    ]
+    lines = "".join(f'{name} = "daily 06:00"\n' for name in names)
+    target = profile(f'host.where = "here"\n[schedule]\n{lines}')
+    units, stamps = tmp_path / ".config" / "systemd" / "user", tmp_path / ".local" / "share" / "systemd" / "timers"
+    written = runbook("schedule", "systemd", "--target", target, "--jitter", "0", "--output", str(units))
+    assert written.returncode == 0, written.stderr
+    stamps.mkdir(parents=True)
+    for name in names:  # when it was last begun: the machine slept since
+        (stamps / f"stamp-runbook-{target}-{name}.timer").touch()
+        os.utime(stamps / f"stamp-runbook-{target}-{name}.timer", ((NOW - timedelta(days=2)).timestamp(),) * 2)
+    own = {
+        "HOME": str(tmp_path), "XDG_RUNTIME_DIR": "/run/user/0", "DBUS_SESSION_BUS_ADDRESS": "disabled:",
+        "PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parent.parent / "lib"),
+    }  # fmt: skip
+    alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    argv = [*alone, "sh", "-c", A_SYSTEMD, "sh", str(os.getpid()), *(f"runbook-{target}-{name}" for name in names)]
+    ended = subprocess.run(argv, capture_output=True, text=True, env=own, timeout=120)
+    if ended.returncode == 3:
+        pytest.skip(f"no systemd of its own: {ended.stderr}")
+    parts = [dict(line.split("=", 1) for line in part.splitlines()) for part in ended.stdout.strip().split("\n\n")]
+    told = {part.pop("Id").removeprefix(f"runbook-{target}-"): part for part in parts}
+    assert told == {
+        "warns.service": {"Result": "success", "ExecMainStatus": "1", "ActiveState": "inactive"},
+        "critical.service": {"Result": "exit-code", "ExecMainStatus": "2", "ActiveState": "failed"},
+        "breaks.service": {"Result": "exit-code", "ExecMainStatus": "70", "ActiveState": "failed"},
+        **{f"{name}.timer": {"Result": "success", "ActiveState": "active"} for name in names},
+    }, ended.stderr
+    shown = json.loads(runbook("schedule", "show", "--target", target, "--json").stdout)["schedule"]
+    assert {one["notebook"]: one["overdue"] for one in shown} == {"warns": False, "critical": False, "breaks": True}
+
+
 def test_a_timer_of_what_is_not_scheduled_any_more_is_told(runbook: Call, profile: Write, tmp_path: Path) -> None:
     folder = tmp_path / "units"
 
