@@ -584,6 +584,16 @@ def test_a_run_that_is_not_what_was_sealed_does_not_count_and_is_told(
     assert "not counted: 1 runs (broken)" in ended.stdout
 
 
+def test_who_reads_the_beginning_only_is_told_of_no_mistake(profile: Write, kept: Path) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    profile("")
+    argv = [sys.executable, "-m", "runbook", "schedule", "cron", *["--target", "other", "--target", "sandbox"]]
+    ended = subprocess.run(argv, stdout=writes, stderr=subprocess.PIPE, text=True)
+    os.close(writes)
+    assert ended.stderr == ""
+
+
 def test_an_archive_in_which_something_else_lies_is_told(kept: Path) -> None:
     (kept / "runs" / "what-is-this").mkdir(parents=True)
     with pytest.raises(RunFailed, match=r"cannot be read: .*what-is-this"):

@@ -108,6 +108,8 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         _complain("interrupted before anything was run")
         status = EXIT_FAILED
+    except BrokenPipeError:  # whoever read our output has seen enough
+        status = EXIT_FAILED
     except OSError as error:
         _complain(str(error.strerror or error))
         status = EXIT_FAILED
