@@ -159,9 +159,14 @@ def test_a_bad_verdict_is_not_asked_for_again_what_failed_is_and_a_wrong_call_is
     }, ended.stdout + ended.stderr  # fmt: skip
     told = running.told(dag)
     assert (told[well]["verdict"], told[critical]["verdict"]) == ("WARNING", "CRITICAL")
-    assert ended.returncode == 1 and "unknown notebook 'gone'" in ended.stdout + ended.stderr
+    # Of one that failed there is evidence as well: that of its last try.
+    tries = sorted((archive / "runs").glob("*/*_breaks_*"), key=lambda folder: folder.name)
+    assert len(tries) == 3 and told[breaks]["verdict"] == "FAILED"
+    assert told[breaks]["evidence"] in {(folder / "report.html").as_uri() for folder in tries}
+    assert told[breaks]["run_id"][:20] == tries[-1].name[:20]
+    assert ended.returncode == 1 and "nothing was run: unknown notebook 'gone'" in ended.stdout + ended.stderr
+    assert "the run failed: a cell raised ZeroDivisionError" in ended.stdout + ended.stderr
     assert "breaks is FAILED; critical is CRITICAL; gone is FAILED" in ended.stdout + ended.stderr
-    assert len(list((archive / "runs").glob("*/*_breaks_*"))) == 3
 
 
 def test_airflow_loads_three_dags_with_deadlines_and_makes_up_for_no_more_than_one_run(

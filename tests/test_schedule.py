@@ -403,12 +403,28 @@ def test_a_runs_last_line_tells_a_scheduler_how_it_ended_and_where_the_evidence_
     name = collection(OPEN, "run.ask(host.memory, warning=0, critical=101)", "run.summary()")
     more = f'communication.evidence_url = "{served}"\n' if served else ""
     ended = runbook("run", name, "--target", profile(f'{more}host.where = "here"\n'), "--line")
-    (run,) = json.loads(ended.stdout.splitlines()[-1])["runs"]
+    told = json.loads(ended.stdout.splitlines()[-1])
+    (run,) = told.pop("runs")
+    assert told == {"schema": 1, "exit": 1, "error": None}
     assert set(run) == {"notebook", "target", "run_id", "status", "exit", "error", "report"}  # no plan, no token
     assert (run["notebook"], run["target"], run["status"], run["exit"]) == (name, "other", "WARNING", ended.returncode)
     page = archive / "runs" / f"{run['run_id'][4:8]}-{run['run_id'][8:10]}" / run["run_id"] / "report.html"
     assert page.exists()
     assert run["report"] == (f"{served}{page.relative_to(archive)}" if served else page.as_uri())
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "says"),
+    [(["mourning-check"], 64, "unknown notebook 'mourning-check'"), ([CHECK, "--target", "no"], 64, "unknown target"),
+     ([CHECK, "-p", "hours"], 64, "hours"), (["--resume"], 64, "")],
+)  # fmt: skip
+def test_the_last_line_tells_why_nothing_was_run(
+    call: list[str], status: int, says: str, runbook: Call, kept: Path
+) -> None:
+    ended = runbook("run", *call, "--line")
+    told = json.loads(ended.stdout.splitlines()[-1])
+    assert ended.returncode == told["exit"] == status and told["runs"] == []
+    assert told["error"] and says in told["error"] and ended.stderr == f"runbook: {told['error']}\n"
 
 
 def test_a_document_has_no_last_line(runbook: Call) -> None:

@@ -38,11 +38,24 @@ CHANGE_SECONDS = 600.0
 
 def run(arguments: argparse.Namespace) -> int:
     """Check everything, then run each notebook against each target, and return the exit status of them all."""
+    if arguments.json and arguments.line:
+        raise UsageError("--json is one document and nothing else: it has no last line")
+    try:
+        return _checked(arguments)
+    except RunbookError as error:
+        if not arguments.line:
+            raise
+        from runbook.runner.line import as_line
+
+        _warn(str(error))
+        _last(as_line(error.exit_status, [], {}, str(error)))
+        return error.exit_status
+
+
+def _checked(arguments: argparse.Namespace) -> int:
     _stand_somewhere()
     if arguments.resume:
         return _resume(arguments)
-    if arguments.json and arguments.line:
-        raise UsageError("--json is one document and nothing else: it has no last line")
     if not arguments.notebooks:
         raise UsageError("name the notebooks to run; `runbook list` shows all, `run --resume` goes on with a batch")
     notebooks = [find_notebook(name) for name in dict.fromkeys(arguments.notebooks)]
@@ -138,14 +151,19 @@ def _run(
     _notify(tasks, records)
     if stop.reason is not None and unfinished is not None and not all(e.run_id for e in unfinished.note.entries):
         _warn("`run --resume` goes on with what was not run")
+    status = exit_status(records)
     if arguments.line:
         from runbook.runner.line import as_line
 
         served = {task.target.name: task.target.communication.evidence_url for task in tasks.values()}
-        with suppress(OSError):  # whoever reads has gone; the verdict stands
-            sys.stdout.write(as_line(records, served) + "\n")
-            sys.stdout.flush()
-    return exit_status(records)
+        _last(as_line(status, records, served))
+    return status
+
+
+def _last(line: str) -> None:
+    with suppress(OSError):  # whoever reads has gone; the verdict stands
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
 
 
 def _notify(tasks: "Mapping[int, Task]", records: Sequence[RunRecord]) -> None:

@@ -1,4 +1,4 @@
-"""What a run tells a scheduler in its last line: its verdict, and where its evidence is. It holds no token."""
+"""What `run` tells a scheduler in its last line: how it ended, and where the evidence is. It holds no token."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,14 +11,15 @@ from runbook.model.protocol import SCHEMA, RunRecord
 _TOLD = ("notebook", "target", "run_id", "status", "exit", "error")
 
 
-def as_line(records: Sequence[RunRecord], served: Mapping[str, str | None]) -> str:
-    """Return runs as one line of JSON; ``report`` is a link to a run's page: where the archive of its target is
-    ``served``, else to the file.
+def as_line(status: int, records: Sequence[RunRecord], served: Mapping[str, str | None], error: str = "") -> str:
+    """Return how a call ended as one line of JSON: its exit ``status``, its runs, and why nothing was run.
+
+    The ``report`` of a run is a link to its page: where the archive of its target is ``served``, else to the file.
     """
     runs = [
         {name: getattr(one, name) for name in _TOLD} | {"report": _link(one, served.get(one.target))} for one in records
     ]
-    return msgspec.json.encode({"schema": SCHEMA, "runs": runs}).decode()
+    return msgspec.json.encode({"schema": SCHEMA, "exit": status, "error": error or None, "runs": runs}).decode()
 
 
 def _link(record: RunRecord, served: str | None) -> str:
