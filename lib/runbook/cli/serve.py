@@ -170,13 +170,15 @@ def _read_token(path: Path) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise UsageError(f"the token's file {path} cannot be read: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as opened:
-        found = os.fstat(opened.fileno())
+    try:
+        found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise UsageError(f"the token's file {path} is no file")
         if found.st_uid not in (os.geteuid(), 0) or stat.S_IMODE(found.st_mode) & 0o077:
             raise UsageError(f"others may read or change the token's file {path}: `chmod 600` it")
-        return opened.read(LONGEST_TOKEN + 2).decode(errors="replace").strip("\r\n")
+        return os.read(descriptor, LONGEST_TOKEN + 2).decode(errors="replace").strip("\r\n")
+    finally:
+        os.close(descriptor)
 
 
 def _place(target: "Target", arguments: argparse.Namespace) -> "tuple[str, int, ssl.SSLContext | None]":

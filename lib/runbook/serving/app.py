@@ -53,7 +53,8 @@ def application(desk: Desk, archive: Path, token: str, tell: Callable[[str], Non
         return _json(200, await run_in_threadpool(desk.state))
 
     async def file(request: Request) -> Response:
-        return await _file(archive, request.path_params["path"])
+        # As it came: a route's pattern passes over a line's end.
+        return await _file(archive, str(request.scope["path"]).removeprefix("/"))
 
     routes = [
         Route(WEBHOOK, webhook, methods=["POST"]),

@@ -121,7 +121,7 @@ class Desk:
                 "schema": 1,
                 "target": self._target.name,
                 "notifications": dict(self._counts),
-                "to_note": len(self._to_note),
+                "waiting": len(self._ledger.waiting),
                 "to_run": [name for name, _ in self._to_run],
                 "running": [name for name, _ in self._running],
                 "last": list(self._last),
