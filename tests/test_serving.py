@@ -1,4 +1,4 @@
-"""`serve`: Alertmanager's webhook starts read-only runs, once and bounded; the archive is read behind the same token."""
+"""`serve`: Alertmanager's webhook starts read-only runs, once and bounded; the same token opens the archive."""
 
 import base64
 import http.client
@@ -42,7 +42,7 @@ from runbook.serving.desk import NEWS, Answer, Desk
 from runbook.serving.leads import Leads
 from runbook.serving.ledger import held
 from runbook.serving.notification import read_notification
-from runbook.serving.server import Listening, listen
+from runbook.serving.server import Listening, listen, tls_of
 from runbook.serving.story import Storyteller
 from runbook.target import load_target
 from runbook_sandbox.authority import Authority
@@ -98,7 +98,7 @@ def body(told: dict[str, Any]) -> bytes:
 
 @pytest.fixture(scope="module")
 def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A collection of quick notebooks: what alerts lead to by name, what all others lead to, and one that takes long."""
+    """A collection of quick notebooks: what alerts lead to by name, what all others lead to, and some that last."""
     folder = tmp_path_factory.mktemp("collection") / "notebooks" / "1-tests"
     folder.mkdir(parents=True)
     quick = (OPEN, "run.ask(host.memory)", "run.summary()")
@@ -111,7 +111,7 @@ def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {"alerts": ["Planned"], "changes": "plans"},
             (OPEN, "run.ask(host.memory)", "print(f'confirm={confirm!r}')", "run.summary()"),
         ),
-        "two-seconds": (incident, {"alerts": ["TakesTwo"]}, ("import time\ntime.sleep(2)", *quick)),
+        "takes-longer": (incident, {"alerts": ["TakesLonger"]}, ("import time\ntime.sleep(1)", *quick)),
         "for-ever": (incident, {"alerts": ["ForEver"]}, (OPEN, "run.ask(host.memory)", "import time\ntime.sleep(99)")),
         "story": (incident, {"alerts": ["Story"], "about_incident": True}, quick),
     }
@@ -262,7 +262,8 @@ def test_every_alert_that_ships_leads_to_the_notebook_of_its_runbook_url(shipped
     "url",
     [
         "", "https://wiki.example/runbooks/api-down", "notebooks/3-incident-response/no-such.ipynb", "https://[",
-        "notebooks/3-incident-response/post-mortem.ipynb", "../../../../etc/passwd", "file:///tmp/evil.ipynb", "\x00.ipynb",
+        "notebooks/3-incident-response/post-mortem.ipynb", "../../../../etc/passwd", "file:///tmp/evil.ipynb",
+        "\x00.ipynb",
     ],
 )  # fmt: skip
 def test_an_address_that_leads_to_no_notebook_leaves_the_name_and_then_the_first_five_minutes(
@@ -286,6 +287,7 @@ class Taking:
     """A desk that takes, and does nothing more."""
 
     desk: Desk
+    story: Storyteller
     told: list[str]
 
     def take(self, *alerts: dict[str, Any], group: str = "the group") -> Answer:
@@ -312,10 +314,8 @@ def taking(
         told: list[str] = []
         story = Storyteller(target, archive, "alertmanager (test)", TOKEN)
         leads = Leads(all_notebooks())
-        return Taking(
-            Desk(target, leads=leads, ledger=ledger.__enter__(), storyteller=story, template=None, tell=told.append),
-            told,
-        )
+        desk = Desk(target, leads=leads, ledger=ledger.__enter__(), storyteller=story, template=None, tell=told.append)
+        return Taking(desk, story, told)
 
     yield make
     for one in open_ones:
@@ -496,27 +496,22 @@ def test_no_run_is_ever_given_a_token_that_would_change_something(served: Served
 
 
 def test_an_incident_that_somebody_has_opened_is_joined_and_becomes_as_severe_as_the_alert(
-    tmp_path: Path, notebooks: Path
+    taking: Callable[[], Taking], archive: Path
 ) -> None:
-    archive = tmp_path / "archive"
-    state = {"XDG_STATE_HOME": str(tmp_path / "state")}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", state["XDG_STATE_HOME"])
-        told: dict[str, Any] = {"author": "jo", "redactor": Redactor([]), "archive": archive}
-        others = open_incident("of another target", "P0", targets=["other"], **told)
-        by_hand = open_incident("It is slow", "P3", **told)
-        with serving(tmp_path, RUNBOOK_NOTEBOOKS=str(notebooks)) as served:
-            served.post(a_notification())
-            served.has_run("api-trouble")
-            record = served.runs()[0].record
-            assert record is not None and record.incident == by_hand.id
-            (joined,) = [one for one in all_incidents(archive) if one.id == by_hand.id]
-            assert joined.severity == "P1" and joined.owner == "jo"
-            close_incident(joined, "over", **told)
-            served.post(a_notification(an_alert(began=BEGAN + timedelta(minutes=1))))
-            served.has_run("api-trouble", "api-trouble")
-            record = served.runs()[1].record
-            assert record is not None and record.incident not in (by_hand.id, others.id, ""), "a new one was opened"
+    told: dict[str, Any] = {"author": "jo", "redactor": Redactor([]), "archive": archive}
+    open_incident("of another target", "P0", targets=["another"], **told)
+    by_hand = open_incident("It is slow", "P3", **told)
+    desk = taking()
+    desk.take(an_alert())
+    desk.take(an_alert(status="resolved"))
+    fires, ended = desk.desk._ledger.waiting
+    joined = desk.story.write(fires, "")
+    assert joined is not None and (joined.id, joined.severity, joined.owner) == (by_hand.id, "P1", "jo")
+    assert desk.story.write(ended, "") is not None
+    close_incident(joined, "over", **told)
+    assert desk.story.write(ended, by_hand.id) is None, "what has ended opens none"
+    anew = desk.story.write(fires, by_hand.id)
+    assert anew is not None and anew.title == "ApiTrouble on other" and anew.targets == ["other"]
 
 
 # --- a real Alertmanager
@@ -548,7 +543,7 @@ receivers:
             }
             began = time.monotonic()
             httpx.post(f"{url}/api/v2/alerts", json=[alert], trust_env=False).raise_for_status()
-            wait_for(lambda: served.names(), 60)
+            wait_for(served.names, 60)
             seconds = time.monotonic() - began
             with capsys.disabled():
                 print(f"\nfrom the alert to the sealed run of high-error-rate: {seconds:.1f} s")
@@ -566,46 +561,55 @@ receivers:
 # --- ending
 
 
-def test_told_to_end_it_lets_a_run_finish_and_what_waits_is_said_and_run_at_the_next_start(
+def test_told_to_end_it_lets_a_run_finish_or_ends_it_and_what_is_left_is_said_and_run_at_the_next_start(
     tmp_path: Path, notebooks: Path
 ) -> None:
-    one_at_a_time = HOST + "[serve]\nruns_at_once = 1\n"
-    with serving(tmp_path, profile=one_at_a_time, RUNBOOK_NOTEBOOKS=str(notebooks)) as served:
-        served.post(a_notification(an_alert("TakesTwo")))
+    given: dict[str, str] = {"profile": HOST + "[serve]\nruns_at_once = 1\n", "RUNBOOK_NOTEBOOKS": str(notebooks)}
+    with serving(tmp_path, **given) as served:
+        served.post(a_notification(an_alert("TakesLonger")))
         wait_for(lambda: served.get("/status").json()["running"])
         served.post(a_notification(an_alert("ApiTrouble")))
         wait_for(lambda: served.get("/status").json()["to_run"] == ["api-trouble"])
         assert served.end() == 0
-        assert served.names() == ["two-seconds"], "it was let finish"
+        assert served.names() == ["takes-longer"], "it was let finish"
         assert "taken and not done, kept for the next start: api-trouble" in served.log.read_text()
         (incident,) = all_incidents(served.archive)
         assert "Not run yet, since `serve` was told to end: api-trouble" in incident.notes[-1].entry.text
-    with serving(tmp_path, profile=one_at_a_time, RUNBOOK_NOTEBOOKS=str(notebooks)) as served:
-        served.has_run("two-seconds", "api-trouble")
-        assert served.post(a_notification(an_alert("ApiTrouble"))).json()["outcome"] == "nothing new"
+    with serving(tmp_path, "--grace", "0", **given) as served:
+        served.has_run("takes-longer", "api-trouble")
         record = served.runs()[1].record
         assert record is not None and record.incident == incident.id
-
-
-def test_a_run_that_does_not_end_in_time_is_ended_with_its_evidence_and_one_that_was_killed_is_run_again(
-    tmp_path: Path, notebooks: Path
-) -> None:
-    with serving(tmp_path, "--grace", "0.5", RUNBOOK_NOTEBOOKS=str(notebooks)) as served:
+        assert served.post(a_notification(an_alert("ApiTrouble"))).json()["outcome"] == "nothing new"
         served.post(a_notification(an_alert("ForEver")))
-        wait_for(lambda: served.get("/status").json()["running"])
-        wait_for(
-            lambda: any((run / "notebook.ipynb").exists() for run in (served.archive / "runs").glob("*/*for-ever*"))
-        )
+        wait_for(lambda: list((served.archive / "runs").glob("*/*_for-ever_*/run.json")))
         assert served.end() == 0
-        record = served.runs()[0].record
-        assert record is not None and "interrupted by SIGTERM" in (record.error or "")
+        record = served.runs()[2].record
+        assert record is not None and "interrupted by SIGTERM" in (record.error or ""), "with its evidence"
         assert "kept for the next start: for-ever" in served.log.read_text()
-    with serving(tmp_path, "--grace", "0", RUNBOOK_NOTEBOOKS=str(notebooks)) as served:
-        wait_for(lambda: served.get("/status").json()["running"] == ["for-ever"])
-        assert served.end(signal.SIGKILL) == -signal.SIGKILL
-    with serving(tmp_path, "--grace", "0", RUNBOOK_NOTEBOOKS=str(notebooks)) as served:
-        wait_for(lambda: served.get("/status").json()["running"] == ["for-ever"])
-        assert served.end(signal.SIGINT) == 0
+
+
+def test_a_run_that_was_not_begun_for_it_was_told_to_end_is_not_taken_for_done(
+    taking: Callable[[], Taking], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = taking().desk
+    monkeypatch.setattr(desk._stop, "reason", "interrupted by SIGTERM")
+    desk.take(read_notification(body(a_notification())))
+    desk.start()
+    wait_for(lambda: not (desk.state()["to_run"] or desk.state()["running"]) and desk.state()["last"])
+    assert desk.stop("interrupted by SIGTERM", 5) == ["api-trouble"]
+
+
+def test_what_was_running_when_it_was_killed_is_run_again(
+    taking: Callable[[], Taking], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taking().take(an_alert())
+    begun: list[str] = []
+    desk = taking().desk
+    monkeypatch.setattr(desk, "_run", lambda name, *_: begun.append(name))
+    desk.start()
+    wait_for(lambda: begun)
+    assert desk.stop("the test ends", 5) == [] and begun == ["api-trouble"]
+    assert taking().desk._ledger.waiting == []
 
 
 # --- who is let in, and what is let in
@@ -1076,17 +1080,44 @@ def test_a_token_that_the_profile_names_lets_in_and_stays_out_of_all_evidence(tm
         assert TOKEN in load_target("served").secret_values()
 
 
-def test_beyond_loopback_it_speaks_tls_and_nothing_else(tmp_path: Path, notebooks: Path) -> None:
+@pytest.fixture
+def identity(tmp_path: Path) -> tuple[Path, Path, ssl.SSLContext]:
+    """A certificate, its key, and what a client trusts it by."""
     authority = Authority()
     authority.write(tmp_path / "ca.pem")
     authority.issue(["127.0.0.1"]).write(tmp_path / "own.pem", tmp_path / "own.key")
-    context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
-    options = ("--address", "0.0.0.0", "--certificate", str(tmp_path / "own.pem"), "--key", str(tmp_path / "own.key"))
+    trusting = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    return tmp_path / "own.pem", tmp_path / "own.key", trusting
+
+
+def test_beyond_loopback_it_speaks_tls_and_nothing_else(
+    tmp_path: Path, notebooks: Path, identity: tuple[Path, Path, ssl.SSLContext]
+) -> None:
+    certificate, key, trusting = identity
+    options = ("--address", "0.0.0.0", "--certificate", str(certificate), "--key", str(key))
     with serving(tmp_path, *options, RUNBOOK_NOTEBOOKS=str(notebooks)) as served:
         port = int(served.url.rpartition(":")[2])
-        answer = httpx.get(f"https://127.0.0.1:{port}/", headers=BEARER, verify=context, trust_env=False)
+        answer = httpx.get(f"https://127.0.0.1:{port}/", headers=BEARER, verify=trusting, trust_env=False)
         assert answer.status_code == 200 and "max-age" in answer.headers["strict-transport-security"]
         with pytest.raises(httpx.HTTPError):
             httpx.get(f"http://127.0.0.1:{port}/", headers=BEARER, trust_env=False)
+
+
+def test_a_handshake_has_its_time_as_well(
+    taking: Callable[[], Taking],
+    archive: Path,
+    identity: tuple[Path, Path, ssl.SSLContext],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(servers, "HANDSHAKE_SECONDS", 0.5)
+    certificate, key, trusting = identity
+    with listen("127.0.0.1", 0) as listening:
+        app = application(taking().desk, archive, TOKEN, print)
+        serves = Listening(app, listening, tls_of(certificate, key), print)
+        serves.start()
+        port = listening.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port), timeout=20) as silent:
-            assert silent.recv(1) == b"", "a handshake has its time as well"
+            assert silent.recv(1) == b""
+        answer = httpx.get(f"https://127.0.0.1:{port}/status", headers=BEARER, verify=trusting, trust_env=False)
+        assert answer.status_code == 200
+        serves.stop()

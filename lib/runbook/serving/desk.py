@@ -316,8 +316,8 @@ class Desk:
         return batch.run({0: Task(notebook, self._target, given)})[0]
 
     def _was_cut_short(self, record: RunRecord) -> bool:
-        reason = self._stop.reason
-        return reason is not None and (record.error or "").startswith(reason)
+        """Tell whether a run was ended by the stop, or not begun for its sake."""
+        return self._stop.reason is not None and self._stop.reason in (record.error or "")
 
     def _show(self) -> None:
         """Bring the pages up to date; what they show is not lost for their sake."""
