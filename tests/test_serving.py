@@ -415,6 +415,19 @@ def test_what_waits_since_long_ago_is_not_run_any_more_and_that_is_said(
     assert any("too old now" in line for line in desk.told)
 
 
+@pytest.mark.parametrize(
+    ("name", "severity", "becomes"),
+    [("ApiTrouble", "critical", "P1"), ("ApiTrouble", "warning", "P2"), ("ApiTrouble", "info", "P3"),
+     ("ApiTrouble", "", "P2"), ("NobodyKnowsIt", "critical", "P1"), ("Planned", "CRITICAL", "P1")],
+)  # fmt: skip
+def test_a_critical_alert_is_as_severe_as_the_procedure_it_leads_to(
+    taking: Callable[[], Taking], name: str, severity: str, becomes: str
+) -> None:
+    desk = taking()
+    desk.take(an_alert(name, severity=severity))
+    assert desk.desk._ledger.waiting[0].severity == becomes
+
+
 def test_severity_and_title_come_from_the_alerts_and_what_is_long_is_cut(taking: Callable[[], Taking]) -> None:
     desk = taking()
     long = an_alert("ApiTrouble", summary="word " * 2_000, **{f"label_{n}": "x" * 1_000 for n in range(30)})
@@ -440,7 +453,7 @@ def test_an_alert_opens_an_incident_and_its_run_belongs_to_it(served: Served) ->
     assert incident.began == f"{BEGAN:%Y-%m-%dT%H:%M:%SZ}", "from the minute it broke"
     assert incident.title.startswith("ApiTrouble: <script>")
     note = incident.notes[1].entry.text
-    assert "leads to api-trouble (by its name)" in note and "[redacted" in note
+    assert "leads to api-trouble (it names the alert)" in note and "[redacted" in note
     wait_for(served.is_idle)
     assert served.names()[before:] == ["api-trouble"]
     record = served.runs()[before].record

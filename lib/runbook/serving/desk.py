@@ -221,7 +221,7 @@ class Desk:
         runs: dict[str, dict[str, str]],
     ) -> Taken:
         alerts = list(fresh.values()) or ended
-        severities = [severity_of(one, [lead.notebook for lead in leads[key]]) for key, one in fresh.items()]
+        severities = [severity_of(one, leads[key]) for key, one in fresh.items()]
         note = self._story.note({key: (one, leads[key]) for key, one in fresh.items()}, ended, list(runs))
         if told.truncated:
             note += f"\nAlertmanager left out {told.truncated} more"

@@ -15,10 +15,11 @@ ELSE = "first-five-minutes"
 
 @dataclass(frozen=True)
 class Lead:
-    """A notebook that an alert leads to, and by what."""
+    """A notebook that an alert leads to, and why."""
 
     notebook: Notebook
-    by: str
+    why: str
+    known: bool = True
 
 
 class Leads:
@@ -34,11 +35,11 @@ class Leads:
         """Return what an alert leads to, never nothing."""
         named = _named(alert.annotations.get("runbook_url", ""))
         if named in self.notebooks:
-            return [Lead(self.notebooks[named], "its runbook_url")]
+            return [Lead(self.notebooks[named], "its runbook_url names it")]
         led = by_alert(alert.name, self.notebooks.values()) if alert.name.strip() else []
         if led:
-            return [Lead(notebook, "its name") for notebook in led]
-        return [Lead(self.notebooks[ELSE], "no notebook knows it")]
+            return [Lead(notebook, "it names the alert") for notebook in led]
+        return [Lead(self.notebooks[ELSE], "no notebook knows the alert", known=False)]
 
 
 def _named(url: str) -> str:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runbook.evidence.incidents import Incident, add_note, all_incidents, open_incident
-from runbook.model.collection import Notebook
 from runbook.model.incident import SEVERITIES, Severity
 from runbook.model.text import printable, shortened
 from runbook.redaction import Redactor
@@ -19,6 +18,7 @@ from runbook.target import Target
 ALERTS_TOLD, LINE_TOLD, LABELS_TOLD, TITLE_TOLD = 10, 400, 12, 160
 # Of a text that goes on and on.
 READ = 4_000
+NOBODY = "nobody yet"
 _LEFT_OUT = {"alertname", "severity"}
 
 
@@ -48,7 +48,7 @@ class Storyteller:
         """Return what is noted of alerts that fire, with what each leads to, and of those that have ended."""
         lines: list[str] = []
         for alert, leads in list(firing.values())[:ALERTS_TOLD]:
-            to = ", ".join(f"{lead.notebook.name} (by {lead.by})" for lead in leads)
+            to = ", ".join(f"{lead.notebook.name} ({lead.why})" for lead in leads)
             lines += [*self._told(alert, f"fires since {_clock(alert.starts_at)}"), f"  leads to {to}"]
         lines += [f"and {len(firing) - ALERTS_TOLD} more"] if len(firing) > ALERTS_TOLD else []
         for alert in ended[:ALERTS_TOLD]:
@@ -76,7 +76,7 @@ class Storyteller:
                 author=self.author,
                 redactor=self.redactor(),
                 targets=[self.target.name],
-                owner=self.target.contacts[0].name if self.target.contacts else "",
+                owner=self.target.contacts[0].name if self.target.contacts else NOBODY,
                 began=taken.began,
                 archive=self.archive,
             )
@@ -102,7 +102,7 @@ class Storyteller:
         more = f", … {len(labels) - LABELS_TOLD} more" if len(labels) > LABELS_TOLD else ""
         return [
             self._line(f"Alert {_name(alert)}{severity} {how}: {summary}".rstrip(": "), LINE_TOLD),
-            *([f"  {self._line(', '.join(labels[:LABELS_TOLD]), LINE_TOLD)}{more}"] if labels else []),
+            *([f"  labels: {self._line(', '.join(labels[:LABELS_TOLD]), LINE_TOLD)}{more}"] if labels else []),
         ]
 
     def _line(self, text: str, most: int) -> str:
@@ -110,12 +110,12 @@ class Storyteller:
         return shortened(printable(" ".join(self.redactor().text(text[:READ]).split())), most)
 
 
-def severity_of(alert: Alert, notebooks: Sequence[Notebook]) -> Severity:
-    """Return the severity of an incident that an alert opens: for a critical one that of the procedure it leads to,
-    else P2 for a warning and P3 for anything less.
+def severity_of(alert: Alert, leads: Sequence[Lead]) -> Severity:
+    """Return the severity of an incident that an alert opens: for a critical one that of the procedure it leads to (P1
+    where nothing is known of it), else P2 for a warning and P3 for anything less.
     """
     if alert.severity == "critical":
-        known = [one.metadata.severity for one in notebooks if one.metadata.severity in SEVERITIES]
+        known = [lead.notebook.metadata.severity for lead in leads if lead.known]
         return min((one for one in SEVERITIES if one in known), default="P1")
     return "P2" if alert.severity in ("warning", "") else "P3"
 
