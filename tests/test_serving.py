@@ -30,7 +30,7 @@ from running import METADATA, OPEN, text_of, wait_for
 
 from runbook.evidence.incidents import all_incidents, close_incident, open_incident
 from runbook.evidence.records import Kept, all_kept
-from runbook.model import UsageError
+from runbook.model import RunFailed, UsageError
 from runbook.model.collection import all_notebooks, find_notebook
 from runbook.prometheus.rules import SHIPPED
 from runbook.redaction import Redactor
@@ -606,10 +606,29 @@ def test_a_run_that_was_not_begun_for_it_was_told_to_end_is_not_taken_for_done(
 ) -> None:
     desk = taking().desk
     monkeypatch.setattr(desk._stop, "reason", "interrupted by SIGTERM")
-    desk.take(read_notification(body(a_notification())))
     desk.start()
+    desk.take(read_notification(body(a_notification())))
     wait_for(lambda: not (desk.state()["to_run"] or desk.state()["running"]) and desk.state()["last"])
     assert desk.stop("interrupted by SIGTERM", 5) == ["api-trouble"]
+
+
+def test_what_cannot_be_noted_is_said_and_run_all_the_same(
+    taking: Callable[[], Taking], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = taking()
+    begun: list[tuple[str, str]] = []
+
+    def full(*_: Any, **__: Any) -> None:
+        raise RunFailed("the record cannot be written: No space left on device")
+
+    monkeypatch.setattr("runbook.serving.story.open_incident", full)
+    monkeypatch.setattr(taken.desk, "_run", lambda name, incident, _: begun.append((name, incident)))
+    taken.desk.start()
+    taken.take(an_alert(summary="it is down"))
+    wait_for(lambda: begun)
+    assert taken.desk.stop("the test ends", 5) == [] and begun == [("api-trouble", "")]
+    (said,) = [line for line in taken.told if "not noted" in line]
+    assert "No space left on device" in said and "it is down" in said
 
 
 def test_what_was_running_when_it_was_killed_is_run_again(

@@ -11,6 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 from runbook.evidence.index import rebuild_index
@@ -37,6 +38,8 @@ MOST_WAITING = 40
 RESUMED_SECONDS = 3600.0
 # When a run is told to end it has its kernel's grace; then its evidence is written.
 END_SECONDS = 20.0
+_NOT_NOTED = "this was not noted in the incident"
+_NOT_KEPT = "what was done is not kept, and may be done again"
 _PLAIN = re.compile(r"[A-Za-z0-9_:.-]{1,100}")
 
 Outcome = Literal["taken", "nothing new", "not now"]
@@ -89,12 +92,7 @@ class Desk:
         """Go on with what was left the last time, and begin to work."""
         for taken in list(self._ledger.waiting):
             if (datetime.now(UTC) - moment(taken.at)).total_seconds() > RESUMED_SECONDS and taken.runs:
-                late = f"Not run, since nothing served alerts at the time: {', '.join(taken.runs)}"
-                self._tell(f"taken at {taken.at}, and too old now: {late}")
-                if taken.noted:
-                    self._try(lambda taken=taken, late=late: self._story.add(self._incident_of(taken), late))  # type: ignore[misc]
-                taken.note += f"\n{late}"
-                self._try(lambda taken=taken: self._ledger.drop_runs(taken))  # type: ignore[misc]
+                self._drop(taken)
             if not taken.noted:
                 self._to_note.append(taken)
             elif taken.runs:
@@ -103,6 +101,15 @@ class Desk:
             self._tell(f"going on with {len(self._ledger.waiting)} that were taken and not done when this ended last")
         for thread in self._threads:
             thread.start()
+
+    def _drop(self, taken: Taken) -> None:
+        """Give up what was to be run for something that was taken too long ago, and say so in its incident."""
+        late = f"Not run, since nothing served alerts at the time: {', '.join(taken.runs)}"
+        self._tell(f"taken at {taken.at}, and too old now: {late}")
+        if taken.noted:
+            self._try(_NOT_NOTED, partial(self._story.add, self._incident_of(taken), late))
+        taken.note += f"\n{late}"
+        self._try(_NOT_KEPT, partial(self._ledger.drop_runs, taken))
 
     def take(self, told: Notification) -> Answer:
         """Take a notification: what it brings is on the disk before this returns, and is done soon."""
@@ -145,7 +152,7 @@ class Desk:
         for incident in dict.fromkeys(incident for incident, _ in named.values() if incident):
             names = ", ".join(dict.fromkeys(name for where, name in named.values() if where == incident))
             text = f"Not run yet, since `serve` was told to end: {names}. Started again within an hour it runs them."
-            self._try(lambda incident=incident, text=text: self._story.add(incident, text))  # type: ignore[misc]
+            self._try(_NOT_NOTED, partial(self._story.add, incident, text))
         return list(dict.fromkeys(name for _, name in named.values()))
 
     def _join(self, seconds: float) -> None:
@@ -257,7 +264,7 @@ class Desk:
                 own = self._incident_of(taken)
             incident = self._note(taken, own)
             with self._changed:
-                self._try(lambda taken=taken, incident=incident: self._ledger.noted(taken, incident))  # type: ignore[misc]
+                self._try(_NOT_KEPT, partial(self._ledger.noted, taken, incident))
                 if taken.runs:
                     self._want(taken, incident)
                 self._last.append({"at": taken.at, "title": taken.title, "incident": incident})
@@ -299,7 +306,7 @@ class Desk:
             with self._changed:
                 self._running.pop(key, None)
                 if record is None or not self._was_cut_short(record):
-                    self._try(lambda key=key, wanted=wanted: self._ledger.done(key[0], wanted.ids))  # type: ignore[misc]
+                    self._try(_NOT_KEPT, partial(self._ledger.done, key[0], wanted.ids))
             self._show()
             if record is not None:
                 self._notify(record)
@@ -321,7 +328,7 @@ class Desk:
 
     def _show(self) -> None:
         """Bring the pages up to date; what they show is not lost for their sake."""
-        self._try(lambda: rebuild_index(self._story.archive))
+        self._try("the archive's pages were not brought up to date", partial(rebuild_index, self._story.archive))
 
     def _notify(self, record: RunRecord) -> None:
         if self._target.notifications is None:
@@ -331,12 +338,12 @@ class Desk:
         except Exception as mistake:  # noqa: BLE001 - it is told; the verdict stands
             self._tell(f"nobody was notified: {type(mistake).__name__}")
 
-    def _try(self, do: Callable[[], object]) -> None:
-        """Do what may fail without anything being lost; that it did is told."""
+    def _try(self, failed: str, do: Callable[[], object]) -> None:
+        """Do what may fail without anything being lost; that it ``failed`` is told."""
         try:
             do()
         except (RunbookError, OSError) as error:
-            self._tell(_why(error))
+            self._tell(f"{failed}: {_why(error)}")
 
 
 class _Teller:

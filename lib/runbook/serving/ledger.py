@@ -1,8 +1,6 @@
 """What was taken from Alertmanager, on the disk before it is answered: so that nothing is run twice, or forgotten."""
 
-import fcntl
 import hashlib
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from runbook.evidence.archive import state_folder, write_whole
+from runbook.evidence.only_one import only_one
 from runbook.model import RunFailed, UsageError
 from runbook.model.layout import make_private
 
@@ -144,20 +143,14 @@ def new_id() -> str:
 def held(target: str, archive: Path) -> Iterator[Ledger]:
     """Hold the ledger of a target and an archive; raises `UsageError` where another `serve` does already."""
     folder = state_folder() / FOLDER
+    name = f"{target}-{hashlib.sha256(str(archive).encode()).hexdigest()[:12]}"
     try:
         make_private(folder)
-        name = f"{target}-{hashlib.sha256(str(archive).encode()).hexdigest()[:12]}"
-        lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise RunFailed(f"{folder} cannot be written: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another `serve` takes the alerts of {target} for this archive already") from None
+        raise RunFailed(f"{folder} cannot be made: {error.strerror}") from error
+    busy = UsageError(f"another `serve` takes the alerts of {target} for this archive already")
+    with only_one(folder / f"{name}.lock", seconds=0.0, busy=busy):
         yield Ledger(folder / f"{name}.json")
-    finally:
-        os.close(lock)
 
 
 def _read(path: Path) -> _Kept | None:
