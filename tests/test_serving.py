@@ -631,6 +631,23 @@ def test_what_cannot_be_noted_is_said_and_run_all_the_same(
     assert "No space left on device" in said and "it is down" in said
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_mistake_of_its_own_ends_it_instead_of_leaving_it_deaf(
+    taking: Callable[[], Taking], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = taking()
+
+    def mistake(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(taken.desk, "_run", mistake)
+    taken.desk.start()
+    assert taken.desk.is_alive
+    taken.take(an_alert())
+    wait_for(lambda: not taken.desk.is_alive)
+    assert taken.desk.stop("the test ends", 5) == ["api-trouble"], "it is run at the next start"
+
+
 def test_what_was_running_when_it_was_killed_is_run_again(
     taking: Callable[[], Taking], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -893,6 +910,21 @@ def test_more_connections_than_are_held_are_not_taken(near: Near, monkeypatch: p
     wait_for(lambda: _status(near) == 200)
 
 
+def test_no_more_is_answered_at_a_time_than_can_be(near: Near, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application_of, "MOST_REQUESTS", 0)
+    answer = near.post(body(a_notification()))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert near.asks("/status", authorization="Bearer no").status == 401, "that costs nothing"
+
+
+def test_an_answer_that_takes_too_long_is_given_up(near: Near, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application_of, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(near.taking.desk, "state", lambda: time.sleep(1))
+    assert near.asks("/status").status == 503
+    monkeypatch.undo()
+    assert near.asks("/status").status == 200
+
+
 def _status(near: Near) -> int:
     with suppress(OSError, http.client.HTTPException):
         return near.asks("/status").status
@@ -1057,6 +1089,16 @@ def test_where_others_could_listen_in_it_does_not_listen(runbook: Call, profile:
         "serve", *asked, "--target", plain, "--certificate", str(tmp_path / "x.pem"), "--key", str(tmp_path / "no.key")
     )
     assert ended.returncode == 64 and "cannot be used" in ended.stderr
+
+
+def test_without_its_extra_it_says_how_to_get_it_and_all_else_goes_on(profile: Write, tmp_path: Path) -> None:
+    (tmp_path / "starlette.py").write_text("raise ModuleNotFoundError('not installed', name='starlette')")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    argv = [sys.executable, "-P", "-m", "runbook"]
+    told = {"capture_output": True, "text": True, "env": {**os.environ, "PYTHONPATH": path}}
+    ended = subprocess.run([*argv, "serve", "--target", profile(HOST)], **told)
+    assert ended.returncode == 64 and "pip install './lib[serve]'" in ended.stderr
+    assert subprocess.run([*argv, "list", "ApiDown"], **told).returncode == 0
 
 
 def test_a_port_that_is_taken_and_a_second_serve_are_told(

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from runbook.kernels.owner import Template
     from runbook.redaction import Redactor
     from runbook.serving.ledger import Ledger
-    from runbook.serving.server import Listening
     from runbook.serving.story import Storyteller
     from runbook.target import Target
 
@@ -76,16 +75,14 @@ def run(arguments: argparse.Namespace) -> int:
             sys.stdout.write(f"serving {story.archive} at {url}/\ntaking alerts of {target.name} at {url}/alerts\n")
             sys.stdout.flush()
             waiting = threading.Event()
-            while asked.reason is None and serving.served.is_alive:
+            while asked.reason is None and serving.is_alive:
                 waiting.wait(0.2)
-            serving.stop(asked.reason or "the server ended", arguments.grace)
+            serving.stop(asked.reason or "a part of it ended by a mistake of its own", arguments.grace)
             return 0 if asked.reason is not None else EXIT_FAILED
 
 
 class _Serving:
     """What goes on while it serves."""
-
-    served: "Listening"
 
     def __init__(
         self,
@@ -115,14 +112,19 @@ class _Serving:
         make_private(self._story.archive)
         rebuild_index(self._story.archive)
         app = application(self._desk, self._story.archive, token, self._tell)
-        self.served = Listening(app, listening, tls, self._tell)
+        self._served = Listening(app, listening, tls, self._tell)
         self._desk.start()
-        self.served.start()
+        self._served.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether all of it still works."""
+        return self._served.is_alive and self._desk.is_alive
 
     def stop(self, reason: str, grace: float | None) -> None:
         """End in a bounded time, and say what was taken and is not done."""
         self._tell(f"ending: {reason}")
-        self.served.stop()
+        self._served.stop()
         left = self._desk.stop(reason, self._target.serve.grace if grace is None else grace)
         if left:
             self._tell(f"taken and not done, kept for the next start: {'; '.join(left)}")

@@ -28,6 +28,8 @@ WEBHOOK = "/alerts"
 BODY_MOST = 1 << 20
 # The whole of a request, with whoever takes the answer slowly.
 ANSWER_SECONDS = 60.0
+# That are answered at a time: not counted are those that still come in, however slowly.
+MOST_REQUESTS = 64
 # When Alertmanager is to come again with what could not be taken; it has its own mind as well.
 AGAIN_SECONDS = 30
 # What holds for every answer, also for one that no route gives.
@@ -72,7 +74,7 @@ class Door:
     def __init__(self, inner: ASGIApp, token: str, tell: Callable[[str], None]) -> None:
         self._inner, self._tell = inner, tell
         self._token = _digest(token)
-        self._told, self._refused = 0.0, 0
+        self._told, self._refused, self._answered = 0.0, 0, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -83,6 +85,18 @@ class Door:
             headers = {"www-authenticate": 'Basic realm="runbook", charset="UTF-8"', "connection": "close"}
             await _json(401, {"error": _REFUSED[401]}, headers)(scope, receive, send)
             return
+        if self._answered >= MOST_REQUESTS:
+            again = {"retry-after": "1", "connection": "close"}
+            await _json(503, {"error": "not now: too many at a time"}, again)(scope, receive, send)
+            return
+        self._answered += 1
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self._answered -= 1
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer within a time; the server ends a connection whose answer is cut short by that."""
         begun = False
 
         async def tell_begun(message: Message) -> None:
@@ -96,7 +110,6 @@ class Door:
         except TimeoutError:
             if not begun:
                 await _json(503, {"error": "it took too long"}, {"connection": "close"})(scope, receive, send)
-            # Else the server ends a connection whose answer was cut short.
 
     def _has_token(self, scope: Scope) -> bool:
         given = [value for name, value in scope["headers"] if name == b"authorization"]

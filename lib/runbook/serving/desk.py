@@ -102,6 +102,11 @@ class Desk:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether all of it still works; a mistake of its own may have ended a part."""
+        return all(thread.is_alive() for thread in self._threads)
+
     def _drop(self, taken: Taken) -> None:
         """Give up what was to be run for something that was taken too long ago, and say so in its incident."""
         late = f"Not run, since nothing served alerts at the time: {', '.join(taken.runs)}"
@@ -167,7 +172,8 @@ class Desk:
         known = self._ledger.group(told.group)
         of_trouble = [alert for alert in told.alerts if alert.severity != HEARTBEAT]
         firing = {alert.identity: alert for alert in of_trouble if alert.status == "firing"}
-        fresh = {identity: alert for identity, alert in firing.items() if identity not in known.firing}
+        told_of = {*known.firing, *known.resolved}
+        fresh = {identity: alert for identity, alert in firing.items() if identity not in told_of}
         ended = {one.identity: one for one in of_trouble if one.status == "resolved"}
         ended = {identity: alert for identity, alert in ended.items() if identity not in known.resolved}
         if not fresh and not ended:
@@ -180,7 +186,7 @@ class Desk:
             return Answer("not now", why=why)
         group = Group(
             incident=known.incident,
-            firing=[*known.firing, *fresh],
+            firing=[*(identity for identity in known.firing if identity not in ended), *fresh],
             resolved=[*known.resolved, *ended],
             ran=[*ran, *runs],
             last=_now(),

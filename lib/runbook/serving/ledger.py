@@ -16,12 +16,12 @@ from runbook.model.layout import make_private
 
 FOLDER, SCHEMA = "serving", 1
 # Of as many groups it is known what was run; each keeps as many alerts.
-GROUPS_KEPT, ALERTS_KEPT = 2_000, 2_000
+GROUPS_KEPT, ALERTS_KEPT = 500, 3_000
 GROUPS_KEPT_DAYS = 30
 
 
 class Group(msgspec.Struct, kw_only=True):
-    """A group of alerts: the alerts that were taken as firing, and as resolved, and what was run for those that fire.
+    """A group of alerts: those that fire as far as was told, those that have ended, and what was run for the former.
 
     ``ran`` begins anew when all the alerts that it was for have ended. ``last`` is when it was told of last, UTC.
     """

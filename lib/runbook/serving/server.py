@@ -17,8 +17,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from runbook.model import RunFailed, UsageError
 from runbook.serving.app import ANSWER_SECONDS, HEADERS
 
-# Connections at a time, and of them requests that are answered.
-MOST_CONNECTIONS, MOST_REQUESTS = 256, 128
+# At a time; more are hung up on.
+MOST_CONNECTIONS = 256
 # A handshake, and a request with its whole body; then nothing, until the next one.
 HANDSHAKE_SECONDS, RECEIVE_SECONDS, IDLE_SECONDS = 5.0, 10.0, 5
 HEADER_BYTES = 16_384
@@ -107,7 +107,6 @@ class Listening:
             proxy_headers=False,
             server_header=False,
             headers=list(headers.items()),
-            limit_concurrency=MOST_REQUESTS,
             timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=END_SECONDS,
             h11_max_incomplete_event_size=HEADER_BYTES,
