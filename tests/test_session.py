@@ -552,6 +552,13 @@ def test_a_keyword_that_a_question_does_not_take_is_refused_with_those_it_takes(
         opened("host").ask(host.memory, warnign=1)
 
 
+def test_a_threshold_that_is_no_number_is_refused_since_nothing_would_ever_pass_it(
+    opened: Callable[..., Run],
+) -> None:
+    with pytest.raises(UsageError, match=r"host\.memory: critical is no number"):
+        opened("host").ask(host.memory, critical=float("nan"))
+
+
 def test_containers_of_an_engine_that_is_not_there_are_told_as_not_open(
     tmp_path: Path, profile: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

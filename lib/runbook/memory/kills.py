@@ -121,7 +121,10 @@ def _watched(machine: Machine, hours: float) -> Iterator[dict[str, Any]]:
 
 def _log(place: Elsewhere, started: datetime) -> tuple[str, datetime | None, str]:
     """Return what the kernel's log tells of the last kill, and when; else why it does not."""
-    ended = place.call(("dmesg",))
+    try:
+        ended = place.call(("dmesg",))
+    except CouldNotFindOut as error:
+        return "", None, f"when and whom is not told: {error}"
     if ended.status != 0:
         reason = f"no program dmesg ({told(ended)})" if ended.lacks_program else told(ended)
         return "", None, f"when and whom is not told: the kernel's log may not be read: {reason}"

@@ -2,6 +2,7 @@
 
 import atexit
 import inspect
+import math
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -262,6 +263,9 @@ class Run:
                 f"profile {self.target.name}: {question.name} has no threshold {', '.join(unknown)}; it has {there}"
             )
         given = {name: value for name, value in arguments.items() if name in known}
+        senseless = [name for name, value in given.items() if isinstance(value, float) and math.isnan(value)]
+        if senseless:
+            raise UsageError(f"{question.name}: {', '.join(senseless)} is no number: it would never be passed")
         return {**known, **from_profile, **given}
 
     def _complete(self, finding: Finding, question: Question) -> Finding:
