@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,10 @@ from running import only
 from ssh_server import folder_of_its_own, sshd
 
 from runbook import memory
+from runbook.memory.groups import Held
 from runbook.memory.growing import JUMP, LEAK, LEVELS_OFF, LOAD, STEADY, UNDECIDED, growth
+from runbook.memory.growth import _since_restart
+from runbook.memory.kills import _forgotten, _of_container
 from runbook.model import ChangeFailed, Finding, NotPlanned, Status, UsageError
 from runbook.model.plan import PlanState
 from runbook.plans.token import token_of
@@ -169,6 +173,11 @@ def test_growth_is_read_from_prometheus_beside_the_requests_and_since_the_last_r
             run.ask(memory.growth, minutes=0)
 
 
+def test_a_process_that_has_just_begun_is_not_judged_by_those_before_it() -> None:
+    leaks = np.linspace(100, 500, 18) * MIB
+    assert _since_restart(np.concatenate([leaks, leaks, leaks[:5]])) == 36 and _since_restart(leaks) == 0
+
+
 def test_a_service_that_does_not_tell_its_memory_is_unknown(opened: Open, tmp_path: Path) -> None:
     with prometheus(tmp_path / "p") as running:
         (told,) = opened("prometheus", text=f'[prometheus]\nurl = "{running.url}"\n').ask(memory.growth).findings
@@ -312,6 +321,31 @@ def test_kills_are_judged_by_when_they_were_and_whether_it_came_back(
     last = now - pd.Timedelta(seconds=ago) if ago is not None else pd.NaT
     (told,) = memory.kills.check(pd.DataFrame([{**KILLED, "last": last, "now": now, **more}]))
     assert told.status is status
+
+
+@pytest.mark.parametrize(
+    ("kills", "state", "counted", "last"),
+    [
+        (0, {"OOMKilled": True, "Running": True}, 1, True),  # killed and started again: its group counts anew
+        (1, {"OOMKilled": True, "Running": True}, 1, False),  # in the life that goes on, nobody remembers when
+        (None, {"OOMKilled": True, "Running": False}, 1, True),
+        (0, {"OOMKilled": False, "Running": True}, 0, False),
+    ],
+)
+def test_a_kill_that_the_engines_events_have_forgotten_is_known_by_the_container(
+    kills: int | None, state: Any, counted: int, last: bool
+) -> None:
+    told = {"State": {"FinishedAt": "2026-01-01T12:00:00.5Z", **state}}
+    of = group({**V2, "memory.events": f"oom_kill {kills}\n"}) if kills is not None else None
+    row = _of_container(Held("api", "shrimp-api", told, of), [])
+    assert row["kills"] == counted and (row["last"] is not None) is last
+
+
+def test_where_nothing_counts_and_the_engine_has_forgotten_a_kill_is_unknown() -> None:
+    now = datetime.now(UTC)
+    for remembers, known in ((None, True), (now - timedelta(days=2), True), (now - timedelta(minutes=5), False)):
+        engine: Any = SimpleNamespace(remembered_since=lambda remembers=remembers: remembers)
+        assert (_forgotten(engine, now - timedelta(days=1)) == "") is known
 
 
 # --- processes

@@ -209,6 +209,16 @@ def test_a_profiles_threshold_holds_and_a_keyword_goes_before_it(opened: Callabl
     assert run.findings.verdict is CRITICAL and len(run.findings) == 1, "asked again, the last answer counts"
 
 
+def test_what_probe_and_check_both_take_reaches_both(opened: Callable[..., Run]) -> None:
+    def check(frame: pd.DataFrame, *, hours: float = 24) -> list[Finding]:
+        return [Finding(object="thing", status=OK, message=f"looked {frame['hours'].iloc[0]:g}, judged {hours:g}")]
+
+    question = asking(lambda asking, *, hours=24.0: pd.DataFrame([{"hours": hours}]), check)
+    assert only(opened().ask(question, hours=48)).message == "looked 48, judged 48"
+    profiled = opened(more='[thresholds."test.thing"]\nhours = 72')
+    assert only(profiled.ask(question)).message == "looked 72, judged 72"
+
+
 def test_an_unknown_threshold_in_a_profile_is_refused_with_those_there_are(opened: Callable[..., Run]) -> None:
     run = opened(more='[thresholds."redis.memory"]\nwarn = 5')
     with pytest.raises(UsageError, match=r"redis\.memory has no threshold warn; it has warning, critical"):

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from runbook.connections import PrometheusConnection
-from runbook.memory.growing import FEWEST
 from runbook.memory.verdicts import judged
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, UsageError
 from runbook.model.text import to_run
@@ -72,9 +71,12 @@ def probe(asking: Asking, *, minutes: float = MINUTES) -> pd.DataFrame:
 
 
 def _since_restart(values: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> int:
-    """Return from where on it is one process: behind the last fall to less than half of what it was."""
+    """Return from where on it is one process: behind the last fall to less than half of what it was.
+
+    However few samples are left: a leak that ends its process again and again grows by nothing in all.
+    """
     falls = np.flatnonzero(values[1:] < 0.5 * values[:-1])
-    return int(falls[-1]) + 1 if len(falls) and len(values) - falls[-1] - 1 >= FEWEST else 0
+    return int(falls[-1]) + 1 if len(falls) else 0
 
 
 def _query(name: str, job: str, window: str) -> str:
