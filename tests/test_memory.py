@@ -1,8 +1,10 @@
 """Who has the memory, whether it grows, and why: known shapes, what the kernel tells, and a stack that leaks."""
 
 import math
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -23,11 +25,13 @@ from running import only
 from ssh_server import folder_of_its_own, sshd
 
 from runbook import memory
+from runbook.connections.service import listening_at
+from runbook.memory.count_objects import _started
 from runbook.memory.groups import Held
 from runbook.memory.growing import JUMP, LEAK, LEVELS_OFF, LOAD, STEADY, UNDECIDED, growth
 from runbook.memory.growth import _since_restart
 from runbook.memory.kills import _forgotten, _of_container
-from runbook.model import ChangeFailed, Finding, NotPlanned, Status, UsageError
+from runbook.model import ChangeFailed, CouldNotFindOut, Finding, NotPlanned, Status, UsageError
 from runbook.model.plan import PlanState
 from runbook.plans.token import token_of
 from runbook.procfs.cgroup import Group, NotAGroup, folder_of, group, of_engine
@@ -533,6 +537,48 @@ def test_what_cannot_be_looked_into_is_not_planned(more: dict[str, str], says: s
         memory.count_objects.draft({**FACTS, "lacks": "", **more}, 10.0)
     with pytest.raises(NotPlanned, match="it may take 1 to 60 s"):
         memory.count_objects.draft({**FACTS, "lacks": ""}, 600.0)
+
+
+_LISTENS = """
+import socket, sys, time
+with socket.create_server((sys.argv[1], int(sys.argv[2]))):
+    print("listens", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_service_is_who_listens_at_its_address_not_whoever_has_its_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as own:
+        port = own.getsockname()[1]
+        argv = [sys.executable, "-c", _LISTENS, "127.0.0.2", str(port)]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None and other.stdout.readline() == "listens\n"
+            for host, pid in (("127.0.0.1", os.getpid()), ("localhost", os.getpid()), ("127.0.0.2", other.pid)):
+                assert listening_at(f"http://{host}:{port}").pid == pid
+            other.kill()
+        for elsewhere in ("192.0.2.7", "shrimp.example"):
+            with pytest.raises(CouldNotFindOut, match=f"the service at {elsewhere} does not run on this machine"):
+                listening_at(f"http://{elsewhere}:{port}")
+    with pytest.raises(CouldNotFindOut, match="who listens on port 9 is not to be seen"):
+        listening_at("http://127.0.0.1:9")
+
+
+_FAILS = """#!{python}
+import base64, re, sys
+code = base64.b64decode(re.search(r"b64decode\\('([^']+)'", " ".join(sys.argv))[1]).decode()
+open(re.search('PATH = "([^"]+)"', code)[1], "x").close()
+sys.exit(1)
+"""
+
+
+def test_a_debugger_that_fails_after_it_has_counted_leaves_no_file(tmp_path: Path) -> None:
+    gdb = tmp_path / "gdb"
+    gdb.write_text(_FAILS.format(python=sys.executable))
+    gdb.chmod(0o700)
+    facts = {"pid": os.getpid(), "started": _started(os.getpid()), "gdb": str(gdb), "seconds": 5}
+    with pytest.raises(ChangeFailed, match="gdb ended with 1"):
+        memory.count_objects.acts["count"].do(None, facts)  # type: ignore[arg-type]
+    assert not list(Path("/tmp").glob("runbook-objects-*"))
 
 
 def test_a_process_that_has_ended_since_is_not_looked_into() -> None:
