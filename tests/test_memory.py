@@ -167,9 +167,12 @@ def test_growth_is_read_from_prometheus_beside_the_requests_and_since_the_last_r
 ) -> None:
     values, rate = shape(LEAK, 2)
     restarted = np.concatenate([values[:20] + 300 * MIB, values[20:] - values[20] + 60 * MIB])
-    with prometheus(tmp_path / "p", past=past(restarted, rate)) as running:
+    gone = past(values, instance="api:8001").splitlines()[1:31]  # it has ended half an hour ago
+    told_of = past(restarted, rate).replace("\n# TYPE http", "\n" + "\n".join(gone) + "\n# TYPE http")
+    with prometheus(tmp_path / "p", past=told_of) as running:
         run = opened("prometheus", text=f'[prometheus]\nurl = "{running.url}"\n')
-        told = found(run, memory.growth)["api:8000"]
+        (told,) = run.ask(memory.growth).findings
+        assert told.object == "api:8000"
         assert told.status is WARNING and told.message.startswith("it leaks: ") and "for each request" in told.message
         assert isinstance(told.value, float) and 8 < told.value < 12, told
         assert told.source == 'process_resident_memory_bytes{job="shrimp-api"}'
@@ -186,6 +189,13 @@ def test_a_service_that_does_not_tell_its_memory_is_unknown(opened: Open, tmp_pa
     with prometheus(tmp_path / "p") as running:
         (told,) = opened("prometheus", text=f'[prometheus]\nurl = "{running.url}"\n').ask(memory.growth).findings
     assert told.status is UNKNOWN and "does not tell its memory" in told.message
+
+
+def test_processes_that_are_all_gone_are_unknown(opened: Open, tmp_path: Path) -> None:
+    gone = "\n".join(past(shape(LEAK, 2)[0]).splitlines()[:31])
+    with prometheus(tmp_path / "p", past=gone) as running:
+        (told,) = opened("prometheus", text=f'[prometheus]\nurl = "{running.url}"\n').ask(memory.growth).findings
+    assert told.status is UNKNOWN and "no process of the service has told its memory since" in told.message
 
 
 # --- control groups, as the kernel tells of them

@@ -1,6 +1,6 @@
 """Has the service's memory grown, and is that a leak, a cache, or more work?"""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from string import Template
 
@@ -28,8 +28,8 @@ def probe(asking: Asking, *, minutes: float = MINUTES) -> pd.DataFrame:
     """Return a row for each process of the service and step of the last ``minutes``: subject (its instance), at (s
     since the first), memory (bytes, resident), rate (requests a second; NaN: not told), limit (NaN), source.
 
-    What came before a restart does not count: a new process begins anew. Raises `CouldNotFindOut` where the service
-    does not tell its memory.
+    What came before a restart does not count: a new process begins anew, and one that is gone does not grow. Raises
+    `CouldNotFindOut` where no process of the service tells its memory now.
     """
     if not 1 <= minutes <= 60 * 24 * 14:
         raise UsageError(f"memory is compared over 1 minute to 14 days, not {minutes:g} minutes")
@@ -44,12 +44,17 @@ def probe(asking: Asking, *, minutes: float = MINUTES) -> pd.DataFrame:
     sizes = connection.range(memory, start, end, step, _QUERY_SECONDS).series
     if not sizes:
         raise CouldNotFindOut(NOT_TOLD)
+    last = max(one.times[-1] for one in sizes)
+    there = [one for one in sizes if one.times[-1] >= end.timestamp() - 2 * step]
+    if not there:
+        told = f"{datetime.fromtimestamp(last, UTC):%H:%M} UTC"
+        raise CouldNotFindOut(f"no process of the service has told its memory since {told}: none runs, or is scraped")
     rates = {
         one.labels.get("instance", ""): (np.array(one.times), np.array(one.values))
         for one in connection.range(requests, start, end, step, _QUERY_SECONDS).series
     }
     parts = []
-    for one in sizes:
+    for one in there:
         at, values = np.array(one.times), np.array(one.values)
         begins = _since_restart(values)
         at, values = at[begins:], values[begins:]
