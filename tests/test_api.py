@@ -550,6 +550,16 @@ def test_a_queue_that_tells_no_size_is_unknown_with_the_keys_that_came_and_never
     assert found.message.endswith(f"the keys that came: {', '.join(sorted(told)) or 'none'}")
 
 
+@pytest.mark.parametrize(("done", "status", "value"), [(8000, OK, 300), (None, CRITICAL, 8300), (8301, UNKNOWN, None)])
+def test_what_is_done_does_not_wait(
+    done: int | None, status: Status, value: float | None, service: Hostile, ask: Callable[..., Any]
+) -> None:
+    service.answers[STATISTICS] = http({"total_items": 8300, "completed_items": done})
+    found = ask(queue.size)
+    assert (found.status, found.value) == (status, value), found.message
+    assert ("(told as total_items less completed_items)" in found.message) is (value == 300)
+
+
 def test_an_empty_queue_is_0_and_ok(service: Hostile, ask: Callable[..., Any]) -> None:
     service.answers[STATISTICS] = http({"total_items": 0})
     found = ask(queue.size)

@@ -58,6 +58,9 @@ def test_what_could_not_be_asked_is_not_taken_for_well() -> None:
     assert set(told) == {"not known"} and told["not known"].status is UNKNOWN and "api-down" in told["not known"].next
     both = judged(found("api.liveness", UNKNOWN), found("queue.stuck", CRITICAL))
     assert both["severity"].value == "P2" and both["not known"].status is UNKNOWN
+    part = judged(found("redis.reachable", UNKNOWN), found("host.disk", OK))["severity"]
+    assert part.status is OK and part.message == "none of 1 sign is wrong; not known: redis.reachable"
+    assert judged(found("redis.reachable", UNKNOWN))["severity"].status is UNKNOWN
     with pytest.raises(CouldNotFindOut, match="nothing was asked before"):
         judged()
 

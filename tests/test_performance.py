@@ -553,6 +553,21 @@ def test_an_interrupt_ends_the_load_at_once_and_keeps_what_it_found(
     assert not generators(os.getpid())
 
 
+def test_a_generator_that_is_killed_is_no_failure_of_the_service(asked: Callable[..., Any], breakable: Place) -> None:
+    def end() -> None:
+        wait_for(lambda: generators(os.getpid()))
+        threading.Event().wait(1.0)
+        for pid in generators(os.getpid()):
+            os.kill(pid, signal.SIGKILL)
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    found = by_object(asked(highest=5.0, seconds=20.0).findings)
+    ending.join()
+    assert found["load"].status is UNKNOWN and "PARTIAL: h2load ended with -9" in found["load"].message
+    assert {one.status for one in found.values()} <= {OK, UNKNOWN}, found
+
+
 def test_a_load_whose_time_is_over_gives_what_it_has(
     breakable: Place, asked: Callable[..., Any], profile: Callable[..., str]
 ) -> None:

@@ -96,11 +96,14 @@ def check(frame: pd.DataFrame, *, causes: float = _MOST) -> list[Finding]:
         )  # fmt: skip
     if findings:
         return findings
-    message = f"none of {counted(frame.attrs['asked'], 'sign')} is wrong"
+    known = frame.attrs["asked"] - len(not_known)
+    message = f"none of {counted(known, 'sign')} is wrong"
+    message += f"; not known: {', '.join(sorted(not_known))}" if not_known else ""
     nearest = frame.attrs["nearest"]
     message += f"; by the symptom, look into {nearest}" if nearest else ""
     after = to_run(nearest) if nearest else ""
-    return [Finding(object="severity", status=Status.OK, message=message, value="none", next=after)]
+    status = Status.OK if known else Status.UNKNOWN
+    return [Finding(object="severity", status=status, message=message, value="none", next=after)]
 
 
 severity = Question(

@@ -2,7 +2,7 @@
 
 import math
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -66,7 +66,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     kind: Literal["opened", "answer", "plan", "summary"]
     run_id: str
     check: str
-    asked_at: datetime
+    asked_at: Annotated[datetime, msgspec.Meta(tz=True)]
     seconds: float
     findings: list[Finding]
     data: DataFile | None = None

@@ -1,11 +1,12 @@
 """Has the service become slower under load since the last archived run?"""
 
+from itertools import islice
 from typing import Any
 
 import pandas as pd
 
-from runbook.evidence.archive import NotTrusted, archive_folder, runs
-from runbook.evidence.records import frame_of, kept
+from runbook.evidence.archive import NotTrusted, archive_folder
+from runbook.evidence.records import frame_of, kept, runs_on
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
 from runbook.performance.driving import require_load
 from runbook.performance.load import NAME as LOAD
@@ -45,10 +46,10 @@ def _kept(load: pd.DataFrame) -> float:
 
 def _last(target: str, notebook: str, path: str) -> tuple[str, pd.DataFrame | None]:
     try:
-        named = [place for place in runs(archive_folder()) if place.run_id[21:-7] == notebook]
+        named = runs_on(archive_folder(), notebook, target)
     except (NotTrusted, OSError) as strange:
         raise CouldNotFindOut(f"the archive cannot be read: {strange}") from strange
-    for place in list(reversed(named))[:_LOOKED_AT]:
+    for place in islice(named, _LOOKED_AT):
         record = kept(place).record
         if record is None or not record.ended or (record.target, record.notebook) != (target, notebook):
             continue

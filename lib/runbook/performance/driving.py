@@ -21,12 +21,12 @@ from runbook.connections import (
 )
 from runbook.connections.arrivals import Arrival, percentile
 from runbook.connections.generator import Bounds, Step, Taken
+from runbook.connections.service import Service, service_of
 from runbook.logfiles.durations import percentile as of_counted
 from runbook.logfiles.entries import as_stamp
 from runbook.logfiles.masking import route
 from runbook.logfiles.tally import Period
 from runbook.model import Asking, CouldNotFindOut, DoesNotApply, NotPlanned, UsageError
-from runbook.performance.process import Service, service_of
 
 SQL = read_sql(__package__, "working_sessions")
 # A load is small: what it asks for is told before, and the target's profile may allow less.

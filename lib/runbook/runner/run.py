@@ -157,7 +157,7 @@ class _Run:
         ended_for, given_up = None, 0.0
         while thread.is_alive():
             thread.join(0.05)
-            if ended_for is None:
+            if ended_for is None and thread.is_alive():  # what has ended meanwhile needs no end
                 ended_for = self._stop.reason or self._late(deadline)
             if ended_for is None:
                 continue

@@ -2,6 +2,7 @@
 
 import atexit
 import inspect
+import math
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -100,12 +101,7 @@ class Run:
         ``arguments`` are thresholds of the question's check, or what its probe takes. Whatever keeps the question from
         being answered becomes an UNKNOWN finding with the reason.
         """
-        thresholds = self._thresholds(question, arguments)
-        probed = {name: value for name, value in arguments.items() if name not in thresholds}
-        unknown = sorted(set(probed) - set(inspect.signature(question.probe).parameters))
-        if unknown:
-            there = ", ".join(question.thresholds) or "none"
-            raise UsageError(f"{question.name} takes no {', '.join(unknown)}; its thresholds: {there}")
+        thresholds, probed = self._parted(question, arguments)
         asked_at, began = datetime.now(UTC), time.monotonic()
         frame, findings = self._found(question, thresholds, probed)
         seconds = time.monotonic() - began
@@ -160,8 +156,7 @@ class Run:
         self._dependencies.renew({kind for check in checks for kind in check.question.needs})
         found = []
         for check in checks:
-            thresholds = self._thresholds(check.question, check.arguments)
-            probed = {name: value for name, value in check.arguments.items() if name not in thresholds}
+            thresholds, probed = self._parted(check.question, check.arguments)
             found += self._found(check.question, thresholds, probed)[1]
         return found
 
@@ -252,6 +247,18 @@ class Run:
         except Exception as mistake:  # noqa: BLE001 - as for the probe
             return None, [_unknown(question, _mistake(mistake))]
 
+    def _parted(self, question: Question, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what the check takes, the profile's thresholds included, and what the probe takes; some is for both.
+
+        Raises `UsageError` for what neither takes.
+        """
+        thresholds, probe = self._thresholds(question, arguments), inspect.signature(question.probe).parameters
+        unknown = sorted(set(arguments) - set(thresholds) - set(probe))
+        if unknown:
+            there = ", ".join(question.thresholds) or "none"
+            raise UsageError(f"{question.name} takes no {', '.join(unknown)}; its thresholds: {there}")
+        return thresholds, {name: value for name, value in {**arguments, **thresholds}.items() if name in probe}
+
     def _thresholds(self, question: Question, arguments: Mapping[str, Any]) -> dict[str, Any]:
         known = question.thresholds
         from_profile = self.target.thresholds.get(question.name, {})
@@ -262,6 +269,9 @@ class Run:
                 f"profile {self.target.name}: {question.name} has no threshold {', '.join(unknown)}; it has {there}"
             )
         given = {name: value for name, value in arguments.items() if name in known}
+        senseless = [name for name, value in given.items() if isinstance(value, float) and math.isnan(value)]
+        if senseless:
+            raise UsageError(f"{question.name}: {', '.join(senseless)} is no number: it would never be passed")
         return {**known, **from_profile, **given}
 
     def _complete(self, finding: Finding, question: Question) -> Finding:
