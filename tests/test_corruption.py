@@ -372,6 +372,61 @@ def test_a_row_that_stands_twice_against_its_key_is_saved_once_and_told(
     assert twice.status is WARNING and "1 row stood there twice" in twice.message
 
 
+def test_a_table_whose_file_is_gone_or_cut_is_never_taken_for_an_empty_or_shorter_one(
+    own: Cluster, service: Callable[..., str], opened: Callable[..., Any]
+) -> None:
+    name = service(
+        "CREATE TABLE gone (id int PRIMARY KEY)", "INSERT INTO gone SELECT n FROM generate_series(1, 10) AS n",
+        "CREATE TABLE t (id int PRIMARY KEY, body text)", MANY, "VACUUM t", "CREATE TABLE empty (id int PRIMARY KEY)",
+    )  # fmt: skip
+    paths = own.execute("SELECT pg_relation_filepath('gone'), pg_relation_filepath('t')", database="service")[0]
+    own.execute("INSERT INTO t VALUES (5000, 'since'), (5001, 'since')", "CHECKPOINT", database="service")
+    own.stop()
+    (own.data / paths[0]).unlink()
+    with (own.data / paths[1]).open("r+b") as file:
+        file.truncate(4 * 8192)
+    own.start()
+    run = opened(name, ["postgres", "restoring database"])
+    read = told(run, recovery.readable)
+    assert set(read) == {"table public.gone", "table public.t"}
+    assert {one.status for one in read.values()} == {CRITICAL}
+    assert "could not open file" in read["table public.gone"].message, read["table public.gone"].message
+    assert "its file ends before block 4" in read["table public.t"].message, read["table public.t"].message
+    restored = restored_beside_a_copy(run)
+    assert carried_out(run, recovery.salvage, [], wanted=True).state is PlanState.VERIFIED
+    database = restored.steps[0].arguments["database"]
+    assert own.execute("SELECT count(*) FROM gone", database=database) == [(10,)]
+    assert own.execute("SELECT count(*) FROM t", database=database)[0][0] >= 1000
+    saved = told(run, recovery.salvaged)
+    assert saved["table public.gone"].status is saved["table public.t"].status is WARNING
+    assert "pages gave nothing" in saved["table public.t"].message, saved["table public.t"].message
+
+
+def test_what_can_be_read_goes_before_a_row_of_the_backup_that_holds_the_same_unique_value(
+    own: Cluster, service: Callable[..., str], opened: Callable[..., Any]
+) -> None:
+    name = service(
+        "CREATE TABLE t (id int PRIMARY KEY, body text UNIQUE)",
+        "INSERT INTO t SELECT n, repeat(md5(n::text), 3) FROM generate_series(1, 1000) AS n",
+    )
+    own.execute(
+        "DELETE FROM t WHERE id = 1", "VACUUM t",
+        "INSERT INTO t SELECT 5000, repeat(md5('1'), 3)", database="service",
+    )  # fmt: skip
+    assert own.execute("SELECT ctid::text LIKE '(0,%' FROM t WHERE id = 5000", database="service") == [(True,)]
+    spoil(own, "'t'", 4, 100)
+    run = opened(name, ["postgres", "restoring database"])
+    restored = restored_beside_a_copy(run)
+    carried_out(run, recovery.salvage, [], wanted=True)
+    database = restored.steps[0].arguments["database"]
+    rows_ = own.execute("SELECT id FROM t WHERE body = repeat(md5('1'), 3)", database=database)
+    assert rows_ == [(5000,)]
+    listed = own.execute("SELECT content FROM runbook_salvage.rows WHERE what = 'refused'", database=database)
+    assert len(listed) == 1 and listed[0][0].startswith("(1,")
+    saved = told(run, recovery.salvaged)
+    assert saved["table public.t"].status is WARNING and "rows of t" not in str(saved)
+
+
 def test_where_the_catalog_is_damaged_nothing_is_saved_and_the_way_is_told(
     own: Cluster, service: Callable[..., str], opened: Callable[..., Any]
 ) -> None:
