@@ -1,10 +1,15 @@
 """Damaged data on a real cluster with checksums: how far it reaches, what comes back, what stands against it."""
 
+import os
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +21,12 @@ from psycopg import sql
 
 from runbook import annotations, api, backups, postgres, recovery
 from runbook.connections import RestoringDatabase
-from runbook.model import ChangeFailed, Status
+from runbook.model import ChangeFailed, CouldNotFindOut, Status
 from runbook.model.plan import PlanState
 from runbook.plans.place import journal
 from runbook.plans.token import token_of
+from runbook.recovery.pages import Damage
+from runbook.recovery.readable import tables_of
 from runbook.recovery.salvage import _unpack
 from runbook.target import load_target
 from runbook_sandbox import backups as made_backups
@@ -425,6 +432,93 @@ def test_what_can_be_read_goes_before_a_row_of_the_backup_that_holds_the_same_un
     assert len(listed) == 1 and listed[0][0].startswith("(1,")
     saved = told(run, recovery.salvaged)
     assert saved["table public.t"].status is WARNING and "rows of t" not in str(saved)
+
+
+def test_a_session_that_somebody_ends_and_a_database_that_is_not_there_say_nothing_of_pages(
+    own: Cluster, service: Callable[..., str], opened: Callable[..., Any]
+) -> None:
+    name = service("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    (table,) = tables_of(load_target(name), "service")
+    with Damage(lambda: own.connect("service", application_name="ended")) as reading:
+        assert reading.look(table, [table.whole], 10).rows == 1
+        own.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'ended'")
+        with pytest.raises(CouldNotFindOut, match="terminating connection"):
+            reading.look(table, [table.whole], 10)
+        assert reading.look(table, [table.whole], 10).rows == 1
+    own.execute("ALTER DATABASE service ALLOW_CONNECTIONS false")
+    (found,) = opened(name, ["restoring database"]).ask(recovery.readable).findings
+    assert found.status is UNKNOWN and "not currently accepting" in found.message, found.message
+    own.execute("ALTER DATABASE service ALLOW_CONNECTIONS true", "DROP DATABASE service")
+    (found,) = opened(name, ["restoring database"]).ask(recovery.readable).findings
+    assert found.status is UNKNOWN and "has no database service" in found.message, found.message
+    own.execute("CREATE DATABASE service")
+
+
+def test_a_database_that_nothing_was_put_aside_for_gets_its_former_name_again(
+    own: Cluster, service: Callable[..., str], opened: Callable[..., Any]
+) -> None:
+    name, former = service("CREATE TABLE t (id int)"), "service_before_20261128_030000"
+    own.execute(f"ALTER DATABASE service RENAME TO {former}")
+    run = opened(name, ["restoring database"])
+    done = carried_out(run, recovery.bring_back, [], back=former)
+    assert done.state is PlanState.VERIFIED, done.told
+    (undoing,) = done.plan.inverse
+    recovery.bring_back.acts[undoing.act].do(run._dependencies, undoing.arguments)
+    names = own.execute("SELECT datname FROM pg_database WHERE datname LIKE 'service%'")
+    assert names == [(former,)] and undoing.shown.endswith(f"ALTER DATABASE service RENAME TO {former}; COMMIT")
+
+
+def test_a_copy_of_an_earlier_damage_is_not_read_for_this_one(
+    service: Callable[..., str], opened: Callable[..., Any], tmp_path: Path
+) -> None:
+    name = service("CREATE TABLE t (id int PRIMARY KEY)")
+    run = opened(name, ["postgres", "restoring database"])
+    restored_beside_a_copy(run)
+    assert run.propose(recovery.salvage, wanted=True, verify=[]).plans
+    (copied,) = (tmp_path / "preserved").glob("*/cluster/complete")
+    os.utime(copied, (time.time() - 3 * 86_400,) * 2)
+    assert "no physical copy of the last two days" in run.propose(recovery.salvage, wanted=True, verify=[]).reason
+
+
+@contextmanager
+def answering(status: int | None) -> Iterator[str]:
+    """Answer every request as a proxy does that has nothing behind it; None: take it, and keep silent."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            held = []
+            with suppress(OSError):
+                while True:
+                    held.append(listening.accept()[0])
+                    if status is not None:
+                        held[-1].recv(65_536)
+                        body = b"<html><h1>Bad Gateway</h1></html>"
+                        head = f"HTTP/1.1 {status} No\r\nContent-Type: text/html\r\nConnection: close\r\n"
+                        held[-1].sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+                        held.pop().close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_proxy_with_nothing_behind_it_is_no_service_and_one_that_keeps_silent_may_write(
+    service: Callable[..., str], opened: Callable[..., Any], profile: Callable[..., str], tmp_path: Path
+) -> None:
+    text = (tmp_path / f"{service('CREATE TABLE t (id int PRIMARY KEY)')}.toml").read_text()
+    commands = 'stop = ["/bin/true"]\nstart = ["/bin/true"]\n'
+    for status, runs in ((502, False), (None, True)):
+        with answering(status) as url:
+            named = f'[deadlines]\nconnect = 1.0\n[api]\nurl = "{url}"\n[recovery]\n{commands}'
+            name = profile(text.replace("[recovery]\n", named), "behind")
+            run = opened(name, ["api", "postgres", "restoring database"])
+            assert told(run, recovery.position)["service"].status is CRITICAL
+            stop = run.propose(recovery.stop_service, wanted=True, verify=[])
+            assert stop.plans if runs else "what stands before it answers 502" in stop.reason
+            if not runs:
+                assert run.propose(recovery.start_service, wanted=True, verify=[]).plans
+                carried_out(run, backups.restore, [backups.restored], wanted=True)
+            swap = run.propose(recovery.swap, wanted=True, verify=[])
+            assert ("keeps a request waiting" in swap.reason) if runs else swap.plans
 
 
 def test_where_the_catalog_is_damaged_nothing_is_saved_and_the_way_is_told(

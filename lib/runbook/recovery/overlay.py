@@ -16,8 +16,8 @@ _Connection = psycopg.Connection[tuple[Any, ...]]
 class Saved:
     """What was saved of one table, in rows: in the backup; readable, of these the same as in the backup, changed and
     added since; that the backup alone has; doubtful (of pages whose checksum fails, and in no backup); refused of all
-    these (by a unique index, or doubtful ones by any rule). ``pages`` and ``lines`` could not be read by any means; ``why`` not all
-    was read, "" where it was.
+    these (by a unique index, or doubtful ones by any rule). ``pages`` and ``lines`` could not be read by any means;
+    ``why`` not all was read, "" where it was.
     """
 
     table_name: str
@@ -76,8 +76,10 @@ class Overlay:
             # What can be read to its end is the truth: what is not in it was deleted since. Else what the backup alone
             # has comes behind it, or an old row of it would keep a newer one out by a unique value of both.
             if not whole:
-                self._done("CREATE TEMPORARY TABLE backup_rows ON COMMIT DROP AS SELECT {columns} FROM ONLY {table} AS t "
-                           "WHERE NOT EXISTS (SELECT FROM readable_rows AS r WHERE {r_is_there})")  # fmt: skip
+                self._done(
+                    "CREATE TEMPORARY TABLE backup_rows ON COMMIT DROP AS SELECT {columns} FROM ONLY {table} AS t "
+                    "WHERE NOT EXISTS (SELECT FROM readable_rows AS r WHERE {r_is_there})"
+                )
             self._done("DELETE FROM ONLY {table}")
             refused = readable - self._take("readable_rows")
             if refused:

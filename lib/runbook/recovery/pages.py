@@ -169,8 +169,8 @@ class Damage:
                     todo += reversed(halves)
         for part in parts:
             if part.end > ends:  # no scan goes there, and none misses it
-                why = f"its file ends before block {table.ends}, and it had {table.counted:,} when they were counted"
-                looked.bad.append((Part(max(part.first, ends), part.end), why))
+                lost = f"its file ends before block {table.ends}, and it had {table.counted:,} when they were counted"
+                looked.bad.append((Part(max(part.first, ends), part.end), lost))
         return looked
 
     def _rows(self, table: Table, part: Part, end: float) -> int:
@@ -188,6 +188,9 @@ class Damage:
         self, error: psycopg.Error, connection: "psycopg.Connection[tuple[Any, ...]]", table: Table, part: Part
     ) -> Exception:
         words = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if (error.sqlstate or "").startswith("57P"):  # somebody ended the session or the server, which harms no page
+            self._close()
+            return CouldNotFindOut(f"PostgreSQL: {words}")
         if connection.closed:
             self._close()
             # Each further try would end all sessions of the cluster once more: the page is given up as a whole.

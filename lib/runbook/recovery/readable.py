@@ -9,7 +9,7 @@ import psycopg
 
 from runbook.connections import RestoringDatabase, application_database, read_sql
 from runbook.connections.restoring import restoring_connection
-from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, first_of
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable, first_of
 from runbook.model.units import as_bytes, counted
 from runbook.recovery.pages import Damage, Table
 from runbook.target import Target
@@ -56,6 +56,10 @@ def probe(asking: Asking) -> pd.DataFrame:
     rows, catalog = list[tuple[object, ...]](), ""
     try:
         tables = tables_of(asking.target, database)
+    except Unreachable as reason:
+        if reason.kind != "other":  # full, closed, not there: that says nothing of its pages
+            raise CouldNotFindOut(str(reason)) from reason
+        tables, catalog = [], str(reason)
     except CouldNotFindOut as reason:
         tables, catalog = [], str(reason)
     with Damage(partial(restoring_connection, asking.target, database)) as damage:
