@@ -366,6 +366,24 @@ def test_sequences_stand_where_they_stood_and_generated_columns_are_made_again(
     assert whole.status is OK and "3 tables of 3" in whole.message
 
 
+def test_a_sequence_that_cannot_be_read_goes_on_behind_the_highest_value_in_its_column(
+    own: Cluster, service: Callable[..., str], opened: Callable[..., Any]
+) -> None:
+    name = service(
+        "CREATE TABLE t (id serial PRIMARY KEY, n int)", "INSERT INTO t (n) SELECT generate_series(1, 5)",
+        "CREATE SEQUENCE alone", "SELECT nextval('alone')",
+    )  # fmt: skip
+    own.execute("INSERT INTO t (n) SELECT generate_series(6, 9)", "SELECT setval('alone', 70)", database="service")
+    spoil(own, "'t_id_seq'", 0, 8150)
+    run = opened(name, ["postgres", "restoring database"])
+    restored = restored_beside_a_copy(run)
+    done = carried_out(run, recovery.salvage, [], wanted=True)
+    assert done.state is PlanState.VERIFIED and "public.t_id_seq" in str(done.told), done.told
+    database = restored.steps[0].arguments["database"]
+    assert own.execute("INSERT INTO t (n) VALUES (10) RETURNING id", database=database) == [(10,)]
+    assert own.execute("SELECT nextval('alone')", database=database) == [(71,)]
+
+
 def test_a_row_that_stands_twice_against_its_key_is_saved_once_and_told(
     own: Cluster, service: Callable[..., str], opened: Callable[..., Any]
 ) -> None:

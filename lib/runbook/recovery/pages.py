@@ -21,7 +21,7 @@ _BLOCKS = 1024
 _ROWS = 2048
 _RESTART_SECONDS = 30.0
 # Corrupted data, an error of the disk or of a missing file, a text that no encoding knows.
-_DAMAGE = ("XX", "58", "22")
+DAMAGE = ("XX", "58", "22")
 
 Place = tuple[int, int]
 
@@ -195,7 +195,7 @@ class Damage:
             self._close()
             # Each further try would end all sessions of the cluster once more: the page is given up as a whole.
             return Damaged(f"the server's process ended while it read this: {words}", part.first[0])
-        if not (error.sqlstate or "").startswith(_DAMAGE):
+        if not (error.sqlstate or "").startswith(DAMAGE):
             return CouldNotFindOut(f"PostgreSQL: {words}")
         return Damaged(words, page_of(words, table.path))
 

@@ -22,7 +22,7 @@ from runbook.model.units import as_bytes, counted
 from runbook.recovery.cluster import NOT_ASKED, standing
 from runbook.recovery.copy_cluster import DONE, NAME
 from runbook.recovery.overlay import Overlay, Saved
-from runbook.recovery.pages import Damage, Looked, Table
+from runbook.recovery.pages import DAMAGE, Damage, Looked, Table
 from runbook.recovery.position import may_write
 from runbook.recovery.readable import tables_of
 from runbook.recovery.written_down import saved_tables
@@ -32,6 +32,7 @@ _ROOM = 2.0
 # A table may need hours: a plan's step is bounded by what the profile gives a restore.
 _FINISH_SECONDS = 600.0
 _COPY_HOURS = 48.0
+_Connection = psycopg.Connection[tuple[Any, ...]]
 _TARS = {"base.tar", "pg_wal.tar"}
 
 
@@ -243,15 +244,34 @@ def _finishes(asking: Asking, arguments: Mapping[str, Any]) -> str:
     ):
         try:
             sequences = own.execute(read_sql(__package__, "sequences")).fetchall()
-            for schema, name, value in sequences:
-                setting = sql.SQL("SELECT setval(to_regclass({}), {}) WHERE to_regclass({}) IS NOT NULL")
-                place = sql.Literal(sql.Identifier(schema, name).as_string())
-                into.execute(setting.format(place, sql.Literal(value), place))
+            damaged = [one for one in sequences if not _set(one, own, into)]
             into.execute("VACUUM ANALYZE")
             into.execute("INSERT INTO runbook_salvage.finished VALUES (now())")
         except psycopg.Error as error:
             raise ChangeFailed(f"PostgreSQL refused: {_first_line(error)}") from error
-    return counted(len(sequences), "sequence")
+    names = ", ".join(f"{one[0]}.{one[1]}" for one in damaged)
+    told = f"; not to be read, and set by its column or as the backup has it: {names}" if damaged else ""
+    return counted(len(sequences), "sequence") + told
+
+
+def _set(one: tuple[Any, ...], own: _Connection, into: _Connection) -> bool:
+    """Have a sequence go on where it stood; where that cannot be read, behind the highest value in its column."""
+    schema, name, oid, *column = one
+    place = sql.Literal(sql.Identifier(schema, name).as_string())
+    value: sql.Composable
+    setting, read = sql.SQL("SELECT setval(to_regclass({}), {}) WHERE to_regclass({}) IS NOT NULL"), True
+    try:
+        row = own.execute("SELECT pg_sequence_last_value(%s)", (oid,)).fetchone()
+        value = sql.Literal(row[0] if row else None)
+    except (psycopg.InternalError, psycopg.errors.SystemError) as error:
+        if not (error.sqlstate or "").startswith(DAMAGE):
+            raise
+        read, value = False, sql.SQL("NULL")
+        if column[2] is not None:
+            highest = sql.SQL("(SELECT greatest(max({}), pg_sequence_last_value(to_regclass({}))) FROM {})")
+            value = highest.format(sql.Identifier(column[2]), place, sql.Identifier(*column[:2]))
+    into.execute(setting.format(place, value, place))  # of none it stays as it is
+    return read
 
 
 def _first_line(error: psycopg.Error) -> str:
