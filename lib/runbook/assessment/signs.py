@@ -49,6 +49,7 @@ SIGNS = (
     ),
     Sign("docker.containers", "P0", "P2", "a container does not run as it should", "api-down"),
     Sign("redis.reachable", "P1", "P2", "Redis does not answer", "api-down"),
+    Sign("redis.memory", "P1", "P2", "Redis is full", "api-down"),
     Sign("postgres.connection_slots", "P1", "P2", "the database runs out of connections", "connection-exhaustion"),
     Sign("postgres.blocking", "P1", "P2", "sessions wait for each other's locks", "database-issues"),
     Sign("host.disk", "P1", "P2", "a disk is full", "weekly-maintenance"),

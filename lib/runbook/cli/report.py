@@ -31,6 +31,8 @@ _STYLE = {
     Status.SKIPPED: "dim",
     FAILED: "bold red",
 }
+# A statement with all its values may be longer than a screen; of a longer line both ends are shown.
+_PLAN_LINE = 600
 
 
 @dataclass
@@ -174,8 +176,11 @@ class Report:
             self._say(Text(f"{whose}: {page if page.exists() else record.evidence}"))
 
     def _plan(self, plan: PlanRecord) -> None:
-        for line in plan_lines(plan):
-            self._say(Text(f"  {printable(line)}"))
+        for line in map(printable, plan_lines(plan)):
+            told = line
+            if len(line) > _PLAN_LINE:
+                told = f"{shortened(line, _PLAN_LINE)} (whole: runbook plans show {plan.plan.id})"
+            self._say(Text(f"  {told}"))
         if plan.state is PlanState.PLANNED and not plan.told:
             self._say(Text(f"    nothing was changed; {how_to_confirm(plan)}", "bold"))
 
