@@ -116,6 +116,10 @@ def test_each_sign_is_a_question_and_leads_to_a_notebook_of_the_collection() -> 
         ("OldestItemWaitsTooLong", "queue-backup"), ("ApiDown", "api-down"), ("the site returns 502", "api-down"),
         ("too many connections", "connection-exhaustion"), ("our certificate has expired", "certificate-management"),
         ("somebody dropped the database", "system-recovery"), ("deadlocks", "database-issues"),
+        ("memory", "high-memory-usage"), ("429", "daily-security-checks"), ("disk full", "weekly-maintenance"),
+        ("cannot log in", "access-management"), ("annotators are idle", "queue-backup"),
+        ("no space left on device", "weekly-maintenance"), ("candidates are empty", "high-error-rate"),
+        ("high cpu", "api-performance"), ("OOMKilled", "high-memory-usage"), ("slow queries", "query-performance"),
         ("HighMemoryUsage", "high-memory-usage"), ("there is a memory leak", "high-memory-usage"),
     ],
 )  # fmt: skip
@@ -143,6 +147,8 @@ def test_list_names_the_nearest_where_no_notebook_has_all_the_words(
     told = runbook("list", "annotators complain that the queue does not move")
     assert told.returncode == 0 and "queue-backup" in told.stdout
     assert runbook("list", "xyzzy").returncode == 1
+    nearest = [line for line in runbook("list", "memory").stdout.splitlines() if " about " in line]
+    assert "high-memory-usage" in nearest[0] and len(nearest) > 1, "the nearest first, whatever its section"
 
 
 def test_a_healthy_target_has_no_incident(run_json: Any, sandbox: Place, archive: Any) -> None:

@@ -153,13 +153,15 @@ class Report:
         ordered = [finding for finding in Findings(record.findings).worst_first() if finding.bad]
         if self._many and (ordered or record.error):
             self._say(Text(f"{record.notebook} on {record.target}"))
-        for finding in ordered:
-            if not finding.explained_by:
-                self._say(self._line(finding))
-                if finding.next:
-                    self._say(Text(printable(f"             next: {finding.next}")))
+        told = [finding for finding in ordered if not finding.explained_by]
+        for place, finding in enumerate(told):
+            self._say(self._line(finding))
+            # What is to be done about several is said once, under the last of them.
+            if finding.next and [one.next for one in told[place + 1 : place + 2]] != [finding.next]:
+                self._say(Text(printable(f"             next: {finding.next}")))
         for cause in dict.fromkeys(finding.explained_by for finding in ordered if finding.explained_by):
-            explained = dict.fromkeys(f.check for f in ordered if f.explained_by == cause)
+            mine = [finding for finding in ordered if finding.explained_by == cause]
+            explained = dict.fromkeys(f.object if f.check == cause else f.check for f in mine)
             self._say(Text(printable(f"  explained by {cause}: {', '.join(explained)}")))
         for plan in record.plans:
             self._plan(plan)
