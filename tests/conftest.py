@@ -28,6 +28,7 @@ from running import METADATA, run_as_json
 
 from runbook.kernels import provisioner
 from runbook.model.protocol import FINDINGS_MIME
+from runbook.session import Run, open_run
 from runbook_sandbox import monitoring, stack
 from runbook_sandbox.place import Place
 from runbook_sandbox.servers import all_postgres, find_postgres, find_redis, version
@@ -251,6 +252,20 @@ def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., st
         return name
 
     return write
+
+
+@pytest.fixture
+def opened(profile: Callable[..., str]) -> Iterator[Callable[..., Run]]:
+    """Open a run on a target, or on one with a profile of its own; all are closed in the end."""
+    runs: list[Run] = []
+
+    def start(*needs: str, target: str = "", text: str = "", notebook: str = "tests") -> Run:
+        runs.append(open_run(notebook, target=target or profile(text), needs=list(needs)))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.close()
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from runbook.certificates.reading import is_for
 from runbook.model import Finding, Status, UsageError
 from runbook.session import open_run
 from runbook.target import load_target
-from runbook_sandbox import stack
+from runbook_sandbox import postgres_server
 from runbook_sandbox.authority import Authority, Issued
 
 CRITICAL, OK, UNKNOWN, WARNING = Status.CRITICAL, Status.OK, Status.UNKNOWN, Status.WARNING
@@ -197,7 +197,7 @@ def test_the_certificate_of_postgresql_is_seen_by_starttls_and_found_by_its_dsn(
 ) -> None:
     certificate, key = postgres_of_all.folder / "tls.pem", postgres_of_all.folder / "tls.key"
     there.root.issue(["localhost"], days=10.5, age=79).write(certificate, key)
-    user = stack.server_user()
+    user = postgres_server.server_user()
     if user is not None:
         shutil.chown(key, user, user)
     set_on = [f"ALTER SYSTEM SET ssl_{name}_file = '{path}'" for name, path in (("cert", certificate), ("key", key))]
