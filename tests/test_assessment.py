@@ -158,6 +158,13 @@ def test_a_healthy_target_has_no_incident(run_json: Any, sandbox: Place, archive
     assert told["assessment.severity"].value == "none" and told["assessment.door"].value == "high-error-rate"
 
 
+def test_who_calls_it_from_a_checkout_is_told_what_to_type(sandbox: Place, archive: Any, runbook: Any) -> None:
+    asked = ("run", "first-five-minutes", "--target", sandbox.name)
+    told = "for `runbook` type here: python3 /a/checkout/lib"
+    assert told in runbook(*asked, RUNBOOK_COMMAND="python3 /a/checkout/lib", PATH="/usr/sbin").stdout
+    assert "type here" not in runbook(*asked).stdout
+
+
 # What leaves failed requests in the log comes last: they are a sign of their own for a while.
 _FAULTS = [
     ("queue-stuck", "P2", "queue-backup"), ("nobody-annotating", "P2", "queue-backup"),

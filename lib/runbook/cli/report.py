@@ -1,5 +1,7 @@
 """What a person sees of runs: findings as they come, how far each run is, the table of verdicts."""
 
+import os
+import shutil
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -146,8 +148,11 @@ class Report:
             self._details(record)
 
     def index(self, archive: Path) -> None:
-        """Say where all runs are shown."""
+        """Say where all runs are shown, and what to type for `runbook` where that is no command."""
         self._say(Text(f"all runs: {archive / INDEX_FILE}"))
+        typed = os.environ.get("RUNBOOK_COMMAND")
+        if typed and shutil.which("runbook") is None:
+            self._say(Text(printable(f"for `runbook` type here: {typed}")))
 
     def _details(self, record: RunRecord) -> None:
         ordered = [finding for finding in Findings(record.findings).worst_first() if finding.bad]
