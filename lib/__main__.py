@@ -29,6 +29,8 @@ def main() -> None:
     wanted = fingerprint(lock, venv)
     if not is_complete(stamp, wanted, python):
         make_alone(venv, lock, python, stamp, wanted)
+    # What is told to be typed begins with `runbook`, which is no command of who calls it from a checkout.
+    os.environ["RUNBOOK_COMMAND"] = f"python3 {LIB}"
     # -P: nothing is imported from the folder that somebody happens to be in.
     os.execv(python, [python, "-P", "-m", "runbook", *sys.argv[1:]])
 

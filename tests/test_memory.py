@@ -28,7 +28,7 @@ from runbook import memory
 from runbook.connections.service import listening_at
 from runbook.memory.count_objects import _started
 from runbook.memory.groups import Held
-from runbook.memory.growing import JUMP, LEAK, LEVELS_OFF, LOAD, STEADY, UNDECIDED, growth
+from runbook.memory.growing import JUMP, LATELY, LEAK, LEVELS_OFF, LOAD, STEADY, UNDECIDED, growth
 from runbook.memory.growth import _since_restart
 from runbook.memory.kills import _forgotten, _of_container
 from runbook.model import ChangeFailed, CouldNotFindOut, Finding, NotPlanned, Status, UsageError
@@ -74,6 +74,8 @@ def shape(name: str, seed: int) -> tuple[Any, Any]:
         "leak, nobody counts": (base + HOUR / 3600 * 10 * MIB, None),
         LOAD: (base + (swing - 16 + 16 * HOUR / HOUR[-1] * 0.6) * 3 * MIB, swing + 10 * HOUR / HOUR[-1]),
         LEVELS_OFF: (base + 50 * MIB * (1 - np.exp(-HOUR / 600)), rate),
+        LATELY: (base + np.clip(HOUR - 3240, 0, None) / 60 * 15 * MIB, rate),
+        "lately, a little": (base + np.where(HOUR > 3300, 20 * MIB, 0), rate),
         JUMP: (base + np.where(HOUR > 1800, 20 * MIB, 0), rate),
         UNDECIDED: (base + RAMP * 3 * MIB, RAMP + random.normal(0, 0.5, 60)),
     }[name]
@@ -83,7 +85,8 @@ def shape(name: str, seed: int) -> tuple[Any, Any]:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [(STEADY, STEADY), ("steady with outliers", STEADY), ("falls", STEADY), (LEAK, LEAK), ("leak by request", LEAK),
-     ("leak, nobody counts", LEAK), (LEVELS_OFF, LEVELS_OFF), (JUMP, JUMP), (UNDECIDED, UNDECIDED)],
+     ("leak, nobody counts", LEAK), (LEVELS_OFF, LEVELS_OFF), (JUMP, JUMP), (UNDECIDED, UNDECIDED), (LATELY, LATELY),
+     ("lately, a little", STEADY)],
 )  # fmt: skip
 def test_what_makes_memory_grow_is_told_apart(name: str, kind: str, seed: int) -> None:
     values, rate = shape(name, seed)
@@ -129,6 +132,7 @@ def frame(name: str, limit: float = math.nan) -> pd.DataFrame:
         ("leak, nobody counts", 512, WARNING, "how many requests it answered meanwhile is not known"),
         (LEVELS_OFF, 151, OK, "it fills up, ever slower"),
         (JUMP, 151, OK, "it rose once, by "),
+        (LATELY, 512, WARNING, "too short to tell why; before that: "),
         (UNDECIDED, 10_000, WARNING, "it grows while the requests do"),
     ],
 )

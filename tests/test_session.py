@@ -308,6 +308,19 @@ def test_what_to_do_next_names_the_target_and_no_other_brace_is_touched(opened: 
     assert after.next == f"runbook run other --target {run.target.name}"
 
 
+def test_a_next_step_does_not_lead_to_the_notebook_that_runs_unless_with_parameters(opened: Callable[..., Run]) -> None:
+    run = opened()
+
+    def told(after: str) -> str:
+        found = Finding(object="x", status=WARNING, message="m", next=after)
+        return only(run.ask(asking(lambda _: pd.DataFrame(), lambda _: [found]))).next
+
+    assert told(f"see who waits: {to_run(run.notebook)}, then wait") == "see who waits: in this notebook, then wait"
+    again, longer = to_run(run.notebook, older=8), to_run(f"{run.notebook}-more")
+    assert told(again).startswith(f"runbook run {run.notebook} --target") and told(again).endswith("-p older=8")
+    assert told(longer) == f"runbook run {run.notebook}-more --target {run.target.name}"
+
+
 # --- deadlines
 
 
@@ -326,7 +339,10 @@ def test_a_probe_beyond_its_deadline_is_unknown_and_its_dependency_is_not_asked_
     for question in (redis.memory, redis.persistence, redis.reachable):
         after = run.ask(question)
         assert after.seconds < 0.5 and only(after).status is not OK
-        assert "redis kept silent: no answer within 0.3 s; not asked again in this run" in only(after).message
+        assert (
+            "redis kept silent: no answer within 0.3 s to test.thing; not asked again in this run"
+            in only(after).message
+        )
     assert run.ask(postgres.connection_slots).verdict is OK, "another dependency is not concerned"
 
 

@@ -81,7 +81,7 @@ def check(frame: pd.DataFrame, *, times: float = 2, least_ms: float = 50) -> lis
         Finding(object="latency", status=Status.WARNING if slower else Status.OK, message=message,
                 value=round(row["p50_ms"], 1), threshold=round(times * row["former_p50_ms"], 1), unit="ms")
     ]  # fmt: skip
-    less = attrs["whole"] and attrs["kept"] * times <= attrs["former_kept"]
+    less = attrs["whole"] and attrs["former_kept"] > 0 and attrs["kept"] * times <= attrs["former_kept"]
     message = f"it keeps up to {attrs['kept']:g}/s; it was {attrs['former_kept']:g}/s"
     findings.append(
         Finding(object="rate", status=Status.WARNING if less else Status.OK, message=message, value=attrs["kept"],
@@ -97,5 +97,6 @@ compared = Question(
     check=check,
     source="runbook evidence list; the data of performance.load in the last run of this notebook",
     deadline=20.0,
+    caused_by=dict.fromkeys((LOAD, "performance.time_spent"), ("no load was answered",)),
     next="see what was deployed or changed in between; `runbook evidence diff` compares the two runs whole",
 )
