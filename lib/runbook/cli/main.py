@@ -33,7 +33,8 @@ def build_parser() -> Parser:
 
     run = commands.add_parser("run", help="run notebooks headless")
     run.add_argument("notebooks", nargs="*", metavar="NAME")
-    run.add_argument("--target", action="append", metavar="T", help="a profile's name; more than once for more targets")
+    told = "a profile's name, or @GROUP for those that groups.toml names so; more than once for more targets"
+    run.add_argument("--target", action="append", metavar="T", help=told)
     run.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
     told = 'the incident that the run belongs to: its id, or "open" for the one that is open'
     run.add_argument("--incident", default="", metavar="I", help=told)

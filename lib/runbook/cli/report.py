@@ -31,6 +31,8 @@ _STYLE = {
     Status.SKIPPED: "dim",
     FAILED: "bold red",
 }
+# With more runs than this, those that are OK are told as one line: what is not well is to be seen.
+ROWS_SHOWN = 40
 
 
 @dataclass
@@ -54,15 +56,16 @@ class _Going:
 class Report:
     """Shows runs on the terminal; ``quiet`` leaves stdout alone and shows progress on stderr where that is one.
 
-    ``runs`` is how many there will be. It is a context: within it the progress of runs is shown.
+    ``runs`` is how many there will be, ``targets`` on how many targets. It is a context: within it the progress of runs
+    is shown.
     """
 
-    def __init__(self, *, quiet: bool, runs: int = 1) -> None:
+    def __init__(self, *, quiet: bool, runs: int = 1, targets: int = 1) -> None:
         # Texts of findings may come from a hostile log or name: nothing in them is markup or a control character.
         self._console = Console(file=sys.stderr if quiet else sys.stdout, highlight=False, markup=False, soft_wrap=True)
         live = self._console.is_terminal
         self._silent = quiet and not live
-        self._many = runs > 1
+        self._many, self._fleet = runs > 1, targets > 1
         self._lock = threading.Lock()
         self._progress = Progress(
             TextColumn("  {task.description}", markup=False),
@@ -93,7 +96,7 @@ class Report:
         self._say(Text(f"{notebook} on {target}"))
         bar = self._progress.add_task(notebook, total=None, told="starting")
         self._bars[(notebook, target)] = bar
-        return _Going(self, notebook if self._many else "", bar)
+        return _Going(self, self._named(notebook, target) if self._many else "", bar)
 
     def move(self, bar: TaskID, number: int, count: int) -> None:
         """Show how far a run is."""
@@ -126,6 +129,8 @@ class Report:
     def table(self, records: Sequence[RunRecord]) -> None:
         """Show the verdicts, what is not well and what to do next, and where the evidence is; the most severe first."""
         records = sorted(records, key=_severity)
+        well = [record for record in records if record.status == Status.OK] if len(records) > ROWS_SHOWN else []
+        records = [record for record in records if record not in well]
         table = Table("notebook", "target", "verdict", "findings", "time")
         for record in records:
             counted: dict[str, int] = {}
@@ -139,7 +144,11 @@ class Report:
             table.add_row(record.notebook, record.target, verdict, told, f"{record.seconds:.1f} s")
         with self._while_read():
             self._console.print()
-            self._console.print(table)
+            if records:
+                self._console.print(table)
+            if well:
+                targets = len({record.target for record in well})
+                self._console.print(Text(f"{len(well)} other runs, on {targets} targets: OK", _STYLE[Status.OK]))
         for record in records:
             self._details(record)
 
@@ -167,11 +176,16 @@ class Report:
             self._say(Text("  to be copied:"))
             self._say(Text("\n".join(["", *map(printable, text.splitlines()), ""])))
         if record.error:
-            self._say(Text(printable(f"  FAILED     {record.notebook}: {record.error}"), "bold red"))
+            whose = self._named(record.notebook, record.target)
+            self._say(Text(printable(f"  FAILED     {whose}: {record.error}"), "bold red"))
         if record.evidence:
             page = Path(record.evidence, REPORT_FILE)
-            whose = f"evidence of {record.notebook}" if self._many else "evidence"
+            whose = f"evidence of {self._named(record.notebook, record.target)}" if self._many else "evidence"
             self._say(Text(f"{whose}: {page if page.exists() else record.evidence}"))
+
+    def _named(self, notebook: str, target: str) -> str:
+        """Return a run's name: its notebook's, with its target's where there are several."""
+        return f"{notebook} on {target}" if self._fleet else notebook
 
     def _plan(self, plan: PlanRecord) -> None:
         for line in plan_lines(plan):
