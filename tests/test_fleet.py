@@ -1,5 +1,6 @@
 """Many targets in one call: named one by one or by groups, each at its own cost, all told in one place."""
 
+import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -7,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile import canary, find_browser, payloads, ran, without_policy
 from running import OPEN, by_check
+
+from runbook.evidence.fleet_page import fleet_page
+from runbook.evidence.index import Entry
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 HERE = '[host]\nwhere = "here"\n'
@@ -171,3 +176,74 @@ def test_the_worst_of_all_targets_is_the_exit_status(
     name = collection(OPEN, "run.ask(host.memory, **({'warning': 0} if target == 'berlin' else {}))")
     status, document = run_json(name, "--target", "@eu")
     assert status == 1 and [record.status for record in document.runs] == ["OK", "WARNING"]
+
+
+# --- on one page
+
+
+def cells(page: str, target: str) -> list[tuple[str, str]]:
+    """Return of each cell in a target's row where it leads and which word stands there."""
+    (row,) = re.findall(rf'<tr><th scope="row">{target}</th>(.*?)</tr>', page)
+    return [
+        (re.search('href="([^"]*)"', cell)[1], re.search("</span> ([A-Z ]+)</span>", cell)[1])  # type: ignore[index]
+        if "href" in cell
+        else ("", cell)
+        for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)
+    ]
+
+
+def test_the_page_of_targets_and_notebooks_shows_each_last_run_in_words_and_leads_to_it(
+    groups: Callable[[str], None], profile: Callable[..., str], collection: Callable[..., str],
+    run_json: Callable[..., Any], runbook: Call, archive: Path,
+) -> None:  # fmt: skip
+    groups('eu = ["rome", "berlin", "oslo"]\n')
+    profile("[host\n", "oslo")
+    first = collection(OPEN, "run.ask(host.memory, **({'warning': 0} if target == 'berlin' else {}))")
+    second = looks(collection, name="zweites")
+    assert run_json(second, "--target", "rome")[0] == 0
+    assert not (archive / "fleet.html").exists(), "one target has no need of it"
+    ended = runbook("run", first, "--target", "@eu")
+    page = (archive / "fleet.html").read_text()
+    assert f"all targets: {archive / 'fleet.html'}" in ended.stdout
+    assert re.findall(r'<th scope="row">(\w+)</th>', page) == ["oslo", "berlin", "rome"], "the worst comes first"
+    told = {target: cells(page, target) for target in ("oslo", "berlin", "rome")}
+    assert [told[target][0][1] for target in told] == ["FAILED", "WARNING", "OK"]
+    assert told["oslo"][1] == ("", "never run") and told["rome"][1][1] == "OK"
+    assert all((archive / place).is_file() for row in told.values() for place, _ in row if place)
+    assert 'href="fleet.html"' in (archive / "index.html").read_text() and "<script" not in page
+    assert runbook("evidence", "verify").returncode == 0
+    (archive / "fleet.html").write_text(page.replace("FAILED", "OK"))
+    verified = runbook("evidence", "verify")
+    assert verified.returncode == 1 and "fleet.html is not as it was written" in verified.stderr
+    runbook("evidence", "index")
+    assert (archive / "fleet.html").read_text() == page
+
+
+def test_no_payload_in_a_record_runs_on_that_page(tmp_path: Path) -> None:
+    browser = find_browser(tmp_path)
+    with canary() as bird:
+        texts = payloads(bird.address)
+        entries = [
+            Entry(
+                stamp=[0, 0, 0], run_id=f"run_20261124T0800{n:02}Z_probe_abcdef", worst=text,
+                **dict.fromkeys(("status", "notebook", "target"), text),
+            )
+            for n, text in enumerate(texts)
+        ]  # fmt: skip
+        page = fleet_page(entries)
+        assert page is not None
+        (tmp_path / "fleet.html").write_bytes(without_policy(page))
+        dom = browser.dom(tmp_path / "fleet.html")
+    assert not ran(dom) and bird.asked == [] and "<script" not in dom
+
+
+def test_of_many_runs_those_that_are_ok_are_one_line(
+    profile: Callable[..., str], collection: Callable[..., str], runbook: Call, archive: Path
+) -> None:
+    names = [profile(HERE, f"t{number}") for number in range(41)]
+    name = collection(OPEN, "run.ask(host.memory, **({'warning': 0} if target == 't7' else {}))")
+    profile(f"all = {names}\n", "groups")
+    ended = runbook("run", name, "--target", "@all")
+    _, table = ended.stdout.split("┏")
+    assert ended.returncode == 1 and "40 other runs, on 40 targets: OK" in table
+    assert "│ probe" in table and "t7" in table and "t8" not in table and "evidence of probe on t7: " in table

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from runbook.cli.confirmation import how_to_confirm
 from runbook.evidence.archive import INDEX_FILE
+from runbook.evidence.fleet_page import FLEET_FILE
 from runbook.model import Finding, Findings, Status
 from runbook.model.layout import REPORT_FILE
 from runbook.model.plan import PlanState
@@ -153,7 +154,9 @@ class Report:
             self._details(record)
 
     def index(self, archive: Path) -> None:
-        """Say where all runs are shown."""
+        """Say where all runs are shown, and all targets where there were several."""
+        if self._fleet and (archive / FLEET_FILE).exists():
+            self._say(Text(f"all targets: {archive / FLEET_FILE}"))
         self._say(Text(f"all runs: {archive / INDEX_FILE}"))
 
     def _details(self, record: RunRecord) -> None:
