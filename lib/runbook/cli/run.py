@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from runbook.kernels import FORK
+from runbook.kernels import FORK, ORDINARY
 from runbook.model import RunbookError, UsageError
 from runbook.model.collection import Notebook, find_notebook
 from runbook.model.protocol import INTERRUPTED, RunRecord
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from runbook.cli.report import Report
     from runbook.kernels.owner import Template
     from runbook.model.plan import Plan
-    from runbook.runner.batch import Task
+    from runbook.runner.batch import Elsewhere, Task
     from runbook.runner.run import Stop
     from runbook.runner.unfinished import Entry, Unfinished
     from runbook.target import Named, Target
 
+LOCAL = "local"
 # More than any change takes with all its looks, before and after.
 CHANGE_SECONDS = 600.0
 
@@ -40,6 +41,7 @@ CHANGE_SECONDS = 600.0
 def run(arguments: argparse.Namespace) -> int:
     """Check everything, then run each notebook against each target, and return the exit status of them all."""
     _stand_somewhere()
+    _check_engine(arguments)
     if arguments.resume:
         return _resume(arguments)
     if not arguments.notebooks:
@@ -57,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.cell_deadline = arguments.cell_deadline or CHANGE_SECONDS
     # How many targets a group has is read later: more than one, most likely.
     expected = len(notebooks) * sum(2 if name.startswith("@") else 1 for name in names)
-    with stopping() as stop, template(arguments.kernel, expected) as forking:
+    with stopping() as stop, template(_kernel_here(arguments), expected) as forking:
         from runbook.evidence.archive import archive_folder
         from runbook.runner.unfinished import Entry
         from runbook.target import expand
@@ -124,7 +126,7 @@ def _resume(arguments: argparse.Namespace) -> int:
             _still_declared(notebooks[entry.notebook], entry.parameters)
     except UsageError as gone:
         raise UsageError(f"{gone}; to give this batch up, remove {unfinished.path}") from gone
-    with stopping() as stop, template(arguments.kernel, len(left)) as forking:
+    with stopping() as stop, template(_kernel_here(arguments), len(left)) as forking:
         from runbook.target import Named
 
         # They were named at the beginning, whoever named them: one that broke since costs no other its run.
@@ -157,17 +159,19 @@ def _run(
         runs=len(wanted.entries),
         targets=len({entry.target for entry in wanted.entries.values()}),
     )
-    records = run_all(
-        tasks,
-        report,
-        forking,
-        stop,
-        jobs=arguments.jobs,
-        deadline=arguments.deadline,
-        cell_deadline=arguments.cell_deadline,
-        unfinished=unfinished,
-        beside=_broken(wanted, report),
-    )
+    with _engine(wanted, stop, arguments) as (elsewhere, slots):
+        records = run_all(
+            tasks,
+            report,
+            forking,
+            stop,
+            jobs=arguments.jobs or slots,
+            deadline=arguments.deadline,
+            cell_deadline=arguments.cell_deadline,
+            unfinished=unfinished,
+            beside=_broken(wanted, report),
+            elsewhere=elsewhere,
+        )
     if arguments.json:
         from runbook.cli.confirmation import with_tokens
         from runbook.runner.run import as_json
@@ -180,11 +184,42 @@ def _run(
     into_index(report)
     _notify(tasks, records)
     if unfinished is not None and not all(e.run_id for e in unfinished.note.entries):
-        if stop.reason is not None:
-            _warn("`run --resume` goes on with what was not run")
-        elif wanted.fleet.broken:
-            _warn("when the profile is mended, `run --resume` goes on with what was not run")
+        mended = "when the profile is mended, " if wanted.fleet.broken and stop.reason is None else ""
+        _warn(f"{mended}`run --resume` goes on with what was not run")
     return exit_status(records)
+
+
+def _check_engine(arguments: argparse.Namespace) -> None:
+    """Refuse an engine that is none, and one that would carry out a plan on another machine than it lies on."""
+    if arguments.engine == LOCAL:
+        return
+    from runbook.runner.cluster import place_of
+
+    place_of(arguments.engine)
+    if arguments.confirm:
+        raise UsageError("a plan is carried out where it was made, and once: leave --engine out with --confirm")
+
+
+def _kernel_here(arguments: argparse.Namespace) -> str:
+    """Return how kernels start on this machine; where runs go elsewhere there are none."""
+    return str(arguments.kernel) if arguments.engine == LOCAL else ORDINARY
+
+
+@contextmanager
+def _engine(
+    wanted: Wanted, stop: "Stop", arguments: argparse.Namespace
+) -> "Iterator[tuple[Elsewhere | None, int | None]]":
+    """Give where runs are carried out, and how many at a time; (None, None) is here, and as many as there are cores."""
+    if arguments.engine == LOCAL:
+        yield None, None
+        return
+    from runbook.evidence.archive import archive_folder
+    from runbook.runner.cluster import Cluster, place_of
+
+    notebooks = list(wanted.notebooks.values())
+    place, kernel = place_of(arguments.engine), arguments.kernel
+    with Cluster(place, archive_folder(), notebooks, kernel=kernel, stop=stop, say=_warn) as cluster:
+        yield cluster, cluster.slots
 
 
 def _broken(wanted: Wanted, report: "Report") -> dict[int, RunRecord]:
@@ -229,11 +264,12 @@ def run_all(
     cell_deadline: float | None = None,
     unfinished: "Unfinished | None" = None,
     beside: Mapping[int, RunRecord] | None = None,
+    elsewhere: "Elsewhere | None" = None,
 ) -> list[RunRecord]:
     """Run tasks, ``jobs`` at a time (as many as there are cores), and return their records in the order of the places.
 
-    What ``unfinished`` notes as done is read from the archive; ``beside`` are records of what can not be run. After a
-    stop the rest are told as not run.
+    What ``unfinished`` notes as done is read from the archive; ``beside`` are records of what cannot be run. They are
+    run here unless ``elsewhere`` does it. After a stop the rest are told as not run.
     """
     from runbook.evidence.archive import archive_folder
     from runbook.runner.batch import Batch
@@ -250,6 +286,7 @@ def run_all(
             cell_deadline=cell_deadline,
             template=forking,
             unfinished=unfinished,
+            elsewhere=elsewhere,
         )
         records = before | batch.run(tasks) | dict(beside or {})
     if unfinished is not None:
