@@ -5,8 +5,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import runbook
-
 _READ = frozenset({".py", ".sql", ".yml", ".toml", ".html", ".css", ".js"})
 
 
@@ -17,7 +15,7 @@ def release() -> str:
         number = version("shrimp-runbook")
     except PackageNotFoundError:
         number = "unknown"
-    folder = Path(runbook.__file__).parent
+    folder = Path(__file__).resolve().parents[1]
     told = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.suffix in _READ:
