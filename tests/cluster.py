@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from runbook_sandbox import servers, stack
+from runbook_sandbox import postgres_server, servers
 
 # Whether the server that the sandbox and the tests take comes with what PostgreSQL calls contrib.
 CONTRIB = servers.has_library(servers.find_postgres(), "pg_stat_statements")
@@ -68,7 +68,7 @@ class Cluster:
         return (self.folder / "log").read_text(errors="replace")
 
     def _call(self, program: str, *arguments: object) -> None:
-        user = stack.server_user()
+        user = postgres_server.server_user()
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
         ended = subprocess.run(
             [self.binaries / program, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -80,7 +80,7 @@ class Cluster:
 
 def readable_binaries(binaries: Path, folder: Path) -> Path:
     """Return programs that PostgreSQL's user can read: those of a package may lie in a closed folder."""
-    if binaries not in servers.wheel_folders() or stack.server_user() is None:
+    if binaries not in servers.wheel_folders() or postgres_server.server_user() is None:
         return binaries
     if all(parent.stat().st_mode & 0o001 for parent in binaries.parents):
         return binaries
@@ -103,7 +103,7 @@ def cluster(binaries: Path | None = None, **settings: Any) -> Iterator[Cluster]:
     folder.chmod(0o711)
     made = Cluster(readable_binaries(binaries or servers.find_postgres(), folder), folder, free_port(), settings)
     try:
-        user = stack.server_user()
+        user = postgres_server.server_user()
         if user is not None:
             os.chown(folder, user, user)
         made._call(

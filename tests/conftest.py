@@ -28,6 +28,7 @@ from running import METADATA, run_as_json
 
 from runbook.kernels import provisioner
 from runbook.model.protocol import FINDINGS_MIME
+from runbook.session import Run, open_run
 from runbook_sandbox import monitoring, stack
 from runbook_sandbox.place import Place
 from runbook_sandbox.servers import all_postgres, find_postgres, find_redis, version
@@ -146,20 +147,23 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep a file's tests in one process, and so all files that need an engine: they share it, and its locks."""
+    """Keep a file's tests in one process; so all files that need an engine, for they share it, and its locks; and so
+    all notebooks, which are to see a sandbox that no other test has been at.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file: str = super()._split_scope(nodeid)
-            return "engine" if _needs_engine(file) else file
+            if file.endswith(".ipynb"):
+                return "notebooks"
+            return "engine" if _needs_engine(config.rootpath / file) else file
 
     return Scheduling(config, log)
 
 
 @cache
-def _needs_engine(file: str) -> bool:
-    path = Path(__file__).parent / file
+def _needs_engine(path: Path) -> bool:
     return path.suffix == ".py" and any(name in path.read_text() for name in ("engine_of_all", "docker_host"))
 
 
@@ -248,6 +252,20 @@ def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., st
         return name
 
     return write
+
+
+@pytest.fixture
+def opened(profile: Callable[..., str]) -> Iterator[Callable[..., Run]]:
+    """Open a run on a target, or on one with a profile of its own; all are closed in the end."""
+    runs: list[Run] = []
+
+    def start(*needs: str, target: str = "", text: str = "", notebook: str = "tests") -> Run:
+        runs.append(open_run(notebook, target=target or profile(text), needs=list(needs)))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.close()
 
 
 @pytest.fixture(scope="session")

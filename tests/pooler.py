@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from cluster import Cluster, free_port
 
-from runbook_sandbox import stack
+from runbook_sandbox import postgres_server
 
 SECONDS = 15
 
@@ -33,7 +33,7 @@ def pgbouncer(server: Cluster, role: str) -> Iterator[int]:
     with path.open("w") as ini:
         ini.write(f"[databases]\n* = host={folder} port={server.port}\n[pgbouncer]\n")
         ini.writelines(f"{key} = {value}\n" for key, value in settings.items())
-    user = stack.server_user()
+    user = postgres_server.server_user()
     process = subprocess.Popen(
         [program, "-q", str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         user=user, group=user, extra_groups=[] if user is not None else None, start_new_session=True,

@@ -29,7 +29,7 @@ from runbook.model.plan_text import plan_lines
 from runbook.plans.token import token_of
 from runbook.users import handed_over, held
 from runbook.users.names import require_mail, require_name
-from runbook_sandbox import stack
+from runbook_sandbox import postgres_server, stack
 from runbook_sandbox.passwords import hash_password
 from runbook_sandbox.place import Place
 from runbook_sandbox.servers import find_redis
@@ -71,7 +71,7 @@ def opened() -> Iterator[Callable[..., Any]]:
 def place(breakable: Place) -> Iterator[Place]:
     """The documented stack of this module, with its two users only after the test."""
     yield breakable
-    with stack.superuser(breakable) as connection:
+    with postgres_server.superuser(breakable) as connection:
         connection.execute("DELETE FROM users WHERE username NOT IN ('admin', 'annotator1')")
         connection.execute(
             "UPDATE users SET is_active = true, role = CASE username WHEN 'admin' THEN 'admin' ELSE 'annotator' END"
@@ -157,7 +157,7 @@ def test_nobody_revokes_the_last_administrator_or_the_one_that_asks(place: Place
 
 def test_what_is_there_already_is_refused_before_the_service_is_asked(place: Place, opened: Any) -> None:
     run = opened()
-    with stack.superuser(place) as connection:
+    with postgres_server.superuser(place) as connection:
         connection.execute(
             "INSERT INTO users (id, username, email, hashed_password, role, created_at, is_active) "
             "VALUES (gen_random_uuid(), '<b>x</b>''; DROP TABLE users', 'taken@example.com', '', 'admin', now(), true)"
@@ -237,7 +237,7 @@ def test_as_built_nothing_revokes_access_and_the_plan_in_the_database_is_verifie
     state, after = state_and_after(shown)
     assert state is PlanState.FAILED and {finding.status for finding in after.values()} == {CRITICAL}
     assert "still let in with the token that it had before" in after["token of annotator1"].message
-    with stack.superuser(built) as connection:
+    with postgres_server.superuser(built) as connection:
         assert connection.execute("SELECT is_active FROM users WHERE username = 'annotator1'").fetchone() == (False,)
     apart = by_object(run, users.accounts)["user annotator1"]
     assert apart.status is CRITICAL and "may still enter" in apart.message
@@ -245,13 +245,13 @@ def test_as_built_nothing_revokes_access_and_the_plan_in_the_database_is_verifie
     state = run.apply(
         run.propose(users.deactivate, verify=[verify], confirm=token_of(inverse), **given), token_of(inverse)
     )
-    with stack.superuser(built) as connection:
+    with postgres_server.superuser(built) as connection:
         assert connection.execute("SELECT is_active FROM users WHERE username = 'annotator1'").fetchone() == (True,)
 
 
 def test_the_statement_itself_keeps_the_last_administrator(built: Place) -> None:
     statement = read_sql("runbook.users", "deactivate")
-    with stack.superuser(built) as connection:
+    with postgres_server.superuser(built) as connection:
         row = connection.execute("SELECT id::text FROM users WHERE username = 'admin'").fetchone()
         assert row is not None
         values = {"id": row[0], "username": "admin"}
@@ -344,7 +344,7 @@ def test_a_file_of_an_earlier_try_does_not_stand_in_the_way_of_a_new_user(place:
 def test_a_default_password_that_still_works_is_named_and_its_token_thrown_away(place: Place, opened: Any) -> None:
     run = opened()
     assert by_object(run, users.default_credentials)["defaults"].status is OK
-    with stack.superuser(place) as connection:
+    with postgres_server.superuser(place) as connection:
         kept = connection.execute("SELECT hashed_password FROM users WHERE username = 'annotator1'").fetchone()
         connection.execute(
             "UPDATE users SET hashed_password = %s WHERE username = 'annotator1'", (hash_password("annotator123"),)

@@ -17,7 +17,7 @@ import pytest
 from runbook import llm, queue
 from runbook.model import Status
 from runbook.session import open_run
-from runbook_sandbox import as_built, faults, stack
+from runbook_sandbox import as_built, faults, postgres_server, stack
 from runbook_sandbox.place import Place, SandboxError
 
 CONTRACT = json.loads((Path(__file__).parent / "contract" / "as_built.json").read_text())
@@ -206,7 +206,7 @@ def test_no_metric_counts_requests(fresh: httpx.Client) -> None:
 def test_the_queue_is_in_memory_and_the_table_is_empty(fresh: httpx.Client, place: Place) -> None:
     fresh.post("/documents/ingest", json={"title": "new", "text": "Vibrio harveyi was found."})
     assert fresh.post("/triage/populate").json()["queue_statistics"]["total_items"] == 9
-    with stack.superuser(place) as connection:
+    with postgres_server.superuser(place) as connection:
         assert connection.execute("SELECT count(*) FROM triage_items").fetchone() == (0,)
     restart(place)
     assert fresh.get("/triage/statistics").json()["total_items"] == 8

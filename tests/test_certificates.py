@@ -22,7 +22,7 @@ from runbook.certificates.reading import is_for
 from runbook.model import Finding, Status, UsageError
 from runbook.session import open_run
 from runbook.target import load_target
-from runbook_sandbox import stack
+from runbook_sandbox import postgres_server
 from runbook_sandbox.authority import Authority, Issued
 
 CRITICAL, OK, UNKNOWN, WARNING = Status.CRITICAL, Status.OK, Status.UNKNOWN, Status.WARNING
@@ -82,6 +82,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[There]:
     made.serve("weak-key.test", root.issue(["weak-key.test"], key=small))
     made.serve("sha1.test", signed_with_sha1(made.folder, "sha1.test"))
     made.serve("old-tls.test", root.issue(["old-tls.test"]), old=True)
+    made.serve("mute.test", root.issue(["mute.test"]), mute=True)
     hostile = "<b>x</b>$(id)\u202e\x1b[31m" + "y" * 400
     made.serve("hostile.test", Authority(hostile).issue(["hostile.test", "<script>.test"]))
     many = root.issue(["long.test"])
@@ -137,6 +138,7 @@ def found(findings: list[Finding], check: str) -> Finding:
         ("weak-key.test", "strength", CRITICAL, "its key is weak: RSA of 1024 bits, where 2048 is the least"),
         ("sha1.test", "strength", CRITICAL, "its signature is weak: SHA1 can be forged"),
         ("old-tls.test", "strength", WARNING, "it takes TLS 1.0 and TLS 1.1, which RFC 8996 deprecates"),
+        ("mute.test", "strength", OK, "takes TLS 1.2, TLS 1.3"),
         ("long.test", "trust", OK, "trusted by a chain of 61"),
         ("endless.test", "trust", UNKNOWN, "excessive message size"),
         ("unknown.test", "trust", UNKNOWN, "it broke the connection off"),
@@ -195,7 +197,7 @@ def test_the_certificate_of_postgresql_is_seen_by_starttls_and_found_by_its_dsn(
 ) -> None:
     certificate, key = postgres_of_all.folder / "tls.pem", postgres_of_all.folder / "tls.key"
     there.root.issue(["localhost"], days=10.5, age=79).write(certificate, key)
-    user = stack.server_user()
+    user = postgres_server.server_user()
     if user is not None:
         shutil.chown(key, user, user)
     set_on = [f"ALTER SYSTEM SET ssl_{name}_file = '{path}'" for name, path in (("cert", certificate), ("key", key))]

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from runbook.model import ChangeFailed, Status
 from runbook.model.plan import PlanState
 from runbook.plans.place import journal
 from runbook.plans.token import token_of
+from runbook.recovery.salvage import _unpack
 from runbook.target import load_target
 from runbook_sandbox import backups as made_backups
-from runbook_sandbox import damage, faults, stack
+from runbook_sandbox import damage, faults, postgres_server, stack
 from runbook_sandbox.place import Place
 
 OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
@@ -34,13 +36,13 @@ PAGE = 7
 def damaged() -> Iterator[Place]:
     """A practice stack whose newest backup has 4,000 annotations, and whose database has gone on since."""
     place = stack.up("damaged", watched=False, recorded=True)
-    with stack.superuser(place) as connection:
+    with postgres_server.superuser(place) as connection:
         connection.execute(
             "INSERT INTO gold_annotations SELECT n, 1 + n % 60, 'PATHOGEN', 'annotator1@example.com', now() "
             "FROM generate_series(1, 4000) AS n"
         )
     made_backups.make_anew(place, "shrimp_annotation")
-    with stack.superuser(place) as connection:
+    with postgres_server.superuser(place) as connection:
         connection.execute("UPDATE gold_annotations SET label = 'DISEASE' WHERE id % 100 = 1")
         connection.execute("DELETE FROM gold_annotations WHERE id % 400 = 3")
         connection.execute("VACUUM gold_annotations")
@@ -63,7 +65,7 @@ def told(run: Any, question: Any) -> dict[str, Any]:
 
 
 def rows(place: Place, statement: str = GOLD) -> Any:
-    with stack.superuser(place) as connection:
+    with postgres_server.superuser(place) as connection:
         return connection.execute(statement.encode()).fetchall()
 
 
@@ -88,7 +90,7 @@ def test_each_damage_is_named_and_every_row_comes_back_that_a_backup_has_or_that
     assert len(on_page) > 50 and new
     damage.put_aside(damaged, copied=True)
     try:
-        with stack.superuser(damaged) as connection:
+        with postgres_server.superuser(damaged) as connection:
             damage.hide(connection, "documents_pkey", damage.HIDDEN)
         damage.flip(damaged, "gold_annotations", PAGE)
         run = opened()
@@ -113,7 +115,7 @@ def test_each_damage_is_named_and_every_row_comes_back_that_a_backup_has_or_that
         former = next(name for name in told(opened(), recovery.position) if name.startswith("kept ")).removeprefix(
             "kept "
         )
-        with stack.superuser(damaged, former) as connection, pytest.raises(psycopg.errors.DataCorrupted):
+        with postgres_server.superuser(damaged, former) as connection, pytest.raises(psycopg.errors.DataCorrupted):
             connection.execute("SELECT count(*) FROM gold_annotations")  # nothing has made it look well
         copies = list((damaged.folder / "preserved").glob("*/cluster/copy/base.tar"))
         assert len(copies) == 1 and copies[0].stat().st_size > 1 << 20
@@ -202,7 +204,7 @@ def test_where_only_an_index_is_damaged_its_rebuild_is_planned_and_everybody_wor
         run = opened("damaged", [*NEEDS, "operator database"])
         named = told(run, postgres.index_integrity)["index public.documents_pkey"]
         assert named.status is CRITICAL and told(run, postgres.heap_integrity)["tables"].status is OK
-        with stack.superuser(damaged) as connection:
+        with postgres_server.superuser(damaged) as connection:
             connection.execute("SET enable_seqscan = off")
             asking = "SELECT count(*) FROM documents WHERE doc_id = 'doc013'"
             assert connection.execute(asking).fetchone() == (0,)
@@ -316,6 +318,21 @@ def test_without_a_primary_key_rows_are_compared_whole(
     database = restored.steps[0].arguments["database"]
     counts = own.execute("SELECT count(*), count(DISTINCT id), max(id) FROM t", database=database)
     assert counts == [(1003, 1002, 5001)]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("../out", tarfile.REGTYPE), ("/tmp/out", tarfile.REGTYPE), ("base/link", tarfile.SYMTYPE)]
+)
+def test_a_copy_that_holds_what_no_base_backup_has_is_not_unpacked(tmp_path: Path, name: str, kind: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, "/etc/passwd" if kind == tarfile.SYMTYPE else ""
+    with tarfile.open(tmp_path / "base.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("PG_VERSION"))
+        archive.addfile(member)
+    (tmp_path / "into").mkdir()
+    with pytest.raises(ChangeFailed, match="which no base backup has"):
+        _unpack(tmp_path / "base.tar", tmp_path / "into")
+    assert not list((tmp_path / "into").iterdir())
 
 
 def test_sequences_stand_where_they_stood_and_generated_columns_are_made_again(

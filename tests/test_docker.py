@@ -1,16 +1,19 @@
 """What is asked of a real Docker engine: why a container does not run, what it uses, what happened to it."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import docker
 import docker.types
 import pandas as pd
 import pytest
 from engine import Engine
 
+from runbook.connections import ContainersConnection
 from runbook.docker import containers, events, images, output, resources, socket_exposure
 from runbook.model import Status, UsageError
 from runbook.session import open_run
@@ -261,6 +264,27 @@ def test_health_checks_that_fill_the_engines_memory_are_not_taken_for_its_restar
     told = ask(events, {"api": "quiet"})["quiet"]
     assert told.status is OK and "nothing happened to it since" in told.message
     assert "it keeps 256 events, and health checks fill them" in told.message
+
+
+def test_a_full_memory_is_told_as_full_also_while_more_happens(there: Engine) -> None:
+    busy = start(there, "busy", "sleep 300")
+    done = threading.Event()
+
+    def happen() -> None:
+        while not done.is_set():
+            busy.exec_run(["sh", "-c", ":"])
+
+    for _ in range(100):  # of three events each
+        busy.exec_run(["sh", "-c", ":"])
+    happening = threading.Thread(target=happen)
+    happening.start()
+    connected = ContainersConnection(docker.DockerClient(there.host), {})
+    try:
+        told = [connected.remembered_since() for _ in range(5)]
+    finally:
+        done.set()
+        happening.join()
+    assert None not in told
 
 
 @pytest.mark.parametrize(

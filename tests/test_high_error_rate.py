@@ -27,7 +27,7 @@ from runbook.plans import place as plans
 from runbook.prometheus import FailingPaths, errors_by_path, errors_since, moment_of, window
 from runbook.session import open_run
 from runbook.session.display import explain
-from runbook_sandbox import faults, monitoring, stack
+from runbook_sandbox import faults, monitoring, postgres_server
 from runbook_sandbox.load import load
 from runbook_sandbox.monitoring import parts
 from runbook_sandbox.monitoring.truth import DENSE_STEP, truth
@@ -202,7 +202,7 @@ def iso(moment: datetime) -> str:
 
 def test_a_configuration_that_was_read_anew_is_the_lead(watched: Place, ask: Callable[..., Any]) -> None:
     time.sleep(max(0, 6 - (datetime.now(UTC) - started(watched)).total_seconds()))
-    with stack.superuser(watched) as connection:
+    with postgres_server.superuser(watched) as connection:
         connection.execute("SELECT pg_reload_conf()")
     moment = datetime.now(UTC)
     wait_for(lambda: "PostgreSQL read its configuration anew" in set(ask("watched", iso(moment)).frame["what"]))
@@ -215,7 +215,7 @@ def test_a_configuration_that_was_read_anew_is_the_lead(watched: Place, ask: Cal
 
 
 def started(place: Place) -> datetime:
-    with stack.superuser(place) as connection:
+    with postgres_server.superuser(place) as connection:
         (moment,) = connection.execute("SELECT pg_postmaster_start_time()").fetchone() or (None,)
     assert isinstance(moment, datetime)
     return moment

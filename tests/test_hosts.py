@@ -26,7 +26,7 @@ from runbook.logfiles.entries import as_stamp
 from runbook.model import CouldNotFindOut, Finding, Status, UsageError
 from runbook.procfs.machine import NotTold, file_systems, load, meminfo, used_memory
 from runbook.procfs.sockets import listening
-from runbook.session import Run, open_run
+from runbook.session import Run
 from runbook.target import Ssh, load_target
 
 OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
@@ -51,18 +51,9 @@ def far(server: Sshd) -> Iterator[Sshd]:
 
 
 @pytest.fixture
-def opened(profile: Callable[..., str]) -> Iterator[Open]:
-    """Open a run on a target with this profile; all are closed in the end."""
-    runs = []
-
-    def start(text: str, *needs: str) -> Run:
-        run = open_run("tests", target=profile(text), needs=list(needs or ("host",)))
-        runs.append(run)
-        return run
-
-    yield start
-    for run in runs:
-        run.close()
+def opened(opened: Open) -> Open:
+    """Open a run on a target with this profile."""
+    return lambda text, *needs: opened(*(needs or ("host",)), text=text)
 
 
 def over_ssh(server: Sshd, more: str = "") -> str:

@@ -10,25 +10,16 @@ from test_hosts import ASKED, lines
 
 from runbook import host, logs
 from runbook.model import Finding, Status
-from runbook.session import Run, open_run
+from runbook.session import Run
 
 OK, UNKNOWN = Status.OK, Status.UNKNOWN
 Open = Callable[..., Run]
 
 
 @pytest.fixture
-def opened(profile: Callable[..., str]) -> Iterator[Open]:
-    """Open a run on a target with this profile; all are closed in the end."""
-    runs = []
-
-    def start(text: str, *needs: str) -> Run:
-        run = open_run("tests", target=profile(text), needs=list(needs or ("host",)))
-        runs.append(run)
-        return run
-
-    yield start
-    for run in runs:
-        run.close()
+def opened(opened: Open) -> Open:
+    """Open a run on a target with this profile."""
+    return lambda text, *needs: opened(*(needs or ("host",)), text=text)
 
 
 def found(run: Run, question: Any, **more: Any) -> dict[str, Finding]:

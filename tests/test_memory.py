@@ -29,7 +29,7 @@ from runbook.plans.token import token_of
 from runbook.procfs.cgroup import Group, NotAGroup, folder_of, group, of_engine
 from runbook.procfs.pressure import pressure
 from runbook.procfs.processes import processes
-from runbook.session import Run, open_run
+from runbook.session import Run
 from runbook_sandbox import faults
 from runbook_sandbox.load import load
 from runbook_sandbox.place import Place, SandboxError
@@ -37,20 +37,6 @@ from runbook_sandbox.place import Place, SandboxError
 OK, WARNING, CRITICAL, UNKNOWN, SKIPPED = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN, Status.SKIPPED
 MIB = 1 << 20
 Open = Callable[..., Run]
-
-
-@pytest.fixture
-def opened(profile: Callable[..., str]) -> Iterator[Open]:
-    """Open a run on a target, or on one with a profile of its own; all are closed in the end."""
-    runs = []
-
-    def start(*needs: str, target: str = "", text: str = "") -> Run:
-        runs.append(open_run("tests", target=target or profile(text), needs=list(needs)))
-        return runs[-1]
-
-    yield start
-    for run in runs:
-        run.close()
 
 
 def found(run: Run, question: Any, **more: Any) -> dict[str, Finding]:

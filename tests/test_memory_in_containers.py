@@ -11,7 +11,7 @@ from runbook import memory
 from runbook.connections import ContainersConnection
 from runbook.memory import groups
 from runbook.model import Finding, Status
-from runbook.session import Run, open_run
+from runbook.session import Run
 
 OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
 Open = Callable[..., Run]
@@ -20,20 +20,6 @@ NAMED = '[containers]\napi = "memory-api"\npostgres = "memory-small"\n'
 CACHES = "busybox dd if=/dev/zero of=/big bs=1M count=40; exec busybox sleep 900"
 # What doubles a text until there is no more memory for it; the container itself goes on.
 EATS = "x=0123456789abcdef; while :; do x=$x$x; done"
-
-
-@pytest.fixture
-def opened(profile: Callable[..., str]) -> Iterator[Open]:
-    """Open a run on a target, or on one with a profile of its own; all are closed in the end."""
-    runs = []
-
-    def start(*needs: str, target: str = "", text: str = "") -> Run:
-        runs.append(open_run("tests", target=target or profile(text), needs=list(needs)))
-        return runs[-1]
-
-    yield start
-    for run in runs:
-        run.close()
 
 
 def found(run: Run, question: Any, **more: Any) -> dict[str, Finding]:

@@ -16,12 +16,12 @@ import pytest
 
 from runbook.model import Status
 from runbook.target import load_target
-from runbook_sandbox import faults, monitoring, processes, stack
+from runbook_sandbox import faults, monitoring, postgres_server, processes, stack
 from runbook_sandbox.load import load
 from runbook_sandbox.monitoring.blocks import Blocks
 from runbook_sandbox.monitoring.history import Past, Text, machine
 from runbook_sandbox.monitoring.truth import Truth, truth
-from runbook_sandbox.place import Place, SandboxError
+from runbook_sandbox.place import PARTS, Place, SandboxError
 
 pytestmark = pytest.mark.skipif(
     len(monitoring.installed()) < len(monitoring.COMPONENTS) or shutil.which("promtool") is None,
@@ -222,7 +222,7 @@ def test_the_queue_is_right_whenever_it_is_scraped_and_absent_while_nobody_knows
     faults.break_sandbox(watched, "queue-stuck")
     assert told()["triage_oldest_item_age_seconds"] > 5 * 86400
     faults.heal(watched)
-    with stack.superuser(watched) as connection:
+    with postgres_server.superuser(watched) as connection:
         connection.execute("UPDATE triage_items SET status = 'skipped' WHERE status IN ('pending', 'in_review')")
     assert told() == {"triage_queue_size": 0, "triage_oldest_item_age_seconds": 0}
     faults.break_sandbox(watched, "postgres-down")
@@ -261,7 +261,7 @@ def test_without_the_programs_the_rest_works_and_no_prometheus_is_named(run_json
         target = load_target("unwatched")
         assert target.prometheus is None and target.alertmanager is None
         told = stack.status(place)
-        assert set(told["parts"]) == {*stack.PARTS, stack.LLM, stack.TLS}
+        assert set(told["parts"]) == {*PARTS, stack.LLM, stack.TLS}
         assert told["unwatched"] == "prometheus and prometheus-alertmanager are not installed"
         assert not (place.folder / "prometheus").exists()
         with pytest.raises(SandboxError, match="this sandbox has no prometheus: prometheus was not installed"):

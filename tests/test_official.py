@@ -15,7 +15,7 @@ from running import wait_for
 from runbook.docker.compose import program
 from runbook.model import CouldNotFindOut
 from runbook.target import load_target
-from runbook_sandbox import processes, stack
+from runbook_sandbox import postgres_server, processes, stack
 from runbook_sandbox.place import Place
 
 FOLDER = Path(stack.__file__).parent / "official"
@@ -52,9 +52,9 @@ def empty() -> Iterator[tuple[Place, str]]:
     try:
         password = (place.folder / "secrets" / "redis").read_text()
         processes.end(processes.of_part(place, "api"))
-        with stack.superuser(place) as connection:
+        with postgres_server.superuser(place) as connection:
             connection.execute(sql.SQL("ALTER ROLE postgres PASSWORD {}").format(sql.Literal(password)))
-        with stack.superuser(place, "postgres") as connection:
+        with postgres_server.superuser(place, "postgres") as connection:
             connection.execute("DROP DATABASE shrimp_annotation WITH (FORCE)")
             connection.execute("DROP OWNED BY operator")
             connection.execute("DROP ROLE shrimp_user, runbook, operator")

@@ -527,8 +527,9 @@ def test_without_the_profiler_and_without_a_process_the_profile_is_unknown(
 # --- cut short
 
 
-def generators() -> list[psutil.Process]:
-    return [one for one in psutil.process_iter(["name"]) if one.info["name"] == "h2load"]
+def generators(of: int) -> set[int]:
+    """Return the load generators that a process, or one that it started, has running."""
+    return {one.pid for one in psutil.Process(of).children(recursive=True) if one.name() == "h2load"}
 
 
 def test_an_interrupt_ends_the_load_at_once_and_keeps_what_it_found(
@@ -536,10 +537,9 @@ def test_an_interrupt_ends_the_load_at_once_and_keeps_what_it_found(
 ) -> None:
     if threading.current_thread() is not threading.main_thread():
         pytest.skip("only the main thread hears signals")
-    before = {one.pid for one in generators()}
 
     def interrupt() -> None:
-        wait_for(lambda: {one.pid for one in generators()} - before)
+        wait_for(lambda: generators(os.getpid()))
         threading.Event().wait(1.0)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -550,7 +550,7 @@ def test_an_interrupt_ends_the_load_at_once_and_keeps_what_it_found(
     found = by_object(answer.findings)
     assert found["load"].status is UNKNOWN and "PARTIAL: it was interrupted at 1/s" in found["load"].message
     assert 1 <= answer.frame["answered"].iloc[0] < 40 and found["latency"].status is OK
-    assert not {one.pid for one in generators()} - before
+    assert not generators(os.getpid())
 
 
 def test_a_load_whose_time_is_over_gives_what_it_has(
@@ -566,16 +566,16 @@ def test_a_load_whose_time_is_over_gives_what_it_has(
 def test_ctrl_c_in_a_headless_run_keeps_the_part_of_the_load_that_was_measured(
     breakable: Place, archive: Path, run_json: Callable[..., Any]
 ) -> None:
-    before = {one.pid for one in generators()}
     argv = [sys.executable, "-m", "runbook", "run", "api-performance", "--target", "breakable", "--json"]
     argv += ["-p", "highest=1", "-p", "seconds=40"]
     call = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    wait_for(lambda: {one.pid for one in generators()} - before, seconds=40)
+    wait_for(lambda: generators(call.pid), seconds=40)
+    running = generators(call.pid)
     threading.Event().wait(1.0)
     call.send_signal(signal.SIGINT)
     record = only(decoded(call.communicate(timeout=30)[0]))
     assert call.returncode == 70 and "interrupted by SIGINT" in str(record.error)
     told = by_object(one for one in record.findings if one.check == "performance.load")
     assert "PARTIAL: it was interrupted" in told["load"].message and "latency" in told
-    assert not {one.pid for one in generators()} - before
+    assert running and not any(map(psutil.pid_exists, running))
     assert list((Path(record.evidence) / "data").glob("*performance.load.parquet")), "the rows behind it are kept"

@@ -22,7 +22,7 @@ from runbook.model import CouldNotFindOut, Finding, Question, Status, UsageError
 from runbook.session import Run
 from runbook.session.display import ShownAnswer
 from runbook.target import load_target
-from runbook_sandbox import faults, stack
+from runbook_sandbox import faults, postgres_server
 from runbook_sandbox.place import Place
 
 OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
@@ -46,17 +46,9 @@ def place(breakable: Place) -> Iterator[Place]:
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[..., Run]]:
-    """Open runs on what the questions here need; the last one is closed after the test."""
-    runs: list[Run] = []
-
-    def open_(target: str = "breakable", notebook: str = "test") -> Run:
-        runs.append(open_run(notebook, target=target, needs=NEEDS))
-        return runs[-1]
-
-    yield open_
-    for run in runs:
-        run.close()
+def opened(opened: Callable[..., Run]) -> Callable[..., Run]:
+    """Open a run on what the questions here need."""
+    return lambda target="breakable", notebook="test": opened(*NEEDS, target=target, notebook=notebook)
 
 
 @pytest.fixture
@@ -84,7 +76,7 @@ def as_role(place: Place, profile: Callable[..., str], monkeypatch: pytest.Monke
 @contextmanager
 def role(place: Place, name: str, *grants: str) -> Iterator[None]:
     """Let a role be there for a while."""
-    with stack.superuser(place) as admin:
+    with postgres_server.superuser(place) as admin:
         admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'of-{name}'")
         for grant in grants:
             admin.execute(grant)
@@ -98,7 +90,7 @@ def role(place: Place, name: str, *grants: str) -> Iterator[None]:
 @contextmanager
 def transaction(place: Place, *statements: str, application: str = "etl-nightly") -> Iterator[int]:
     """Hold a transaction open that has done this, and give its pid."""
-    with stack.superuser(place) as other:
+    with postgres_server.superuser(place) as other:
         other.execute(f"SET application_name = '{application}'")
         other.execute("BEGIN")
         for statement in statements:
@@ -161,7 +153,7 @@ def test_slots_that_run_out_while_the_runbook_is_in_are_critical(place: Place, o
     faults.break_sandbox(place, "slots-full")
     found = only(run.ask(postgres.connection_slots))
     assert (found.status, found.object, found.unit) == (CRITICAL, "slots", "%")
-    usable = stack.MAX_CONNECTIONS - 3
+    usable = postgres_server.MAX_CONNECTIONS - 3
     assert f"{usable} of {usable} connection slots used (3 more are reserved)" in found.message
     assert found.next.startswith("runbook run connection-exhaustion --target breakable: ")
 
@@ -363,7 +355,7 @@ def test_a_role_that_can_do_harm_by_a_side_door_is_a_warning(
         run = opened(as_role("handy", password="of-handy"))
         found = only(run.ask(postgres.own_role))
         run.close()
-        with stack.superuser(place) as connection:
+        with postgres_server.superuser(place) as connection:
             connection.execute("DROP OWNED BY handy")
     assert found.status is WARNING and says in found.message
 
@@ -397,7 +389,7 @@ def test_an_idle_transaction_is_found_and_names_pid_and_application(place: Place
 
 def test_a_transaction_that_works_is_found_with_what_it_does(place: Place, opened: Callable[..., Run]) -> None:
     run = opened()
-    with stack.superuser(place) as other:
+    with postgres_server.superuser(place) as other:
         pid = other.info.backend_pid
 
         def work() -> None:
@@ -435,7 +427,7 @@ def session(place: Place, profile: Callable[..., str]) -> Iterator[PostgresConne
 def test_a_session_is_read_only_also_for_a_superuser(statement: str, session: PostgresConnection, place: Place) -> None:
     with pytest.raises(CouldNotFindOut, match="in a read-only transaction"):
         session.rows(statement)
-    with stack.superuser(place) as admin:
+    with postgres_server.superuser(place) as admin:
         assert admin.execute("SELECT array_agg(version_num) FROM alembic_version").fetchone() == (["0001"],)
     assert session.rows("SELECT 1 AS one")["one"].tolist() == [1], "the session is of use afterwards"
 
@@ -455,7 +447,7 @@ def test_a_statement_that_takes_too_long_is_ended_on_the_server(
     with pytest.raises(CouldNotFindOut, match=r"the query took longer than .* and was ended"):
         session.rows("SELECT pg_sleep(20)")
     assert time.monotonic() - began < 1
-    with stack.superuser(place) as admin:
+    with postgres_server.superuser(place) as admin:
         running = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND application_name = 'runbook test'"
         assert admin.execute(running.encode()).fetchone() == (0,)
     assert len(session.rows("SELECT 1")) == 1
@@ -464,7 +456,7 @@ def test_a_statement_that_takes_too_long_is_ended_on_the_server(
 def test_the_server_sees_which_notebook_asks(place: Place, opened: Callable[..., Run]) -> None:
     run = opened(notebook="a-notebook")
     seen = b"SELECT usename FROM pg_stat_activity WHERE application_name = 'runbook a-notebook' ORDER BY 1"
-    with stack.superuser(place) as admin:
+    with postgres_server.superuser(place) as admin:
         assert admin.execute(seen).fetchall() == [("runbook",), ("shrimp_user",)]
         run.close()
         end = time.monotonic() + 5

@@ -23,7 +23,7 @@ from runbook.postgres import Bloat, Sizes
 from runbook.session import Run
 from runbook.session.display import ShownAnswer
 from runbook.target import load_target
-from runbook_sandbox import stack
+from runbook_sandbox import postgres_server
 from runbook_sandbox.place import Place
 
 OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
@@ -718,7 +718,7 @@ def test_the_notebook_carries_a_plan_to_analyze_out_by_its_token(
 
 def test_an_index_is_rebuilt_by_its_plan(place: Place, run: Run) -> None:
     find = "SELECT indexrelid, indisvalid FROM pg_index WHERE indexrelid = 'documents_pkey'::regclass"
-    with stack.superuser(place) as admin:
+    with postgres_server.superuser(place) as admin:
         before = admin.execute(find).fetchone()
         planned = rebuilding(run, "documents_pkey")
         done = run.apply(planned, token_of(planned.plans[0].plan)).plans[0]
@@ -730,7 +730,7 @@ def test_an_index_is_rebuilt_by_its_plan(place: Place, run: Run) -> None:
 
 
 def test_a_plan_for_a_table_that_was_made_anew_or_vacuumed_meanwhile_is_stale(place: Place, run: Run) -> None:
-    with stack.superuser(place) as admin:
+    with postgres_server.superuser(place) as admin:
         admin.execute("CREATE TABLE moving (id int PRIMARY KEY); ALTER TABLE moving OWNER TO shrimp_user")
         for meanwhile in ("VACUUM moving", "TRUNCATE moving"):
             planned = maintaining(run, postgres.vacuum, "moving")
@@ -744,7 +744,7 @@ def test_a_plan_for_a_table_that_was_made_anew_or_vacuumed_meanwhile_is_stale(pl
 
 
 def test_a_rebuild_that_fails_names_what_it_left_and_the_next_plan_does_too(place: Place, run: Run) -> None:
-    with stack.superuser(place) as admin, stack.superuser(place) as other:
+    with postgres_server.superuser(place) as admin, postgres_server.superuser(place) as other:
         admin.execute("CREATE TABLE busy (id int PRIMARY KEY); ALTER TABLE busy OWNER TO shrimp_user")
         planned = rebuilding(run, "busy_pkey")
         other.execute("BEGIN")
@@ -761,13 +761,13 @@ def test_a_rebuild_that_fails_names_what_it_left_and_the_next_plan_does_too(plac
 
 
 def test_what_must_not_be_done_is_not_planned_and_says_why(place: Place, run: Run) -> None:
-    with stack.superuser(place) as admin:
+    with postgres_server.superuser(place) as admin:
         admin.execute("CREATE TABLE foreign_made (id int PRIMARY KEY)")
         owner = maintaining(run, postgres.vacuum, "pg_authid").reason
         assert "role operator may not vacuum pg_catalog.pg_authid" in owner and "membership in postgres" in owner
         assert "role operator may not rebuild" in rebuilding(run, "foreign_made_pkey").reason
         admin.execute("DROP TABLE foreign_made")
-        with stack.superuser(place) as other:
+        with postgres_server.superuser(place) as other:
             other.execute("BEGIN")
             other.execute("LOCK TABLE documents IN SHARE MODE")
             assert "locks public.documents" in maintaining(run, postgres.analyze, "documents").reason
@@ -783,7 +783,7 @@ def test_what_must_not_be_done_is_not_planned_and_says_why(place: Place, run: Ru
 
 
 def test_a_hostile_name_is_vacuumed_by_its_name(place: Place, run: Run) -> None:
-    with stack.superuser(place) as admin:
+    with postgres_server.superuser(place) as admin:
         admin.execute(sql.SQL("CREATE TABLE {} (id int)").format(sql.Identifier(HOSTILE)))
         admin.execute(sql.SQL("ALTER TABLE {} OWNER TO shrimp_user").format(sql.Identifier(HOSTILE)))
         planned = maintaining(run, postgres.vacuum, sql.Identifier(HOSTILE).as_string())

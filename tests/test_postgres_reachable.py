@@ -17,7 +17,7 @@ from running import wait_for
 from runbook import open_run, postgres
 from runbook.model import Finding, Status
 from runbook.session import Run
-from runbook_sandbox import stack
+from runbook_sandbox import postgres_server
 
 WARNING, CRITICAL, UNKNOWN = Status.WARNING, Status.CRITICAL, Status.UNKNOWN
 Asked = Callable[..., tuple[Finding, str]]
@@ -176,7 +176,7 @@ def with_tls(server: Cluster) -> Iterator[Cluster]:
         "server.crt": certificate.public_bytes(pem),
         "server.key": key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain),
     }
-    user = stack.server_user()
+    user = postgres_server.server_user()
     for file, text in texts.items():
         (server.data / file).write_bytes(text)
         (server.data / file).chmod(0o600)

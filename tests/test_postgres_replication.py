@@ -21,7 +21,7 @@ from runbook.model import ChangeFailed, CouldNotFindOut, Finding, Question, Stat
 from runbook.model.plan import PlanState
 from runbook.plans.token import token_of
 from runbook.session import Run
-from runbook_sandbox import stack
+from runbook_sandbox import postgres_server
 from runbook_sandbox.servers import all_postgres, version
 
 OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
@@ -93,7 +93,7 @@ def place_of_standby(server: Cluster) -> Iterator[Path]:
     """Give a folder that the server's own user may make a standby in."""
     folder = server.folder / f"place-{free_port()}"
     folder.mkdir(mode=0o755)
-    user = stack.server_user()
+    user = postgres_server.server_user()
     if user is not None:
         os.chown(folder, user, user)
     try:

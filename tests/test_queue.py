@@ -13,7 +13,7 @@ import pytest
 from cluster import CONTRIB, Cluster, cluster
 from running import by_check, only
 
-from runbook import open_run, queue
+from runbook import queue
 from runbook.model import Finding, NotPlanned, Status, UsageError
 from runbook.model.plan import PlanState
 from runbook.plans.freezing import freeze_inverse
@@ -21,7 +21,7 @@ from runbook.plans.place import journal
 from runbook.plans.token import token_of
 from runbook.queue import pages
 from runbook.queue.flow import pace
-from runbook_sandbox import faults, stack
+from runbook_sandbox import faults, postgres_server
 from runbook_sandbox.place import Place
 
 OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
@@ -31,12 +31,12 @@ EVENTS = "SELECT id, annotator_email, timestamp FROM annotation_events ORDER BY 
 
 
 def rows(place: Place, statement: Any = ITEMS) -> list[Any]:
-    with stack.superuser(place) as connection:
+    with postgres_server.superuser(place) as connection:
         return connection.execute(statement).fetchall()
 
 
 def change(place: Place, statement: Any) -> None:
-    with stack.superuser(place) as connection:
+    with postgres_server.superuser(place) as connection:
         connection.execute(statement)
 
 
@@ -45,17 +45,9 @@ def by_object(findings: Any) -> dict[str, Finding]:
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[..., Any]]:
-    """Open runs; they are closed after the test."""
-    runs: list[Any] = []
-
-    def open_(target: str = "breakable", *needs: str) -> Any:
-        runs.append(open_run(NOTEBOOK, target=target, needs=list(needs) or ["api", "postgres"]))
-        return runs[-1]
-
-    yield open_
-    for run in runs:
-        run.close()
+def opened(opened: Callable[..., Any]) -> Callable[..., Any]:
+    """Open a run of the notebook."""
+    return lambda target="breakable", *needs: opened(*(needs or ("api", "postgres")), target=target, notebook=NOTEBOOK)
 
 
 @pytest.fixture
@@ -200,7 +192,7 @@ def test_where_one_item_moved_meanwhile_nothing_at_all_is_changed(
     done = run.apply(shown, token_of(shown.plans[0].plan))
     assert done.plans[0].state is PlanState.FAILED and "nothing was changed: one of the items" in text(done)
     assert rows(place) == before
-    with stack.superuser(place) as connection:
+    with postgres_server.superuser(place) as connection:
         connection.execute(
             "INSERT INTO triage_items VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING", whole[0]
         )
@@ -211,7 +203,7 @@ def test_an_item_that_somebody_has_a_lock_on_is_not_waited_for(
 ) -> None:
     place, run = broken("queue-stuck"), opened()
     shown, before = released(run), rows(place)
-    with stack.superuser(place) as connection, connection.transaction():
+    with postgres_server.superuser(place) as connection, connection.transaction():
         connection.execute("SELECT FROM triage_items WHERE item_id = 'item039' FOR UPDATE")
         done = run.apply(shown, token_of(shown.plans[0].plan))
     assert done.plans[0].state is PlanState.FAILED and "lock timeout" in text(done) and rows(place) == before

@@ -20,7 +20,7 @@ from runbook.plans.progress import record_of
 from runbook.plans.token import token_of
 from runbook.runner.run import as_it_stands
 from runbook_sandbox import backups as made_backups
-from runbook_sandbox import faults, processes, stack
+from runbook_sandbox import faults, postgres_server, processes, stack
 from runbook_sandbox.place import Place
 
 OK, WARNING, CRITICAL, UNKNOWN = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN
@@ -76,7 +76,7 @@ def test_a_dropped_database_goes_back_to_a_verified_service_past_a_backup_that_w
         told["service"].status is told["database"].status is OK
         and "restored from database-" in told["database"].message
     )
-    with stack.superuser(lost, "postgres") as connection:
+    with postgres_server.superuser(lost, "postgres") as connection:
         asking = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'shrimp_annotation'"
         assert connection.execute(asking).fetchone() == ("shrimp_user",)
     again = opened().propose(backups.restore, wanted=True, verify=[]).reason
@@ -160,7 +160,7 @@ def test_the_swap_waits_for_the_service_to_be_stopped_keeps_the_former_and_is_un
     assert stands(run)["restored"].status is WARNING
     carried_out(opened(), recovery.stop_service, [], wanted=True)
     assert "waits for the swap" in opened().propose(recovery.start_service, wanted=True, verify=[]).reason
-    with stack.superuser(lost) as connection:  # a session of somebody is no obstacle
+    with postgres_server.superuser(lost) as connection:  # a session of somebody is no obstacle
         swapped = carried_out(opened(), recovery.swap, [postgres.reachable], wanted=True)
         with pytest.raises(Exception, match=r"terminat|closed"):
             connection.execute("SELECT 1")
@@ -198,9 +198,9 @@ def test_a_migration_is_done_to_the_restored_database_and_one_that_fails_leaves_
         done = carried_out(run, recovery.migrate, [], wanted=True)
         assert done.state is state, done.told
         assert ("ended with" in str(done.told)) is (state is PlanState.FAILED), done.told
-    with stack.superuser(lost) as connection:
+    with postgres_server.superuser(lost) as connection:
         assert connection.execute("SELECT to_regclass('added')").fetchone() == (None,)
-    with stack.superuser(lost, "postgres") as connection:
+    with postgres_server.superuser(lost, "postgres") as connection:
         rows = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE '%\\_restored\\_%'").fetchall()
         for (name,) in rows:
             connection.execute(f'DROP DATABASE "{name}"')

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis as redis_client
 
-from runbook import api, open_run, redis
+from runbook import api, redis
 from runbook.model import Finding, Status
 from runbook.session import Run
 from runbook.session.display import ShownAnswer
@@ -37,17 +37,9 @@ def server(place: Place) -> Iterator[Any]:
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[..., Run]]:
-    """Open runs that need Redis; they are closed after the test."""
-    runs: list[Run] = []
-
-    def open_(target: str = "breakable", *more: str) -> Run:
-        runs.append(open_run("test", target=target, needs=["redis", *more]))
-        return runs[-1]
-
-    yield open_
-    for run in runs:
-        run.close()
+def opened(opened: Callable[..., Run]) -> Callable[..., Run]:
+    """Open a run that needs Redis."""
+    return lambda target="breakable", *more: opened("redis", *more, target=target)
 
 
 @pytest.fixture

@@ -150,14 +150,22 @@ def test_three_hanging_dependencies_cost_one_deadline_and_are_all_named(
 
 
 def test_an_acknowledged_finding_is_shown_and_not_counted(
-    breakable: Place, profile: Callable[..., str], run_json: Callable[..., Any], archive: Path
+    breakable: Place,
+    collection: Callable[..., str],
+    profile: Callable[..., str],
+    run_json: Callable[..., Any],
+    archive: Path,
 ) -> None:
     text = Path(json.loads((breakable.folder / "state.json").read_text())["target"]).read_text()
     entry = '\n[[acknowledge]]\ncheck = "queue.size"\nreason = "OPS-1"\nuntil = {}\n'
     entry += '[thresholds."queue.size"]\nwarning = 1\n'
     profile(text + entry.format("2999-01-01"), "accepted")
     profile(text + entry.format("2020-01-01"), "expired")
-    status, document = run_json(NOTEBOOK, "--target", "accepted", "--target", "expired")
+    opened = (
+        'from runbook import open_run, queue\nrun = open_run("probe", target=target, needs=["api", "postgres"])\nrun'
+    )
+    notebook = collection(opened, "run.ask(queue.size)", "run.ask(queue.oldest_item)")
+    status, document = run_json(notebook, "--target", "accepted", "--target", "expired")
     accepted, expired = document.runs
     assert (accepted.status, expired.status, status) == ("OK", "WARNING", 1)
     assert by_check(accepted)["queue.size"].acknowledged.reason == "OPS-1"

@@ -21,8 +21,8 @@ from runbook import certificates
 from runbook.model import Status
 from runbook.plans.token import token_of
 from runbook.session import open_run
-from runbook_sandbox import faults, monitoring, processes, servers, stack
-from runbook_sandbox.place import MARK, Place, SandboxError, all_places
+from runbook_sandbox import faults, monitoring, postgres_server, processes, servers, stack
+from runbook_sandbox.place import MARK, PARTS, Place, SandboxError, all_places
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_down_finds_everything_after_the_launcher_was_killed(seconds: float, run
 def test_status_tells_where_everything_is(runbook: Callable[..., Any], sandbox: Place) -> None:
     told = json.loads(runbook("sandbox", "status", "--json").stdout)
     assert Path(told["target"]).exists() and Path(told["logs"]).is_dir()
-    parts = (*stack.PARTS, stack.LLM, stack.TLS, *monitoring.installed())
+    parts = (*PARTS, stack.LLM, stack.TLS, *monitoring.installed())
     assert {part: facts["runs"] for part, facts in told["parts"].items()} == dict.fromkeys(parts, True)
     missing = runbook("sandbox", "status", "--name", "nowhere")
     assert missing.returncode == 1 and "is not up" in missing.stdout
@@ -157,7 +157,7 @@ def test_everything_listens_on_loopback_only(sandbox: Place) -> None:
 
 def test_the_data_is_the_same_every_time(named: Callable[..., Place], sandbox: Place) -> None:
     def content(place: Place) -> list[Any]:
-        with stack.superuser(place) as connection:
+        with postgres_server.superuser(place) as connection:
             queue = b"SELECT item_id, priority_level, status, now() - created_at > '1 h' FROM triage_items ORDER BY 1"
             return connection.execute(queue).fetchall()
 
@@ -165,7 +165,7 @@ def test_the_data_is_the_same_every_time(named: Callable[..., Place], sandbox: P
 
 
 def test_checksums_are_on_and_passwords_are_asked_for(sandbox: Place) -> None:
-    with stack.superuser(sandbox) as connection:
+    with postgres_server.superuser(sandbox) as connection:
         assert connection.execute("SHOW data_checksums").fetchone() == ("on",)
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(
@@ -208,7 +208,7 @@ def test_a_user_can_be_added_logs_in_is_revoked_and_is_refused(sandbox: Place) -
         assert client.get("/auth/me", headers=as_new).status_code == 401
         assert login("new-user", "a-long-password").status_code == 401
         assert client.post("/auth/users", json=new).status_code == 401
-    with stack.superuser(sandbox) as connection:
+    with postgres_server.superuser(sandbox) as connection:
         connection.execute("DELETE FROM users WHERE username = 'new-user'")
 
 
@@ -322,12 +322,12 @@ def test_a_server_that_other_users_cannot_reach_is_copied_to_where_they_can(
     shutil.copytree(package.with_name(f"{package.name}.libs"), closed / f"{package.name}.libs")
     closed.chmod(0o700)
     folder = closed / package.name / installation.parent.name / installation.name
-    monkeypatch.setattr(stack, "server_user", lambda: 65534)
-    monkeypatch.setattr(stack, "wheel_folders", lambda: [folder])
+    monkeypatch.setattr(postgres_server, "server_user", lambda: 65534)
+    monkeypatch.setattr(postgres_server, "wheel_folders", lambda: [folder])
     elsewhere = Place("copied")
     elsewhere.folder.mkdir()
     try:
-        copied = stack.readable_by(folder, elsewhere)
+        copied = postgres_server.readable_by(folder, elsewhere)
         assert copied.is_relative_to(elsewhere.folder)
         told = subprocess.run([copied / "postgres", "--version"], capture_output=True, text=True)
         assert told.stdout.startswith("postgres (PostgreSQL)"), told.stderr

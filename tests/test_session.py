@@ -24,8 +24,8 @@ from runbook.model.text import to_run
 from runbook.redaction.redactor import MARK
 from runbook.session import Run
 from runbook.session.display import ShownAnswer
-from runbook_sandbox import stack
-from runbook_sandbox.place import Place
+from runbook_sandbox import postgres_server, target_file
+from runbook_sandbox.place import PARTS, Place
 
 OK, WARNING, CRITICAL, UNKNOWN, SKIPPED = Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN, Status.SKIPPED
 SECRET = "correct-horse&battery"
@@ -164,7 +164,7 @@ def test_a_dead_dependency_is_remembered_and_tried_again_by_the_open_cell(
 def test_opening_again_ends_the_former_run_and_its_sessions(sandbox: Place, opened: Callable[..., Run]) -> None:
     opened("postgres", "application database")
     opened("postgres")
-    with stack.superuser(sandbox) as admin:
+    with postgres_server.superuser(sandbox) as admin:
         sessions = b"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'runbook a-notebook'"
         end = time.monotonic() + 5
         while (seen := admin.execute(sessions).fetchone()) != (1,) and time.monotonic() < end:
@@ -520,15 +520,15 @@ def test_a_share_is_judged_by_what_lies_and_works_in_it(opened: Callable[..., Ru
 def test_the_sandboxs_share_counts_its_own_processes(sandbox: Place, opened: Callable[..., Run]) -> None:
     memory = opened("host").ask(host.memory).frame
     assert memory is not None
-    assert 20 << 20 < memory["used"].iloc[0] < stack.MEMORY_BYTES == memory["total"].iloc[0]
+    assert 20 << 20 < memory["used"].iloc[0] < target_file.MEMORY_BYTES == memory["total"].iloc[0]
 
 
 def test_an_open_run_proves_what_it_looks_at(sandbox: Place, opened: Callable[..., Run]) -> None:
     run = opened(*(kind for kind in KINDS if kind != "containers"))
     shown = run._repr_mimebundle_()["text/plain"]
     ports = sandbox.read("state.json")["ports"]
-    assert run.run_id in shown and all(f"127.0.0.1:{ports[part]}" in shown for part in stack.PARTS)
-    with stack.superuser(sandbox) as admin:
+    assert run.run_id in shown and all(f"127.0.0.1:{ports[part]}" in shown for part in PARTS)
+    with postgres_server.superuser(sandbox) as admin:
         (system,) = admin.execute("SELECT system_identifier FROM pg_control_system()").fetchone() or ("",)
     assert f"system {system}" in shown and "clock +0.0 s" in shown and "role runbook" in shown
     assert isinstance(run._dependencies.connection(ApiConnection), ApiConnection)

@@ -16,12 +16,17 @@ class TlsServer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._contexts: dict[str, ssl.SSLContext] = {}
+        self._mute: set[str] = set()
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.at = f"127.0.0.1:{self._listening.getsockname()[1]}"
         threading.Thread(target=self._serve, daemon=True).start()
 
-    def add(self, name: str, issued: Issued, *, whole: bool = True, old: bool = False, pem: bytes = b"") -> None:
-        """Serve a certificate under a name; ``old`` takes TLS 1.0 and 1.1 as well, ``pem`` is a chain of one's own."""
+    def add(
+        self, name: str, issued: Issued, *, whole: bool = True, old: bool = False, mute: bool = False, pem: bytes = b""
+    ) -> None:
+        """Serve a certificate under a name; ``old`` takes TLS 1.0 and 1.1 as well, ``mute`` hangs up on them without
+        telling why, ``pem`` is a chain of one's own.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.set_ciphers("ALL:@SECLEVEL=0")
         context.minimum_version = ssl.TLSVersion.TLSv1 if old else ssl.TLSVersion.TLSv1_2
@@ -31,6 +36,8 @@ class TlsServer:
         context.load_cert_chain(certificate, key)
         key.unlink()
         self._contexts[name] = context
+        if mute:
+            self._mute.add(name)
 
     def close(self) -> None:
         self._listening.close()
@@ -48,7 +55,9 @@ class TlsServer:
         name = _name_asked(wire)
         context = self._contexts.get(name)
         with suppress(OSError, ssl.SSLError):
-            if context is not None:
+            if name in self._mute and wire.recv(4096, socket.MSG_PEEK)[9:11] < b"\x03\x03":
+                wire.recv(4096)  # with something left unread, closing would be a reset
+            elif context is not None:
                 with context.wrap_socket(wire, server_side=True) as served:
                     served.recv(1)
         wire.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runbook_sandbox import faults, stack
 from runbook_sandbox.load import load
-from runbook_sandbox.place import Place, SandboxError, all_places
+from runbook_sandbox.place import PARTS, Place, SandboxError, all_places
 from runbook_sandbox.servers import NoServerError
 
 DEFAULT_NAME = "sandbox"
@@ -40,7 +40,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
             command.add_argument(
                 "--without-monitoring", action="store_true", help="no Prometheus, though it is installed"
             )
-            for part in stack.PARTS:
+            for part in PARTS:
                 command.add_argument(f"--{part}-port", type=int, default=0, metavar="PORT", help="0: a free one")
         if name == "status":
             command.add_argument("--json", action="store_true")
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _up(arguments: argparse.Namespace) -> int:
-    ports = {part: getattr(arguments, f"{part}_port") for part in stack.PARTS}
+    ports = {part: getattr(arguments, f"{part}_port") for part in PARTS}
     place = stack.up(
         arguments.name,
         arguments.mode,

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from runbook_sandbox import processes, stack
+from runbook_sandbox import postgres_server, processes, stack
 from runbook_sandbox.place import Place
 from runbook_sandbox.seeding import DATABASE
 
@@ -21,7 +21,7 @@ _IN_THE_ROWS, _BYTES = 8192 - 64, 16
 def put_aside(place: Place, *, copied: bool) -> None:
     """Have the service's database stand under a name that nobody knows; with ``copied``, a copy in its place."""
     both = [sql.Identifier(DATABASE), sql.Identifier(ASIDE)]
-    with stack.superuser(place, "postgres") as connection:
+    with postgres_server.superuser(place, "postgres") as connection:
         _alone(connection, sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*both))
         if copied:
             connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER shrimp_user").format(*both))
@@ -44,7 +44,7 @@ def _alone(connection: "psycopg.Connection[tuple[Any, ...]]", statement: sql.Com
 def bring_back(place: Place) -> None:
     """Have it be there as it was, and nothing of what a recovery has made."""
     like = (f"{DATABASE}%",)
-    with stack.superuser(place, "postgres") as connection:
+    with postgres_server.superuser(place, "postgres") as connection:
         for (name,) in connection.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", like).fetchall():
             _alone(connection, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
         both = [sql.Identifier(ASIDE), sql.Identifier(DATABASE)]
@@ -63,7 +63,7 @@ def damage_page(place: Place) -> None:
 def hide_row(place: Place) -> None:
     """Have one document not stand in the index of its primary key."""
     put_aside(place, copied=True)
-    with stack.superuser(place) as connection:
+    with postgres_server.superuser(place) as connection:
         hide(connection, "documents_pkey", HIDDEN)
 
 
@@ -77,7 +77,7 @@ def hide(connection: "psycopg.Connection[tuple[Any, ...]]", index: str, writing:
 
 def flip(place: Place, table: str, block: int, at: int = _IN_THE_ROWS, database: str = DATABASE) -> None:
     """Change bytes of a page on the disk, where the server has to read it anew."""
-    with stack.superuser(place, database) as connection:
+    with postgres_server.superuser(place, database) as connection:
         connection.execute("CHECKPOINT")
         row = connection.execute("SELECT pg_relation_filepath(to_regclass(%s))", (table,)).fetchone()
     assert row is not None

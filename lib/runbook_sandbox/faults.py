@@ -20,14 +20,16 @@ from runbook_sandbox import (
     deployed,
     monitoring,
     newer_dump,
+    postgres_server,
     processes,
     queue,
     stack,
+    target_file,
     tls_front,
 )
 from runbook_sandbox.packages import MENDED, VULNERABLE, set_version
 from runbook_sandbox.past import append_attack
-from runbook_sandbox.place import Place, SandboxError
+from runbook_sandbox.place import PARTS, Place, SandboxError
 from runbook_sandbox.seeding import DATABASE
 
 _CONVOY = "runbook_sandbox.convoy"
@@ -78,7 +80,7 @@ def _containers_healed(place: Place) -> list[str]:
     """Start what runs in containers and was stopped, paused or removed by other hands; return what it was."""
     healed = []
     if place.read("state.json").get("docker"):
-        for part in stack.PARTS:
+        for part in PARTS:
             if containers.unpause(place, part):
                 healed.append(f"{part} was paused")
             elif not processes.of_part(place, part):
@@ -183,7 +185,7 @@ def _eat(place: Place) -> None:
 
 def _take_all_slots(place: Place) -> None:
     port = place.read("state.json")["ports"]["postgres"]
-    count = str(stack.MAX_CONNECTIONS)
+    count = str(postgres_server.MAX_CONNECTIONS)
     argv = [sys.executable, "-m", "runbook_sandbox.holder", str(place.folder), str(port), count]
     processes.start(place, argv, log="holder.log", cwd=place.folder)
     stack.wait_until_refused(place)
@@ -195,7 +197,7 @@ def _block_table(place: Place) -> None:
     asking = (
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'waiting-worker' AND wait_event_type = 'Lock'"
     )
-    with stack.superuser(place) as connection:
+    with postgres_server.superuser(place) as connection:
         for _ in range(100):
             if connection.execute(asking.encode()).fetchone() == (8,):
                 return
@@ -206,7 +208,7 @@ def _block_table(place: Place) -> None:
 def _end_convoy(place: Place) -> None:
     processes.end(processes.running(place, _CONVOY))
     ending = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name IN (%s, %s)"
-    with stack.superuser(place) as connection:
+    with postgres_server.superuser(place) as connection:
         connection.execute(ending.encode(), ("forgotten-migration", "waiting-worker"))
 
 
@@ -217,7 +219,7 @@ def _end_holders(place: Place) -> None:
 def _fill_disk(place: Place) -> None:
     fd = os.open(place.folder / _FILLER, os.O_CREAT | os.O_WRONLY, 0o600)
     try:
-        os.posix_fallocate(fd, 0, stack.DISK_BYTES)
+        os.posix_fallocate(fd, 0, target_file.DISK_BYTES)
     finally:
         os.close(fd)
 
@@ -275,7 +277,7 @@ def _slow_down_database(place: Place) -> None:
 
 
 def _execute(place: Place, statements: Sequence[LiteralString]) -> None:
-    with stack.superuser(place) as connection, connection.transaction():
+    with postgres_server.superuser(place) as connection, connection.transaction():
         for statement in statements:
             connection.execute(statement)
 

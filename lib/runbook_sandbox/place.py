@@ -9,6 +9,7 @@ from typing import Any
 
 OWNER = "runbook-sandbox"  # whom the stand-in's models belong to
 MARK = "RUNBOOK_SANDBOX"  # in the environment of each process that belongs to a sandbox, with its folder
+PARTS = ("postgres", "redis", "api")  # what each sandbox has, in the order in which they start
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 

@@ -5,7 +5,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from runbook_sandbox import stack
+from runbook_sandbox import postgres_server
 from runbook_sandbox.place import Place, SandboxError
 
 LEFT = "left@example.com"  # whose access was revoked with items in hand
@@ -42,7 +42,7 @@ def send_home(place: Place) -> None:
 
 
 def _change(place: Place, fault: str, statements: tuple[LiteralString, ...], hours: int) -> None:
-    with stack.superuser(place) as connection, connection.transaction():
+    with postgres_server.superuser(place) as connection, connection.transaction():
         items = connection.execute(
             "SELECT item_id, status, assigned_to, assigned_at::text, completed_at::text, created_at::text "
             "FROM triage_items"
@@ -60,7 +60,7 @@ def put_back(fault: str) -> Callable[[Place], None]:
 
     def put(place: Place) -> None:
         kept = place.read(_KEPT.format(fault))
-        with stack.superuser(place) as connection, connection.transaction():
+        with postgres_server.superuser(place) as connection, connection.transaction():
             _put(connection, kept)
 
     return put

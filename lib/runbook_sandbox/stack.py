@@ -1,7 +1,5 @@
 """Bring a sandbox up and down: PostgreSQL, Redis, the stand-in for the service, and the target file that names them."""
 
-import os
-import pwd
 import secrets
 import shutil
 import socket
@@ -10,34 +8,38 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
-import platformdirs
 import psycopg
 import redis
 
-from runbook_sandbox import backups, compose, containers, deployed, monitoring, processes, recovering, tls_front
+from runbook_sandbox import (
+    backups,
+    compose,
+    containers,
+    deployed,
+    monitoring,
+    postgres_server,
+    processes,
+    target_file,
+    tls_front,
+)
 from runbook_sandbox.as_built.memory import DOCUMENT
 from runbook_sandbox.language_model import MODEL
 from runbook_sandbox.language_model import PART as LLM
-from runbook_sandbox.packages import packages_section, write_packages
+from runbook_sandbox.packages import write_packages
 from runbook_sandbox.passwords import hash_password
 from runbook_sandbox.past import write_past
-from runbook_sandbox.place import Place, SandboxError
+from runbook_sandbox.place import PARTS, Place, SandboxError
 from runbook_sandbox.seeding import DATABASE, ROLES, USERS, seed
-from runbook_sandbox.servers import find_postgres, find_redis, has_library, wheel_folders
+from runbook_sandbox.servers import find_postgres, find_redis
 from runbook_sandbox.tls_front import PART as TLS
 
-PARTS = ("postgres", "redis", "api")
 _BESIDE = {LLM: "runbook_sandbox.language_model", TLS: "runbook_sandbox.tls_front"}
 MODES = ("documented", "as-built")  # how the service behaves
-# What the sandbox may use, whatever else the machine holds: its own limits for the disk and memory checks.
-DISK_BYTES, FILES, MEMORY_BYTES, CPUS = 512 << 20, 20_000, 2 << 30, 2
 REDIS_MEMORY = 32 << 20
-MAX_CONNECTIONS = 40
 START_SECONDS = 20.0
 
 
@@ -70,7 +72,7 @@ def up(
             with containers.engine():
                 pass  # asked before anything is made
         kind = "compose" if compose else "docker" if docker else ""
-        folder = targets if targets is not None else targets_folder()
+        folder = targets if targets is not None else target_file.targets_folder()
         _up(place, mode, ports or {}, folder, kind=kind, watched=watched, backed_up=recorded)
         if recorded:
             deployed.record(place.name, containers.images_of(place, PARTS) if kind else {})
@@ -87,7 +89,7 @@ def _up(
     place: Place, mode: str, wanted: dict[str, int], targets: Path, *, kind: str, watched: bool, backed_up: bool
 ) -> None:
     closed = [folder for folder in place.folder.parents if not folder.stat().st_mode & 0o001]
-    if server_user() is not None and closed:
+    if postgres_server.server_user() is not None and closed:
         raise SandboxError(
             f"root starts PostgreSQL as another user, who may not pass through {closed[0]}; "
             "set TMPDIR to a folder that everyone may, or start the sandbox as an ordinary user"
@@ -100,14 +102,14 @@ def _up(
     listening |= {part: _bind(0, part) for part in (*programs, *_BESIDE)}
     ports = {part: held.getsockname()[1] for part, held in listening.items()}
     # PostgreSQL and Redis take no open socket: theirs is given up just before they start.
-    folder = readable_by(find_postgres(), place)
+    folder = postgres_server.readable_by(find_postgres(), place)
     state: dict[str, Any] = {
         "name": place.name, "mode": mode, "ports": ports, "pids": {}, "broken": [], "postgres_bin": str(folder),
         "docker": kind != "", "compose": kind == "compose", "monitoring": programs,
         "unwatched": unwatched,
     }  # fmt: skip
     target = targets / f"{place.name}.toml"
-    _claim(target)
+    target_file.claim(target)
     monitored = [monitoring.ROLE] if programs else []
     passwords = {role: secrets.token_urlsafe(18) for role in (*ROLES, *USERS, "redis", LLM, *monitored)}
     references = {role: place.secret(role, password) for role, password in passwords.items()}
@@ -135,16 +137,16 @@ def _up(
     with ThreadPoolExecutor(2) as beside:
         past = beside.submit(monitoring.remember, place) if programs else None
         certificates = beside.submit(tls_front.write_certificates, place.folder / tls_front.FOLDER)
-        initdb(place)
+        postgres_server.initdb(place)
     certificates.result()
     if past is not None:
         monitoring.write(place, ports)
         place.write("state.json", {**place.read("state.json"), "no_past": past.result()})
     _start(place, mode, kind, listening)
-    _until("postgres", place, lambda: superuser(place, "postgres").close())
-    seed(lambda database: superuser(place, database), passwords, documented=mode == "documented")
+    _until("postgres", place, lambda: postgres_server.superuser(place, "postgres").close())
+    seed(lambda database: postgres_server.superuser(place, database), passwords, documented=mode == "documented")
     if mode == "as-built":
-        with superuser(place) as connection:
+        with postgres_server.superuser(place) as connection:
             connection.execute("TRUNCATE triage_items")  # this service keeps its queue in its memory
     _until("redis", place, lambda: redis.Redis.from_url(redis_url, password=passwords["redis"]).ping())
     # As soon as the database can be reached, as the service would be started.
@@ -153,7 +155,7 @@ def _up(
     if backed_up:
         backups.make(place, DATABASE)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(_profile(place, ports, dsn, redis_url, references))
+    target.write_text(target_file.text(place, ports, dsn, redis_url, references))
 
 
 def _start_watching(place: Place, programs: Iterable[str], listening: dict[str, socket.socket]) -> None:
@@ -207,7 +209,7 @@ def start_part(place: Place, part: str, listening: socket.socket | None = None) 
         "postgres": (
             [Path(state["postgres_bin"]) / "postgres", "-D", place.folder / "postgres" / "data"],
             place.folder / "postgres",
-            server_user(),
+            postgres_server.server_user(),
         ),
         "redis": ([find_redis(), place.folder / "redis.conf"], place.folder / "redis", None),
         "api": ([*service, f"127.0.0.1:{port}"], place.folder, None),
@@ -234,7 +236,7 @@ def start_part(place: Place, part: str, listening: socket.socket | None = None) 
 def wait_for(place: Place, part: str) -> None:
     """Wait until a part that was started answers; raises `SandboxError` with the end of its log."""
     checks: dict[str, Callable[[], object]] = {
-        "postgres": lambda: superuser(place, "postgres").close(),
+        "postgres": lambda: postgres_server.superuser(place, "postgres").close(),
         "redis": lambda: redis.Redis(
             port=place.read("state.json")["ports"]["redis"], password=(place.folder / "secrets" / "redis").read_text()
         ).ping(),
@@ -272,7 +274,7 @@ def down(place: Place) -> None:
             break
         processes.end(left)
     target = Path(state["target"]) if "target" in state else None
-    if target is not None and _is_ours(target, place):
+    if target is not None and target_file.is_ours(target, place):
         target.unlink(missing_ok=True)
     shutil.rmtree(place.folder, ignore_errors=True)
     if place.folder.exists():
@@ -304,42 +306,6 @@ def status(place: Place) -> dict[str, Any]:
     }
 
 
-def targets_folder() -> Path:
-    """Return the folder for target files: the first of RUNBOOK_TARGETS, else the user's configuration folder."""
-    named = [part for part in os.environ.get("RUNBOOK_TARGETS", "").split(os.pathsep) if part]
-    return Path(named[0]) if named else platformdirs.user_config_path("runbook") / "targets"
-
-
-def server_user() -> int | None:
-    """Return the user id that PostgreSQL runs as: another than root, which it refuses; None for this user."""
-    if os.getuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam("postgres").pw_uid
-    except KeyError:
-        return pwd.getpwnam("nobody").pw_uid
-
-
-def readable_by(folder: Path, place: Place) -> Path:
-    """Return a folder with the same server that PostgreSQL's user can read, copied where that takes a copy.
-
-    A server that came as a Python package may lie in a home folder that is closed to others.
-    """
-    user = server_user()
-    if user is None or folder not in wheel_folders() or all(p.stat().st_mode & 0o001 for p in folder.parents):
-        return folder
-    # The programs find their libraries by a path relative to themselves: the packages' layout is kept.
-    installation, package = folder.parent, folder.parent.parent
-    copy = place.folder / "server" / package.name / installation.name
-    shutil.copytree(installation, copy, symlinks=True)
-    libraries = package.with_name(f"{package.name}.libs")
-    if libraries.is_dir():
-        shutil.copytree(libraries, place.folder / "server" / libraries.name)
-    for made in (place.folder / "server", copy.parent):
-        made.chmod(0o755)
-    return copy / folder.name
-
-
 def _as_the_service_connects(place: Place, dsn: str, redis_url: str, passwords: dict[str, str]) -> dict[str, str]:
     """Return where the service finds database and Redis: by their sockets where it has a network of its own."""
     if place.read("state.json").get("compose"):
@@ -361,58 +327,6 @@ def _model(place: Place, ports: dict[str, int], passwords: dict[str, str]) -> di
     if state["mode"] != "documented" or state["compose"]:
         return {}
     return {"llm": {"url": f"http://127.0.0.1:{ports[LLM]}", "key": passwords[LLM], "model": MODEL}}
-
-
-def _model_section(place: Place, ports: dict[str, int], references: dict[str, str]) -> str:
-    if place.read("state.json")["mode"] != "documented":
-        # As the service's log says: "Initialized ollama generator with model llama3.2:3b".
-        return f'[llm]\nurl = "http://127.0.0.1:{ports[LLM]}"\nkind = "ollama"\nmodel = "llama3.2:3b"\n\n'
-    told = f'url = "http://127.0.0.1:{ports[LLM]}"\nmodel = "{MODEL}"\ntoken = "{references[LLM]}"'
-    return f"# A stand-in of the sandbox's own.\n[llm]\n{told}\n\n"
-
-
-def initdb(place: Place) -> None:
-    """Make the database folder: page checksums on, passwords for everyone who comes by TCP."""
-    folder = Path(place.read("state.json")["postgres_bin"])
-    home = place.folder / "postgres"
-    user = server_user()
-    if user is not None:
-        os.chown(home, user, user)
-    data = home / "data"
-    subprocess.run(
-        [folder / "initdb", "-D", data, "-U", "postgres", "-k", "--auth-local=trust", "--auth-host=scram-sha-256",
-         "--locale=C", "--encoding=UTF8", "--no-sync", "--no-instructions"],
-        check=True, capture_output=True, text=True, cwd=home, user=user, group=user,
-        extra_groups=[] if user is not None else None,
-        env={key: value for key, value in os.environ.items() if not key.startswith("PG")},
-    )  # fmt: skip
-    settings = {
-        "listen_addresses": "127.0.0.1",
-        "port": place.read("state.json")["ports"]["postgres"],
-        "unix_socket_directories": home,
-        "max_connections": MAX_CONNECTIONS,
-        "shared_buffers": "16MB",
-        "fsync": "off",
-        "full_page_writes": "off",
-        "log_line_prefix": "%m [%p] %q%u@%d ",
-        "timezone": "UTC",
-    }
-    if has_library(folder, "pg_stat_statements"):
-        settings["shared_preload_libraries"] = "pg_stat_statements"
-    with (data / "postgresql.conf").open("a") as conf:
-        conf.writelines(f"{key} = '{value}'\n" for key, value in settings.items())
-
-
-def superuser(place: Place, database: str = DATABASE) -> "psycopg.Connection[tuple[Any, ...]]":
-    """Return a connection to the server as its superuser, in autocommit: for making, breaking and healing it."""
-    return psycopg.connect(
-        host=str(place.folder / "postgres"),
-        port=place.read("state.json")["ports"]["postgres"],
-        user="postgres",
-        dbname=database,
-        autocommit=True,
-        connect_timeout=5,
-    )
 
 
 def _answers(port: int) -> None:
@@ -456,17 +370,6 @@ def _log_of(place: Place, part: str) -> str:
     return (place.folder / "logs" / f"{part}.log").read_text(errors="replace")
 
 
-def _claim(target: Path) -> None:
-    if target.exists() and not target.read_text(errors="replace").startswith(_MARK):
-        raise SandboxError(f"{target} is a profile of yours; choose another name for the sandbox (--name)")
-    if target.exists() and Path(target.read_text().splitlines()[0].removeprefix(_MARK)).exists():
-        raise SandboxError(f"{target} belongs to another sandbox that is up")
-
-
-def _is_ours(target: Path, place: Place) -> bool:
-    return target.exists() and target.read_text(errors="replace").splitlines()[:1] == [f"{_MARK}{place.folder}"]
-
-
 def _write_redis_conf(place: Place, port: int, password: str) -> None:
     # In a file, not as arguments: the process list is open to everyone.
     path = place.folder / "redis.conf"
@@ -477,160 +380,6 @@ def _write_redis_conf(place: Place, port: int, password: str) -> None:
         "maxmemory-policy": "noeviction", "save": "3600 1", "daemonize": "no",
     }  # fmt: skip
     path.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
-
-
-# What is so on purpose, where everything listens on loopback and lives for an hour.
-_ACCEPTED = {
-    ("postgres.hba", "*"): "a practice stack on loopback lets its roles in without a password",
-    ("redis.access", "commands"): "a practice stack has one user in Redis, who may do everything",
-    ("redis.access", "user default"): "a practice stack has one user in Redis, who may do everything",
-    ("reports.growth", "tables"): "a practice stack has no month of runs behind it, which would tell how tables grew",
-}
-_MARK = "# Written by the sandbox in "
-
-
-def _profile(place: Place, ports: dict[str, int], dsn: str, redis_url: str, references: dict[str, str]) -> str:
-    sections = "".join(
-        [
-            packages_section(place),
-            _certificates(place, ports),
-            _without_contrib(place),
-            _not_had(),
-            deployed.profile(place),
-            backups.profile(place),
-            recovering.profile(place) if not place.read("state.json").get("docker") else "",
-            _containers(place),
-            _monitoring(place),
-        ]
-    )
-    return f"""{_MARK}{place.folder}
-description = "a practice stack on this machine"
-
-[api]
-url = "http://127.0.0.1:{ports["api"]}"
-admin_password = "{references["admin"]}"
-
-[postgres]
-dsn = "{dsn.replace("shrimp_user@", "runbook@")}"
-password = "{references["runbook"]}"
-application_dsn = "{dsn}"
-application_password = "{references["shrimp_user"]}"
-operator_dsn = "{dsn.replace("shrimp_user@", "operator@")}"
-operator_password = "{references["operator"]}"
-
-[service]
-workers = 1
-pool_size = 5
-max_overflow = 0
-replicas = 1
-
-[redis]
-url = "{redis_url}"
-password = "{references["redis"]}"
-
-{_model_section(place, ports, references)}[host]
-where = "here"
-name = "sandbox"
-listening = [{_listening(place, ports)}]
-
-[host.share]
-folder = "{place.folder}"
-disk_bytes = {DISK_BYTES}
-files = {FILES}
-memory_bytes = {MEMORY_BYTES}
-cpus = {CPUS}
-
-{sections}[logs]
-api = ["{place.folder}/logs/api_*.log*"]
-postgres = ["{_server_log(place, "postgres")}"]
-redis = ["{_server_log(place, "redis")}"]
-records_429 = {"true" if place.read("state.json")["mode"] == "documented" else "false"}
-
-[load]
-without_plan = true
-most_rate = 500
-
-{_accepted()}[[contacts]]
-name = "yourself"
-how = "`sandbox heal`"
-when = "this is a practice stack"
-"""
-
-
-def _certificates(place: Place, ports: dict[str, int]) -> str:
-    folder = place.folder / tls_front.FOLDER
-    return f"""[[certificates.endpoints]]
-at = "127.0.0.1:{ports[TLS]}"
-server_name = "{tls_front.NAME}"
-ca_file = "{folder / tls_front.CA}"
-file = "{folder / tls_front.CERTIFICATE}"
-key_file = "{folder / tls_front.KEY}"
-
-[certificates.reload]
-pid_file = "{place.folder / tls_front.PID_FILE}"
-signal = "HUP"
-
-"""
-
-
-def _listening(place: Place, ports: dict[str, int]) -> str:
-    """Return the sockets that the sandbox's own processes listen on; that of a Compose project is the engine's."""
-    state = place.read("state.json")
-    outside = {"api"} if state.get("compose") else set()
-    outside |= {LLM} if state["mode"] != "documented" else set()
-    return ", ".join(f'"127.0.0.1:{port}"' for part, port in ports.items() if part not in outside)
-
-
-def _accepted() -> str:
-    until = datetime.now(UTC).date() + timedelta(days=365)
-    return "".join(
-        f'[[acknowledge]]\ncheck = "{check}"\nobject = "{subject}"\nreason = "{reason}"\nuntil = {until}\n\n'
-        for (check, subject), reason in _ACCEPTED.items()
-    )
-
-
-# What a stack that lives for an hour does not have.
-_NOT_HAD = {
-    "advisories.outdated": "the package of this practice stack is made up: no index knows it",
-    "earlier.last_runs": "no month lies behind a practice stack",
-}
-
-
-def _not_had() -> str:
-    return "".join(f'[[not_applicable]]\ncheck = "{name}"\nreason = "{why}"\n\n' for name, why in _NOT_HAD.items())
-
-
-def _without_contrib(place: Place) -> str:
-    if has_library(Path(place.read("state.json")["postgres_bin"]), "amcheck"):
-        return ""
-    why = "the server of this practice stack comes without amcheck"
-    return f'[[not_applicable]]\ncheck = "postgres.index_integrity"\nreason = "{why}"\n\n'
-
-
-def _containers(place: Place) -> str:
-    if not place.read("state.json").get("docker"):
-        checks = "reachable containers resources events images output replicas compose_file sizing socket_exposure"
-        checks += " privileges image_age secrets_in_environment"
-        why = "this practice stack has no containers; `sandbox up --docker` has"
-        others = ["integrity.containers", "upkeep.unused_images", "memory.containers"]
-        lacking = [*(f"docker.{name}" for name in checks.split()), *others]
-        return "".join(f'[[not_applicable]]\ncheck = "{name}"\nreason = "{why}"\n\n' for name in lacking)
-    names = {part: containers.container_name(place, part) for part in PARTS}
-    project = ""
-    if place.read("state.json").get("compose"):
-        project = f'[compose]\nfiles = ["{place.folder / compose.FILE}"]\nproject = "{place.name}"\n\n'
-    return "[containers]\n" + "".join(f'{part} = "{name}"\n' for part, name in names.items()) + f"\n{project}"
-
-
-def _monitoring(place: Place) -> str:
-    state = place.read("state.json")
-    return monitoring.profile(state["ports"] if state.get("monitoring") else {}, state.get("unwatched", ""))
-
-
-def _server_log(place: Place, part: str) -> str:
-    if place.read("state.json").get("docker"):
-        return f"container:{containers.container_name(place, part)}"
-    return f"{place.folder}/logs/{part}.log"
 
 
 def _why(error: Exception) -> str:

@@ -44,7 +44,7 @@ class BackupSizes(Plot):
                 linewidth=0.8,
                 label=name,
             )
-        axes.set_yscale("log")
+        axes.set_yscale("log", base=2)  # a tick is a round number of KiB then
         axes.yaxis.set_major_formatter(lambda size, _: as_bytes(size))
         axes.yaxis.set_minor_formatter(lambda size, _: "")
         axes.set_ylabel("size (bytes)")

@@ -26,7 +26,9 @@ def test(arguments: list[str]) -> NoReturn:
     all_of = ["tests"] if slow else ["notebooks", "tests"]
     which = [*all_of, "-m", "slow" if slow else "not slow", *_side_by_side()]
     places = ["tests/conftest.py", *([] if chosen else which)]
-    os.execv(sys.executable, [sys.executable, "-m", "pytest", "-c", str(tests / "pytest.ini"), *places, *arguments])
+    # From the folder of the settings, notebooks would have no names: which one failed is to be told.
+    settings = ["-c", str(tests / "pytest.ini"), "--rootdir", str(ROOT)]
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *settings, *places, *arguments])
 
 
 def _side_by_side() -> list[str]:

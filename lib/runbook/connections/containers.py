@@ -7,7 +7,7 @@ import struct
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from runbook.connections.connection import Connection
@@ -18,6 +18,7 @@ from runbook.target import Target
 
 # How many events the engine keeps, of all containers, networks and images together.
 _REMEMBERED = 256
+_WHILE_IT_ANSWERS = timedelta(seconds=0.1)
 
 
 class ContainersConnection(Connection):
@@ -101,14 +102,16 @@ class ContainersConnection(Connection):
         with _answering():
             return list(self._client.api.events(**span, filters=wanted, decode=True))
 
-    def remembered_since(self, until: datetime) -> datetime | None:
+    def remembered_since(self) -> datetime | None:
         """Return since when the engine remembers what happened, where its memory of 256 events is full; else None.
 
         Everything counts there, of all containers; health checks make three events each time.
         """
+        # A moment past when it answers leaves out what happened since: a full memory would not look full.
+        until = datetime.now(UTC) + _WHILE_IT_ANSWERS
         with _answering():
             told = list(self._client.api.events(since="0", until=f"{until.timestamp():.9f}", decode=True))
-        return datetime.fromtimestamp(told[0]["timeNano"] / 1e9, UTC) if len(told) >= _REMEMBERED else None
+        return datetime.fromtimestamp(told[-_REMEMBERED]["timeNano"] / 1e9, UTC) if len(told) >= _REMEMBERED else None
 
     def containers_of(self, project: str, service: str) -> list[dict[str, Any]]:
         """Return what the engine knows of the containers of one service of a Compose project, also those that ended."""

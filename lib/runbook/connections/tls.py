@@ -38,7 +38,6 @@ _REFUSED = {
     "TLSV1_ALERT_PROTOCOL_VERSION",
     "SSLV3_ALERT_HANDSHAKE_FAILURE",
     "VERSION_TOO_LOW",
-    "UNEXPECTED_EOF_WHILE_READING",
 }
 
 
@@ -223,11 +222,11 @@ class _Look:
         try:
             context.minimum_version = context.maximum_version = version
             self._handshake(context).close()
+        except (ConnectionResetError, ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return False  # hung up in the handshake; by which of the three it is told depends on Python's version
         except ssl.SSLError as error:
             refused = error.reason in _REFUSED or "ALERT" in (error.reason or "")
             return False if refused and error.reason not in _OURS else None
-        except ConnectionResetError:
-            return False
         except (OSError, ValueError, _NoTls):
             return None
         return True

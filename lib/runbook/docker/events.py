@@ -39,7 +39,7 @@ def probe(asking: Asking, *, hours: float = 24.0) -> pd.DataFrame:
     forgotten = _forgotten(connection, set(frame["container"]), until, hours)
     frame.attrs = {"hours": hours, "forgotten": forgotten, "since": None}
     if forgotten:
-        frame.attrs["since"] = connection.remembered_since(until)
+        frame.attrs["since"] = connection.remembered_since()
     return frame
 
 

@@ -5,40 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from runbook.connections import ContainersConnection
-from runbook.docker import compose
-from runbook.docker.compose_text import changed_lines, digest, edited, read, restores, writes
+from runbook.docker import compose_edit
+from runbook.docker.compose_text import edited
 from runbook.docker.sizing import propose
-from runbook.model import Act, Asking, Change, DoesNotApply, Draft, NotPlanned, Step
+from runbook.model import Asking, Change, DoesNotApply, Draft, NotPlanned
 from runbook.model.units import as_bytes
-from runbook.procfs.engine import without_cache
 
 _MIB = 1 << 20
 
 
 def observe(asking: Asking, memory: int, cpus: float) -> dict[str, Any]:
-    """Return engine, service, file (the last one of the project), text and sha256 of it, containers (ids of those that
-    run, sorted), in bytes limit, used, peak (the most of any of them) and machine, and up (the Compose argv).
-    """
-    connection, named = asking.connection(ContainersConnection), asking.target.compose
-    up = compose.argv(asking.target, "up", "--detach", "--no-deps", "--no-build")
-    assert named is not None
-    compose.config(asking)  # Compose's own words where it cannot read its files
-    text = read(named.files[-1])
-    running = [told for told in connection.containers_of(named.name, named.service) if told["State"]["Running"]]
-    memories = [told["memory_stats"] for told in (connection.stats(facts["Id"]) for facts in running) if told]
-    used = max(map(without_cache, memories), default=0)
+    """Return the facts of `compose_edit.seen`, and in bytes peak (the most any container ever used) and machine."""
+    there = compose_edit.seen(asking)
     return {
-        "engine": connection.engine(),
-        "service": named.service,
-        "file": str(named.files[-1]),
-        "text": text,
-        "sha256": digest(text),
-        "containers": sorted(told["Id"] for told in running),
-        "limit": max((int(told["HostConfig"].get("Memory") or 0) for told in running), default=0),
-        "used": used,
-        "peak": max([used, *(int(seen.get("max_usage", 0)) for seen in memories)]),
-        "machine": connection.machine()[0],
-        "up": [*up, named.service],
+        **there.facts,
+        "peak": max([there.facts["used"], *(int(seen.get("max_usage", 0)) for seen in there.memories)]),
+        "machine": asking.connection(ContainersConnection).machine()[0],
     }
 
 
@@ -59,29 +41,12 @@ def draft(facts: Mapping[str, Any], memory: int, cpus: float) -> Draft:
     after = rewritten(facts["text"], facts["service"], limit, cpus)
     if after == facts["text"]:
         raise DoesNotApply("the Compose file says so already")
-    file, kept = facts["file"], f"{facts['file']}.before-{facts['sha256'][:8]}"
-    write = {"file": file, "kept": kept, "before": facts["sha256"], "after": digest(after)}
-    up = list(facts["up"])
-    return Draft(
-        summary=f"give {facts['service']} a limit of {as_bytes(limit)} in {Path(file).name}, and make it anew",
-        steps=(
-            Step(
-                act="write",
-                shown=f"edit {file} (kept as {Path(kept).name}): {'; '.join(changed_lines(facts['text'], after))}",
-                arguments={**write, "service": facts["service"], "limit": limit, "cpus": cpus},
-            ),
-            Step(act="up", shown=compose.shown(up), arguments={"argv": up}),
-        ),
-        blast_radius=(
-            f"each of the {len(facts['containers'])} containers is made anew: nobody is served by it until it is ready",
-            "whatever else was changed in the Compose files since they were made comes with it",
-            "what the service holds only in its memory is lost: as built, its queue, and the counts of its rate limits",
-        ),
+    return compose_edit.drafted(
+        facts,
+        after,
+        summary=f"give {facts['service']} a limit of {as_bytes(limit)} in {Path(facts['file']).name}, and make it anew",
+        arguments={"limit": limit, "cpus": cpus},
         expected={"limit": limit},
-        inverse=(
-            Step(act="restore", shown=f"mv {kept} {file}", arguments=write),
-            Step(act="up", shown=compose.shown(up), arguments={"argv": up}),
-        ),
     )
 
 
@@ -111,10 +76,10 @@ redeploy = Change(
     title="Write limits into the Compose file and make the service anew",
     observe=observe,
     draft=draft,
-    acts={"write": writes(_as_planned), "restore": restores, "up": Act(compose.ups)},
+    acts=compose_edit.acts(_as_planned),
     needs=(ContainersConnection,),
     watched=("engine", "service", "file", "sha256", "containers", "limit", "up"),
     restored=("limit", "sha256"),
-    patience=60.0,
-    deadline=20.0,
+    patience=compose_edit.PATIENCE,
+    deadline=compose_edit.DEADLINE,
 )

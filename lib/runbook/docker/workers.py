@@ -2,15 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from runbook.connections import ContainersConnection
-from runbook.docker import compose
-from runbook.docker.compose_text import changed_lines, digest, edited, read, restores, writes
-from runbook.model import Act, Asking, Change, DoesNotApply, Draft, NotPlanned, Step
+from runbook.docker import compose_edit
+from runbook.docker.compose_text import edited
+from runbook.model import Asking, Change, DoesNotApply, Draft, NotPlanned
 from runbook.model.units import as_bytes
-from runbook.procfs.engine import without_cache
 
 # uvicorn and gunicorn both read it; what stands on the command line counts more.
 VARIABLE = "WEB_CONCURRENCY"
@@ -20,30 +18,14 @@ _BY_HAND = "set `--workers` or WEB_CONCURRENCY in it by hand"
 
 
 def observe(asking: Asking, workers: int) -> dict[str, Any]:
-    """Return engine, service, file (the last one of the project), text and sha256 of it, containers (ids of those that
-    run, sorted), workers (of each container; 0: neither file nor profile says), used (the most memory of any of them,
-    bytes), limit (0: none), pool (connections that each worker may open; 0: not told), up (the Compose argv).
+    """Return the facts of `compose_edit.seen`, workers (of each container; 0: neither file nor profile says), and pool
+    (connections that each worker may open; 0: not told).
     """
-    connection, named = asking.connection(ContainersConnection), asking.target.compose
-    up = compose.argv(asking.target, "up", "--detach", "--no-deps", "--no-build")
-    assert named is not None
-    told = compose.mapping(compose.mapping(compose.config(asking).get("services")).get(named.service))
-    text = read(named.files[-1])
-    running = [one for one in connection.containers_of(named.name, named.service) if one["State"]["Running"]]
-    memories = [one["memory_stats"] for one in (connection.stats(facts["Id"]) for facts in running) if one]
-    service = asking.target.service
+    there, service = compose_edit.seen(asking), asking.target.service
     return {
-        "engine": connection.engine(),
-        "service": named.service,
-        "file": str(named.files[-1]),
-        "text": text,
-        "sha256": digest(text),
-        "containers": sorted(one["Id"] for one in running),
-        "workers": workers_of(told) or (service.workers if service is not None else 0) or 0,
-        "used": max(map(without_cache, memories), default=0),
-        "limit": max((int(one["HostConfig"].get("Memory") or 0) for one in running), default=0),
+        **there.facts,
+        "workers": workers_of(there.told) or (service.workers if service is not None else 0) or 0,
         "pool": ((service.pool_size or 0) + (service.max_overflow or 0)) if service is not None else 0,
-        "up": [*up, named.service],
     }
 
 
@@ -75,32 +57,15 @@ def draft(facts: Mapping[str, Any], workers: int) -> Draft:
             f"{workers} workers of about {as_bytes(each)} each do not fit into the limit of {as_bytes(facts['limit'])}"
         )
     after = rewritten(facts["text"], facts["service"], workers)
-    file, kept = facts["file"], f"{facts['file']}.before-{facts['sha256'][:8]}"
-    write = {"file": file, "kept": kept, "before": facts["sha256"], "after": digest(after)}
-    up = list(facts["up"])
     needs = f"each worker needs about {as_bytes(each)}" if each else "what a worker needs is not known"
     pool = f"; each may open {facts['pool']} connections to the database" if facts["pool"] else ""
-    return Draft(
+    return compose_edit.drafted(
+        facts,
+        after,
         summary=f"give {facts['service']} {workers} workers in each container, instead of {now or 'what it has'}",
-        steps=(
-            Step(
-                act="write",
-                shown=f"edit {file} (kept as {Path(kept).name}): {'; '.join(changed_lines(facts['text'], after))}",
-                arguments={**write, "service": facts["service"], "workers": workers},
-            ),
-            Step(act="up", shown=compose.shown(up), arguments={"argv": up}),
-        ),
-        blast_radius=(
-            f"each of the {len(facts['containers'])} containers is made anew: nobody is served by it until it is ready",
-            f"{needs}{pool}; fewer workers answer fewer requests at once",
-            "whatever else was changed in the Compose files since they were made comes with it",
-            "what the service holds only in its memory is lost: as built, its queue, and the counts of its rate limits",
-        ),
+        arguments={"workers": workers},
         expected={"workers": workers},
-        inverse=(
-            Step(act="restore", shown=f"mv {kept} {file}", arguments=write),
-            Step(act="up", shown=compose.shown(up), arguments={"argv": up}),
-        ),
+        reaches=(f"{needs}{pool}; fewer workers answer fewer requests at once",),
     )
 
 
@@ -141,10 +106,10 @@ workers = Change(
     title="Write another number of workers into the Compose file and make the service anew",
     observe=observe,
     draft=draft,
-    acts={"write": writes(_as_planned), "restore": restores, "up": Act(compose.ups)},
+    acts=compose_edit.acts(_as_planned),
     needs=(ContainersConnection,),
     watched=("engine", "service", "file", "sha256", "containers", "workers", "up"),
     restored=("workers", "sha256"),
-    patience=60.0,
-    deadline=20.0,
+    patience=compose_edit.PATIENCE,
+    deadline=compose_edit.DEADLINE,
 )

@@ -4,8 +4,6 @@ A writer is one key on one machine. Where its chain has come to stands in the ar
 folder: so a tail that was cut off the archive is noticed by its own writer.
 """
 
-import fcntl
-import os
 import re
 import socket
 from collections.abc import Callable, Iterator
@@ -16,6 +14,7 @@ from typing import Any
 import msgspec
 
 from runbook.evidence.archive import NotTrusted, runs, state_folder, write_whole
+from runbook.evidence.only_one import only_one
 from runbook.evidence.seal import SEAL_FILE, opened, sealed
 from runbook.evidence.statement import Statement, digest
 from runbook.model import RunFailed
@@ -108,12 +107,8 @@ class Chain:
     def _alone(self) -> Iterator[None]:
         """Hold the chain: of two writers with one key on one machine, one waits for the other."""
         make_private(self._folder)
-        fd = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        with only_one(self._folder / "lock"):
             yield
-        finally:
-            os.close(fd)
 
 
 def heads(archive: Path) -> dict[str, Head]:

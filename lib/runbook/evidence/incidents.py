@@ -3,10 +3,8 @@
 An entry lies among the runs, in a folder named like theirs: whatever verifies, copies or counts runs covers it too.
 """
 
-import fcntl
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import msgspec
 
 from runbook.evidence.archive import RUNS_FOLDER, RunPlace, archive_folder
+from runbook.evidence.only_one import only_one
 from runbook.evidence.recording import ToRecord, write_record
 from runbook.evidence.seal import SEAL_FILE
 from runbook.model import UsageError
@@ -298,13 +297,8 @@ def _incident(name: str, notes: list[Noted]) -> Incident | None:
 def _alone(archive: Path) -> Iterator[None]:
     """Hold the archive's incidents, where its file system has locks."""
     make_private(archive)
-    fd = os.open(archive / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        with suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_EX)
+    with only_one(archive / LOCK_FILE, must=False):
         yield
-    finally:
-        os.close(fd)
 
 
 def _text(text: str) -> str:

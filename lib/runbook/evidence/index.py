@@ -1,11 +1,7 @@
 """All runs of an archive on one page, newest first. It is derived: it can be deleted, and made again, at any time."""
 
-import fcntl
 import os
 import stat
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +11,7 @@ from runbook.evidence.archive import INDEX_FILE, NotTrusted, RunPlace, write_who
 from runbook.evidence.fleet_page import FLEET_FILE, fleet_page
 from runbook.evidence.incident_page import IncidentPage, incident_page
 from runbook.evidence.incidents import Noted, entry_of, incidents_of, page_of
+from runbook.evidence.only_one import only_one
 from runbook.evidence.page import part, policy, style_class, template
 from runbook.evidence.report import shown_status
 from runbook.evidence.seal import SEAL_FILE
@@ -130,7 +127,8 @@ def rebuild_index(archive: Path) -> Path:
     so that the last one's page has all runs. Raises `IndexBusy` where one of them holds the lock for too long, and
     OSError where the archive cannot be written.
     """
-    with _only_one(archive):
+    busy = IndexBusy(f"another process has been writing {INDEX_FILE} for {LOCK_WAIT:g} s")
+    with only_one(archive / LOCK_FILE, seconds=LOCK_WAIT, busy=busy, must=False):
         cache = archive / CACHE_FILE
         known = _read_cache(cache)
         entries, strange = _survey(archive, known.runs)
@@ -373,24 +371,3 @@ def _read_cache(path: Path) -> _Cache:
         return nothing
     sound = all(entry.run_id == name and is_run_id(name) for name, entry in cache.runs.items())
     return cache if cache.schema == CACHE_SCHEMA and sound else nothing
-
-
-@contextmanager
-def _only_one(archive: Path) -> Iterator[None]:
-    """Hold the index's lock; where the file system has none, go on: each file is replaced as a whole all the same."""
-    descriptor = os.open(archive / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        until = time.monotonic() + LOCK_WAIT
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise IndexBusy(f"another process has been writing {INDEX_FILE} for {LOCK_WAIT:g} s") from None
-                time.sleep(0.02)
-            except OSError:
-                break
-        yield
-    finally:
-        os.close(descriptor)

@@ -6,11 +6,10 @@ millisecond a run, and once. It is read anew when its record or its seal was tou
 last change, which nobody can set back).
 """
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +27,7 @@ from runbook.evidence.archive import (
     state_folder,
     write_whole,
 )  # fmt: skip
+from runbook.evidence.only_one import only_one
 from runbook.evidence.seal import SEAL_FILE
 from runbook.evidence.statement import digest
 from runbook.evidence.verify import sealed_content
@@ -100,7 +100,7 @@ def ledger(archive: Path, keys: Mapping[str, Any], since: datetime, seconds: flo
     make_private(folder)
     own = read_archive_id(archive / ARCHIVE_FILE)
     path = folder / f"{own}.parquet"
-    with _only_one(folder):
+    with only_one(folder / ".lock", must=False):  # two reports at once read the same new runs only once
         schema = _schema(keys)
         known, noted = _known(path, schema), _noted(folder / f"{own}{_NOTED}")
         left_out: dict[str, str] = {}
@@ -261,15 +261,3 @@ def _write(path: Path, rows: list[dict[str, Any]], schema: "pa.Schema", kept: se
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     write_whole(path, sink.getvalue().to_pybytes())
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Wait for others that write here: two reports at once read the same new runs only once."""
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        with suppress(OSError):  # a file system without locks: each file is replaced as a whole all the same
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _LINE, _STEP = "#1f5fa8", "#b3261e"
 _MOST, _NAME = 12, 34
+_LEAST_DAYS = 6
 # A limit so many times above what was measured would leave nothing of it to see: it is told instead of drawn.
 _FAR = 2.5
 
@@ -81,6 +82,8 @@ class Verdicts(Plot):
 
     def figure(self) -> "Figure":
         """Return the drawing."""
+        from matplotlib.dates import date2num
+
         names = sorted(self._rows["notebook"].unique())[: 2 * _MOST]
         panels, figure = _panels(min(1, len(names)), 0.5 + 0.22 * len(names), left=0.24)
         axes = panels[0]
@@ -99,6 +102,9 @@ class Verdicts(Plot):
         axes.set_ylabel("notebook", fontsize=8)
         if names:
             axes.set_ylim(len(names) - 0.5, -0.5)
+            # A single day is shown as one, and not as the whole width.
+            drawn: Any = date2num(pd.to_datetime(self._rows["day"], utc=True))  # type: ignore[no-untyped-call]
+            axes.set_xlim(min(drawn.min(), drawn.max() - _LEAST_DAYS) - 0.5, drawn.max() + 0.5)
             axes.legend(fontsize=7, loc="lower left", bbox_to_anchor=(0, 1), ncols=5, frameon=False)
         _dated(axes, "day (UTC)")
         return figure

@@ -1,15 +1,13 @@
 """The last verdicts as node_exporter's textfile collector reads them."""
 
-import fcntl
 import os
 import re
 import stat
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from runbook.evidence.archive import write_whole
+from runbook.evidence.only_one import only_one
 from runbook.evidence.verdicts import Line
 from runbook.model import RunFailed
 
@@ -34,7 +32,9 @@ def write_textfile(path: Path, verdicts: Mapping[Line, int], successes: Mapping[
 
     Raises `RunFailed` where it holds what no run has written, or another process keeps it; OSError.
     """
-    with _only_one(path.with_name(f".{path.name}.lock")):
+    lock = path.with_name(f".{path.name}.lock")
+    busy = RunFailed(f"another process has kept {lock} for {LOCK_SECONDS:g} s")
+    with only_one(lock, seconds=LOCK_SECONDS, busy=busy):
         samples = _read(path)
         for name, values in ((STATUS, verdicts), (SUCCESS, successes)):
             for (notebook, target), value in values.items():
@@ -74,21 +74,3 @@ def _read(path: Path) -> Samples:
 
 def _escaped(label: str) -> str:
     return label.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-
-
-@contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        until = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise RunFailed(f"another process has kept {lock} for {LOCK_SECONDS:g} s") from None
-                time.sleep(0.02)
-        yield
-    finally:
-        os.close(descriptor)
