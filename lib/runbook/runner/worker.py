@@ -5,7 +5,6 @@ has lost, nothing is run twice behind the back of who sent it. Each thread of a 
 at work, and a chain of its own that the archive of who asked goes on with.
 """
 
-import fcntl
 import os
 import secrets
 import shutil
@@ -13,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from runbook.evidence.chain import Chain
 from runbook.evidence.facts import host
 from runbook.evidence.keys import public_text, signer
 from runbook.evidence.merging import Packed, forget, pack
+from runbook.evidence.only_one import only_one
 from runbook.evidence.statement import digest
 from runbook.kernels import FORK
 from runbook.kernels.owner import Template
@@ -85,8 +85,8 @@ class Delivery(msgspec.Struct, frozen=True):
 class _Lane:
     """A chain that this process alone goes on with, and the folder in which its runs are made."""
 
-    def __init__(self, name: str, folder: Path, writer: str, lock: int) -> None:
-        self.name, self.folder, self.writer, self.lock = name, folder, writer, lock
+    def __init__(self, name: str, folder: Path, writer: str, held: ExitStack) -> None:
+        self.name, self.folder, self.writer, self.held = name, folder, writer, held
 
 
 class _Station:
@@ -104,8 +104,7 @@ class _Station:
         if self.template is not None:
             self.template.close()
         for lane in self.lanes.values():
-            with suppress(OSError):
-                os.close(lane.lock)
+            lane.held.close()
 
 
 _stations: dict[str, _Station] = {}
@@ -232,18 +231,12 @@ def _lanes(call: Call, count: int) -> list[_Lane]:
         writer = Chain(top, call.archive, key, name).writer
         folder = top / writer
         make_private(folder)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            continue
-        name_archive(folder, call.archive)
-        head = Chain(folder, call.archive, key, name).head()
-        if (head.seq, head.digest) != tuple(call.heads.get(writer, (0, ""))):
-            os.close(lock)
-            continue
-        found.append(_Lane(name, folder, writer, lock))
+        with suppress(BlockingIOError), ExitStack() as held:
+            held.enter_context(only_one(folder / "lock", seconds=0))
+            name_archive(folder, call.archive)
+            head = Chain(folder, call.archive, key, name).head()
+            if (head.seq, head.digest) == tuple(call.heads.get(writer, (0, ""))):
+                found.append(_Lane(name, folder, writer, held.pop_all()))
         if len(found) == count:
             return found
     return found
