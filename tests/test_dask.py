@@ -10,14 +10,16 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import nbformat
 import psutil
 import pytest
+import trustme
 from running import METADATA, OPEN, decoded, wait_for
 
 from runbook.model.protocol import RunsDocument
@@ -26,6 +28,7 @@ from runbook.runner.release import release
 distributed = pytest.importorskip("distributed", reason="the extra `fleet` is not installed")
 
 LIB = Path(__file__).parent.parent / "lib"
+WHO = ("SCHEDULER", "WORKER", "CLIENT")
 HERE = '[host]\nwhere = "here"\n'
 ASK = "run.ask(host.memory)"
 # Says in a file that a run has come so far: what happened, whatever became of its evidence.
@@ -250,19 +253,22 @@ def test_an_interrupt_ends_the_runs_on_the_workers_and_brings_their_evidence_bac
 
 
 @contextmanager
-def scheduler(grounds: Grounds) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def scheduler(
+    grounds: Grounds, protocol: str = "tcp", more: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A Dask scheduler in a process of its own, and its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with _dask(grounds.environment, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard") as one:
+    options = ("--host", f"{protocol}://127.0.0.1", "--port", str(port), "--no-dashboard")
+    with _dask({**grounds.environment, **more}, "scheduler", *options) as one:
         yield one, f"127.0.0.1:{port}"
 
 
 @contextmanager
-def worker(address: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def worker(address: str, environment: dict[str, str], protocol: str = "tcp") -> Iterator[subprocess.Popen[bytes]]:
     """A worker with one thread, and no nanny that starts it again."""
     options = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
-    with _dask(environment, "worker", f"tcp://{address}", *options) as one:
+    with _dask(environment, "worker", f"{protocol}://{address}", *options) as one:
         yield one
 
 
@@ -406,3 +412,25 @@ def test_without_its_extra_a_cluster_is_told_to_need_it(
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", str(LIB))])
     told = program("run", "morning-health-check", "--engine", "dask://127.0.0.1:1", PYTHONPATH=path)
     assert told.returncode == 64 and "needs the extra `fleet` (pip install 'lib[fleet]')" in told.stderr
+
+
+@pytest.mark.slow
+def test_a_cluster_with_certificates_is_reached_by_tls_and_by_nothing_else(
+    grounds: Grounds, begin: Callable[..., Any], verify: Callable[[], str], tmp_path: Path
+) -> None:
+    issuer = trustme.CA()
+    issuer.cert_pem.write_to_path(tmp_path / "ca.pem")
+    issuer.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / "own.pem")
+    of_dask = {"CA_FILE": "ca.pem", **{f"{who}__{what}": "own.pem" for who in WHO for what in ("CERT", "KEY")}}
+    secured = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(tmp_path / file) for name, file in of_dask.items()}
+    name, named = grounds.notebook("looks"), grounds.targets(2)
+    with scheduler(grounds, "tls", secured) as (_, address), worker(address, grounds.environment | secured, "tls"):
+        bare = begin(f"dask://{address}", name, *named)
+        grounds.environment |= secured
+        try:
+            document, _ = ended(begin(f"dask://{address}", name, *named))
+        finally:
+            for variable in secured:
+                del grounds.environment[variable]
+        assert {record.status for record in document.runs} == {"OK"} and "2 runs are what was sealed" in verify()
+        assert "no Dask scheduler answers" in bare.communicate(timeout=60)[1] and bare.returncode == 70

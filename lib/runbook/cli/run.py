@@ -15,6 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from runbook.kernels import FORK, ORDINARY
 from runbook.model import RunbookError, UsageError
 from runbook.model.collection import Notebook, find_notebook
@@ -369,8 +371,10 @@ def _done_before(unfinished: "Unfinished | None", archive: Path) -> dict[int, Ru
     for place, entry in enumerate(unfinished.note.entries if unfinished is not None else []):
         if entry.run_id:
             with suppress(RunbookError):  # pruned meanwhile: its verdict stands nowhere any more
-                record = kept(find_run(archive, entry.run_id)).record
-                found |= {place: record} if record is not None else {}
+                there = find_run(archive, entry.run_id)
+                record = kept(there).record
+                if record is not None:  # what another machine sealed says where it lay there
+                    found[place] = msgspec.structs.replace(record, evidence=str(there.folder))
     return found
 
 
