@@ -249,6 +249,23 @@ def test_an_interrupt_ends_the_runs_on_the_workers_and_brings_their_evidence_bac
     assert {record.status for record in again.runs} == {"OK"} and len(again.runs) == 3
 
 
+@pytest.mark.slow
+def test_two_calls_share_workers_and_archive_and_one_that_is_killed_can_be_gone_on_with(
+    grounds: Grounds, cluster: Any, begin: Callable[..., Any], verify: Callable[[], str], archive: Path
+) -> None:
+    name = grounds.notebook("shared", "import time\ntime.sleep(0.5)")
+    killed, other = (begin(engine_of(cluster), name, *grounds.targets(8)) for _ in range(2))
+    wait_for(lambda: len(list(archive.rglob("seal.json"))) >= 4, 40)
+    killed.kill()
+    document, _ = ended(other)
+    assert {record.status for record in document.runs} == {"OK"} and len(document.runs) == 8
+    verify()
+    again, said = ended(begin(engine_of(cluster), "--resume"))
+    assert {record.status for record in again.runs} == {"OK"} and len(again.runs) == 8, said
+    assert all(Path(record.evidence).is_relative_to(archive) for record in again.runs)
+    assert "16 runs are what was sealed" in verify()
+
+
 # --- a cluster that is not as it should be
 
 
