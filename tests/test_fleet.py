@@ -13,6 +13,7 @@ from running import OPEN, by_check
 
 from runbook.evidence.fleet_page import fleet_page
 from runbook.evidence.index import Entry
+from runbook.serving.pages import open_served
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 HERE = '[host]\nwhere = "here"\n'
@@ -212,6 +213,7 @@ def test_the_page_of_targets_and_notebooks_shows_each_last_run_in_words_and_lead
     assert all((archive / place).is_file() for row in told.values() for place, _ in row if place)
     assert 'href="fleet.html"' in (archive / "index.html").read_text() and "<script" not in page
     assert runbook("evidence", "verify").returncode == 0
+    open_served(archive, "fleet.html").close()
     (archive / "fleet.html").write_text(page.replace("FAILED", "OK"))
     verified = runbook("evidence", "verify")
     assert verified.returncode == 1 and "fleet.html is not as it was written" in verified.stderr

@@ -88,12 +88,23 @@ def build_parser() -> Parser:
 
         add_schedule_commands(schedule)
 
+    _add_what_stays(commands)
+    return parser
+
+
+def _add_what_stays(commands: "argparse._SubParsersAction[Parser]") -> None:
+    """Add the commands that do not end by themselves, or leave something that does not."""
+    serve = commands.add_parser("serve", help="the archive in a browser, and the runs that Alertmanager starts")
+    if sys.argv[1:2] == ["serve"]:
+        from runbook.cli.serve import add_arguments
+
+        add_arguments(serve)
+
     sandbox = commands.add_parser("sandbox", help="the practice stack: up, status, break, heal, down")
     if sys.argv[1:2] == ["sandbox"]:
         from runbook.cli.sandbox import add_commands
 
         add_commands(sandbox)
-    return parser
 
 
 def main() -> NoReturn:
@@ -181,6 +192,10 @@ def _dispatch() -> int:
         from runbook.cli import schedule
 
         return schedule.run(arguments)
+    if arguments.command == "serve":
+        from runbook.cli import serve
+
+        return serve.run(arguments)
     from runbook.cli import sandbox
 
     return sandbox.run(arguments)

@@ -4,6 +4,7 @@ import difflib
 import json
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -94,6 +95,12 @@ _EMPTY = frozenset(
 )
 
 
+def by_alert(name: str, notebooks: Iterable[Notebook]) -> list[Notebook]:
+    """Return those notebooks that say that an alert of this name leads to them, whatever its case."""
+    wanted = name.strip().lower()
+    return [one for one in notebooks if wanted in {alert.lower() for alert in one.metadata.alerts}]
+
+
 def found_by(symptom: str) -> list[Notebook]:
     """Return the notebooks that an alert's name or a symptom in words leads to, the nearest first.
 
@@ -102,9 +109,8 @@ def found_by(symptom: str) -> list[Notebook]:
     few others have them.
     """
     notebooks = all_notebooks()
-    by_alert = [one for one in notebooks if symptom.strip().lower() in {alert.lower() for alert in one.metadata.alerts}]
-    if by_alert:
-        return by_alert
+    if led := by_alert(symptom, notebooks):
+        return led
     wanted = [_stem(word) for word in _WORD.findall(symptom.lower()) if word not in _EMPTY]
     told = {one.name: _said(one) for one in notebooks}
     rare = {word: sum(_has(told[one.name], word) for one in notebooks) for word in wanted}

@@ -25,6 +25,7 @@ from runbook.target.profile import (
 from runbook.target.recovery import Recovery
 from runbook.target.schedule import DAYS, OFF, When, read_when
 from runbook.target.secret import SecretReference, is_reference, references, resolve
+from runbook.target.serve import Serve
 
 __all__ = [
     "DAYS",
@@ -51,6 +52,7 @@ __all__ = [
     "Redis",
     "Reload",
     "SecretReference",
+    "Serve",
     "Share",
     "Ssh",
     "Target",
