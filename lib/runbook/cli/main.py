@@ -33,7 +33,7 @@ def build_parser() -> Parser:
 
     run = commands.add_parser("run", help="run notebooks headless")
     run.add_argument("notebooks", nargs="*", metavar="NAME")
-    run.add_argument("--target", action="append", metavar="T", help="a profile's name; more than once for more targets")
+    run.add_argument("--target", action="append", metavar="T", help="a profile's name, or @GROUP; as often as wanted")
     run.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
     told = 'the incident that the run belongs to: its id, or "open" for the one that is open'
     run.add_argument("--incident", default="", metavar="I", help=told)
@@ -42,6 +42,7 @@ def build_parser() -> Parser:
     run.add_argument("--deadline", type=seconds, metavar="S", help="bound for each run, in seconds")
     run.add_argument("--cell-deadline", type=seconds, metavar="S", help="bound for each cell, in seconds (120)")
     run.add_argument("--jobs", type=jobs, metavar="N", help="how many runs at a time (as many as there are cores)")
+    run.add_argument("--engine", default="local", metavar="E", help="local, or dask://HOST:PORT of a Dask scheduler")
     run.add_argument("--resume", action="store_true", help="go on with the batch that was cut short last")
     run.add_argument(
         "--kernel",

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from runbook.cli.confirmation import how_to_confirm
 from runbook.evidence.archive import INDEX_FILE
+from runbook.evidence.fleet_page import FLEET_FILE
 from runbook.model import Finding, Findings, Status
 from runbook.model.layout import REPORT_FILE
 from runbook.model.plan import PlanState
@@ -35,6 +36,8 @@ _STYLE = {
 }
 # A statement with all its values may be longer than a screen; of a longer line both ends are shown.
 _PLAN_LINE = 600
+# With more runs than this, those that are OK are told as one line: what is not well is to be seen.
+ROWS_SHOWN = 40
 
 
 @dataclass
@@ -58,15 +61,16 @@ class _Going:
 class Report:
     """Shows runs on the terminal; ``quiet`` leaves stdout alone and shows progress on stderr where that is one.
 
-    ``runs`` is how many there will be. It is a context: within it the progress of runs is shown.
+    ``runs`` is how many there will be, ``targets`` on how many targets. It is a context: within it the progress of runs
+    is shown.
     """
 
-    def __init__(self, *, quiet: bool, runs: int = 1) -> None:
+    def __init__(self, *, quiet: bool, runs: int = 1, targets: int = 1) -> None:
         # Texts of findings may come from a hostile log or name: nothing in them is markup or a control character.
         self._console = Console(file=sys.stderr if quiet else sys.stdout, highlight=False, markup=False, soft_wrap=True)
         live = self._console.is_terminal
         self._silent = quiet and not live
-        self._many = runs > 1
+        self._many, self._fleet = runs > 1, targets > 1
         self._lock = threading.Lock()
         self._progress = Progress(
             TextColumn("  {task.description}", markup=False),
@@ -97,7 +101,7 @@ class Report:
         self._say(Text(f"{notebook} on {target}"))
         bar = self._progress.add_task(notebook, total=None, told="starting")
         self._bars[(notebook, target)] = bar
-        return _Going(self, notebook if self._many else "", bar)
+        return _Going(self, self._named(notebook, target) if self._many else "", bar)
 
     def move(self, bar: TaskID, number: int, count: int) -> None:
         """Show how far a run is."""
@@ -130,6 +134,8 @@ class Report:
     def table(self, records: Sequence[RunRecord]) -> None:
         """Show the verdicts, what is not well and what to do next, and where the evidence is; the most severe first."""
         records = sorted(records, key=_severity)
+        well = [record for record in records if record.status == Status.OK] if len(records) > ROWS_SHOWN else []
+        records = [record for record in records if record not in well]
         table = Table("notebook", "target", "verdict", "findings", "time")
         for record in records:
             counted: dict[str, int] = {}
@@ -143,12 +149,20 @@ class Report:
             table.add_row(record.notebook, record.target, verdict, told, f"{record.seconds:.1f} s")
         with self._while_read():
             self._console.print()
-            self._console.print(table)
+            if records:
+                self._console.print(table)
+            if well:
+                targets = len({record.target for record in well})
+                self._console.print(Text(f"{len(well)} other runs, on {targets} targets: OK", _STYLE[Status.OK]))
         for record in records:
             self._details(record)
 
     def index(self, archive: Path) -> None:
-        """Say where all runs are shown, and what to type for `runbook` where that is no command."""
+        """Say where all runs are shown, all targets where there were several, and what to type for `runbook` where that
+        is no command.
+        """
+        if self._fleet and (archive / FLEET_FILE).exists():
+            self._say(Text(f"all targets: {archive / FLEET_FILE}"))
         self._say(Text(f"all runs: {archive / INDEX_FILE}"))
         typed = os.environ.get("RUNBOOK_COMMAND")
         if typed and shutil.which("runbook") is None:
@@ -176,11 +190,16 @@ class Report:
             self._say(Text("  to be copied:"))
             self._say(Text("\n".join(["", *map(printable, text.splitlines()), ""])))
         if record.error:
-            self._say(Text(printable(f"  FAILED     {record.notebook}: {record.error}"), "bold red"))
+            whose = self._named(record.notebook, record.target)
+            self._say(Text(printable(f"  FAILED     {whose}: {record.error}"), "bold red"))
         if record.evidence:
             page = Path(record.evidence, REPORT_FILE)
-            whose = f"evidence of {record.notebook}" if self._many else "evidence"
+            whose = f"evidence of {self._named(record.notebook, record.target)}" if self._many else "evidence"
             self._say(Text(f"{whose}: {page if page.exists() else record.evidence}"))
+
+    def _named(self, notebook: str, target: str) -> str:
+        """Return a run's name: its notebook's, with its target's where there are several."""
+        return f"{notebook} on {target}" if self._fleet else notebook
 
     def _plan(self, plan: PlanRecord) -> None:
         for line in map(printable, plan_lines(plan)):
