@@ -120,7 +120,7 @@ def test_each_sign_is_a_question_and_leads_to_a_notebook_of_the_collection() -> 
         ("too many connections", "connection-exhaustion"), ("our certificate has expired", "certificate-management"),
         ("somebody dropped the database", "system-recovery"), ("deadlocks", "database-issues"),
         ("memory", "high-memory-usage"), ("429", "daily-security-checks"), ("disk full", "weekly-maintenance"),
-        ("cannot log in", "access-management"), ("annotators are idle", "queue-backup"),
+        ("cannot log in", "access-management"), ("annotators idle", "queue-backup"), ("queue grows", "queue-backup"),
         ("no space left on device", "weekly-maintenance"), ("candidates are empty", "high-error-rate"),
         ("high cpu", "api-performance"), ("OOMKilled", "high-memory-usage"), ("slow queries", "query-performance"),
         ("HighMemoryUsage", "high-memory-usage"), ("there is a memory leak", "high-memory-usage"),

@@ -101,6 +101,10 @@ def by_alert(name: str, notebooks: Iterable[Notebook]) -> list[Notebook]:
     return [one for one in notebooks if wanted in {alert.lower() for alert in one.metadata.alerts}]
 
 
+# With or without them the same is said.
+_LEFT_OUT = frozenset(("a", "an", "are", "is", "our", "the"))
+
+
 def found_by(symptom: str) -> list[Notebook]:
     """Return the notebooks that an alert's name or a symptom in words leads to, the nearest first.
 
@@ -125,9 +129,12 @@ def found_by(symptom: str) -> list[Notebook]:
 
 def _names(notebook: Notebook, symptom: str) -> int:
     """Return 2 where the words are one of its symptoms, 1 where they stand in one as they are said, else 0."""
-    said = " ".join(_WORD.findall(symptom.lower()))
-    told = [" ".join(_WORD.findall(one.lower())) for one in notebook.metadata.symptoms]
-    return 2 if said in told else int(any(f" {said} " in f" {one} " for one in told))
+    said, told = _plain(symptom), [_plain(one) for one in notebook.metadata.symptoms]
+    return 2 if said in told else int(any(f" {said} " in f" {one} " for one in told)) if said else 0
+
+
+def _plain(words: str) -> str:
+    return " ".join(word for word in _WORD.findall(words.lower()) if word not in _LEFT_OUT)
 
 
 def _said(notebook: Notebook) -> set[str]:
