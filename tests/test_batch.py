@@ -25,15 +25,6 @@ ASK = "run.ask(host.memory)"
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A state folder of this test: keys, and the notes of unfinished batches."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
-    return folder
-
-
-@pytest.fixture
 def begun(archive: Path, home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Begin a call of `run … --json` and return its process; it is ended after the test."""
     started: list[subprocess.Popen[str]] = []

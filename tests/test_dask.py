@@ -193,9 +193,9 @@ def test_what_plans_changes_is_not_sent_again_when_its_worker_is_lost(
     grounds: Grounds, cluster: Any, begin: Callable[..., Any], verify: Callable[[], str],
     archive: Path,
 ) -> None:  # fmt: skip
-    name = grounds.notebook("plans", "import time\ntime.sleep(3 if target == 't0' else 0)", changes="plans")
+    name = grounds.notebook("plans", "import time\ntime.sleep(60 if target == 't0' else 0)", changes="plans")
     call = begin(engine_of(cluster), name, *grounds.targets(4))
-    wait_for(lambda: grounds.marks("ended").total() == 3 and grounds.marks("begun")["t0"])
+    wait_for(lambda: grounds.marks("ended").total() == 3 and grounds.marks("begun")["t0"], 60)
     kill_worker(cluster, grounds.kernel("t0"))
     document, _ = ended(call)
     first, *others = document.runs
@@ -234,7 +234,7 @@ def test_an_interrupt_ends_the_runs_on_the_workers_and_brings_their_evidence_bac
 ) -> None:
     name, named = grounds.notebook("long", "import time\ntime.sleep(60)"), grounds.targets(3)
     call = begin(engine_of(cluster), name, *named)
-    wait_for(lambda: grounds.marks("begun").total() == 2)
+    wait_for(lambda: grounds.marks("begun").total() == 2, 60)
     time.sleep(1)
     call.send_signal(signal.SIGINT)
     document, said = ended(call)
@@ -255,7 +255,7 @@ def test_two_calls_share_workers_and_archive_and_one_that_is_killed_can_be_gone_
 ) -> None:
     name = grounds.notebook("shared", "import time\ntime.sleep(0.5)")
     killed, other = (begin(engine_of(cluster), name, *grounds.targets(8)) for _ in range(2))
-    wait_for(lambda: len(list(archive.rglob("seal.json"))) >= 4, 40)
+    wait_for(lambda: len(list(archive.rglob("seal.json"))) >= 4, 60)
     killed.kill()
     document, _ = ended(other)
     assert {record.status for record in document.runs} == {"OK"} and len(document.runs) == 8
@@ -308,8 +308,9 @@ def test_a_scheduler_that_goes_away_leaves_what_arrived_and_the_rest_can_be_gone
 ) -> None:  # fmt: skip
     name, named = grounds.notebook("some", "import time\ntime.sleep(0.5)"), grounds.targets(12)
     with scheduler(grounds) as (process, address), worker(address, grounds.environment):
+        ready(address)
         call = begin(f"dask://{address}", name, *named)
-        wait_for(lambda: len(list(archive.rglob("seal.json"))) >= 2, 40)
+        wait_for(lambda: len(list(archive.rglob("seal.json"))) >= 2, 60)
         process.kill()
         document, said = ended(call)
     done = [record for record in document.runs if record.status == "OK"]
@@ -320,6 +321,12 @@ def test_a_scheduler_that_goes_away_leaves_what_arrived_and_the_rest_can_be_gone
     again, _ = ended(begin(engine_of(cluster), "--resume"))
     assert {record.status for record in again.runs} == {"OK"}
     assert "12 runs are what was sealed" in verify()
+
+
+def ready(address: str, count: int = 1) -> None:
+    """Wait until so many workers have come to a scheduler."""
+    with distributed.Client(f"tcp://{address}", timeout=60, set_as_default=False) as client:
+        client.wait_for_workers(count, timeout=60)
 
 
 def other_release(folder: Path, change: Callable[[Path], object]) -> dict[str, str]:
@@ -340,13 +347,14 @@ def test_a_worker_of_another_version_is_given_no_run_and_told(
     other = grounds.environment | other_release(tmp_path / "other", change)
     name, named = grounds.notebook("looks"), grounds.targets(3)
     with scheduler(grounds) as (_, address), worker(address, other) as wrong:
+        ready(address)
         alone = begin(f"dask://{address}", name, *named)
         out, said = alone.communicate(timeout=60)
         assert alone.returncode == 70 and not out, said
         assert "none of its 1 workers can be given a run: nothing was run" in said
         assert (f"this is {release()}" if kind == "changed" else "it has no runbook that could be asked") in said
         with worker(address, grounds.environment):
-            time.sleep(3)
+            ready(address, 2)
             document, said = ended(begin(f"dask://{address}", name, *named))
         assert {record.status for record in document.runs} == {"OK"} and "is given no run: it has " in said
         assert wrong.poll() is None, "it goes on to serve others"
@@ -360,6 +368,7 @@ def test_a_worker_with_a_key_that_is_not_trusted_is_given_no_run_until_it_is(
     name, named = grounds.notebook("looks"), grounds.targets(2)
     stranger = {"XDG_STATE_HOME": str(tmp_path / "elsewhere")}
     with scheduler(grounds) as (_, address), worker(address, grounds.environment | stranger):
+        ready(address)
         refused = begin(f"dask://{address}", name, *named)
         assert "the key that it seals with is not trusted here" in refused.communicate(timeout=60)[1]
         key = runbook("evidence", "key", **stranger).stdout

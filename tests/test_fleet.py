@@ -20,15 +20,6 @@ HERE = '[host]\nwhere = "here"\n'
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A state folder of this test."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
-    return folder
-
-
-@pytest.fixture
 def groups(profile: Callable[..., str]) -> Callable[[str], None]:
     """Write the file of groups, beside the profiles of this test: three targets that look at this machine."""
     for name in ("berlin", "paris", "rome"):
