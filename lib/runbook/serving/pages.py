@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runbook.evidence.archive import INDEX_FILE
+from runbook.evidence.fleet_page import FLEET_FILE
 from runbook.evidence.index import CACHE_FILE
 from runbook.evidence.page import part, source_digest
 
 _RUN = r"runs/[0-9]{4}-[0-9]{2}/run_[0-9]{8}T[0-9]{6}Z_[a-z0-9-]{1,80}_[a-z2-9]{6}"
 _FILES = r"report\.html|run\.json|incident\.json|baseline\.json|seal\.json|notebook\.ipynb|post-mortem\.(?:html|pdf)"
 _SERVED = re.compile(
-    rf"index\.(?:html|json)|incidents/inc_[0-9]{{8}}_[a-z2-9]{{6}}\.html"
+    rf"index\.(?:html|json)|fleet\.html|incidents/inc_[0-9]{{8}}_[a-z2-9]{{6}}\.html"
     rf"|{_RUN}/(?:{_FILES}|data/[0-9]{{3,6}}-[a-z0-9_.-]{{1,200}}\.parquet)",
     re.ASCII,
 )
-assert INDEX_FILE == "index.html" and CACHE_FILE == "index.json"
+assert INDEX_FILE == "index.html" and CACHE_FILE == "index.json" and FLEET_FILE == "fleet.html"
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".json": "application/json",

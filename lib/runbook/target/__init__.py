@@ -2,7 +2,8 @@
 
 from runbook.target.backups import Backups, BackupSet
 from runbook.target.certificates import Certbot, Certificates, Endpoint, Reload, split_place
-from runbook.target.find import load_target, profile_folders, target_names
+from runbook.target.find import find_profile, load_target, profile_folders, read_profile, target_names
+from runbook.target.groups import Named, expand
 from runbook.target.notifications import Notifications, Webhook
 from runbook.target.profile import (
     Alertmanager,
@@ -43,6 +44,7 @@ __all__ = [
     "Jobs",
     "Load",
     "Logs",
+    "Named",
     "Notifications",
     "Postgres",
     "Prometheus",
@@ -56,9 +58,12 @@ __all__ = [
     "Target",
     "Webhook",
     "When",
+    "expand",
+    "find_profile",
     "is_reference",
     "load_target",
     "profile_folders",
+    "read_profile",
     "read_when",
     "references",
     "resolve",
