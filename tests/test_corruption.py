@@ -366,6 +366,24 @@ def test_sequences_stand_where_they_stood_and_generated_columns_are_made_again(
     assert whole.status is OK and "3 tables of 3" in whole.message
 
 
+def test_rows_that_break_a_rule_that_nobody_proved_are_saved_and_the_rule_stays(
+    own: Cluster, service: Callable[..., str], opened: Callable[..., Any]
+) -> None:
+    name = service(
+        "CREATE TABLE t (id int PRIMARY KEY, n int)", "INSERT INTO t VALUES (1, -1)",
+        'ALTER TABLE t ADD CONSTRAINT "above 0" CHECK (n > 0) NOT VALID',
+    )  # fmt: skip
+    own.execute("INSERT INTO t VALUES (2, 2)", database="service")
+    run = opened(name, ["postgres", "restoring database"])
+    restored = restored_beside_a_copy(run)
+    done = carried_out(run, recovery.salvage, [], wanted=True)
+    assert done.state is PlanState.VERIFIED, done.told
+    database = restored.steps[0].arguments["database"]
+    assert own.execute("SELECT * FROM t ORDER BY id", database=database) == [(1, -1), (2, 2)]
+    with pytest.raises(psycopg.errors.CheckViolation):
+        own.execute("INSERT INTO t VALUES (3, 0)", database=database)
+
+
 def test_a_sequence_that_cannot_be_read_goes_on_behind_the_highest_value_in_its_column(
     own: Cluster, service: Callable[..., str], opened: Callable[..., Any]
 ) -> None:

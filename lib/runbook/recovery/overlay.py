@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from runbook.connections import read_sql
 from runbook.recovery.pages import Damage, Looked, Part, Table
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
@@ -81,15 +82,19 @@ class Overlay:
                     "WHERE NOT EXISTS (SELECT FROM readable_rows AS r WHERE {r_is_there})"
                 )
             self._done("DELETE FROM ONLY {table}")
+            unproved = self._without_unproved()
             refused = readable - self._take("readable_rows")
             if refused:
                 self._list_refused("readable_rows", "r")
-            from_backup = doubtful = 0
+            from_backup = doubtful = kept_out = 0
             if not whole:
                 from_backup = self._number("SELECT count(*) FROM backup_rows")
                 kept_out = from_backup - self._take("backup_rows")
                 if kept_out:
                     self._list_refused("backup_rows", "b")
+            for made_again in unproved:
+                self._into.execute(made_again)
+            if not whole:
                 self._list("from backup", "FROM ONLY {table} AS t WHERE NOT EXISTS "
                            "(SELECT FROM readable_rows AS r WHERE {r_is_there})", "{t_whole}")  # fmt: skip
                 refusing += self._stage("doubtful_rows", lenient, again.good)
@@ -107,6 +112,19 @@ class Overlay:
             telling = sql.SQL("INSERT INTO runbook_salvage.tables ({}) VALUES ({})").format(names, values)
             self._into.execute(telling, told)
         return saved
+
+    def _without_unproved(self) -> list[sql.Composed]:
+        """Take away the rules that rows of the table may break since nobody proved them, and return the statements that
+        make them again, as unproved as they were.
+        """
+        table, again = self._names["table"], list[sql.Composed]()
+        asking = read_sql(__package__, "unproved_rules")
+        for name, rule in self._into.execute(asking, {"table": self._own.written}).fetchall():
+            given = {"table": table, "name": sql.Identifier(name)}
+            self._into.execute(sql.SQL("ALTER TABLE {table} DROP CONSTRAINT {name}").format(**given))
+            making = sql.SQL("ALTER TABLE {table} ADD CONSTRAINT {name} {rule}")
+            again.append(making.format(**given, rule=sql.SQL(rule)))  # the server's own words
+        return again
 
     def _stage(self, name: str, damage: Damage, parts: Iterable[Part]) -> list[tuple[Part, str]]:
         """Copy parts of the damaged table into one of this transaction, that has no rules; return what even that does

@@ -15,7 +15,7 @@ from runbook.recovery.pages import Damage, Table
 from runbook.target import Target
 
 DEADLINE = 240.0
-_SHARE, _SETTLE_SECONDS = 0.85, 1.0
+_SHARE, _SETTLE_SECONDS = 0.85, 0.2
 _COLUMNS = ["table", "bytes", "blocks", "rows", "pages", "lines", "where", "why", "unknown"]
 _NO_CATALOG = (
     "its catalog cannot be read, without which no row can be told from another: keep the physical copy, and restore "
