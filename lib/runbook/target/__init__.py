@@ -3,6 +3,7 @@
 from runbook.target.backups import Backups, BackupSet
 from runbook.target.certificates import Certbot, Certificates, Endpoint, Reload, split_place
 from runbook.target.find import load_target, profile_folders, target_names
+from runbook.target.kubernetes import Kubernetes, TlsSecret
 from runbook.target.notifications import Notifications, Webhook
 from runbook.target.profile import (
     Alertmanager,
@@ -40,6 +41,7 @@ __all__ = [
     "Endpoint",
     "Host",
     "Jobs",
+    "Kubernetes",
     "Load",
     "Logs",
     "Notifications",
@@ -52,6 +54,7 @@ __all__ = [
     "Share",
     "Ssh",
     "Target",
+    "TlsSecret",
     "Webhook",
     "When",
     "is_reference",
