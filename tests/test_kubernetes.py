@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import ssl
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,8 @@ from typing import Any
 
 import pytest
 from carrying import carried_out
-from monitoring import free_port
+from monitoring import free_port, prometheus, require
+from ruamel.yaml import YAML
 from tls_server import silent_server
 
 from runbook import kubernetes
@@ -44,8 +46,9 @@ class There:
 
     def target(self, user: dict[str, Any] | None = None, config: str = "", more: str = "") -> str:
         """Write a kubeconfig and a profile, and return the target's name."""
-        file = self.folder / "kubeconfig"
-        file.write_text(config or kubeconfig(self.url, user=user or {"token": TOKEN}))
+        file, ca = self.folder / "kubeconfig", self.folder / "ca.pem"
+        trusted = ca.read_bytes() if ca.exists() else b""
+        file.write_text(config or kubeconfig(self.url, user=user or {"token": TOKEN}, ca=trusted))
         section = f'[kubernetes]\ncontext = "stand-in"\nkubeconfig = "{file}"\nnamespace = "{NAMESPACE}"\n'
         return self._profile(f"{section}{more}\n[deadlines]\nconnect = 2.0\n")
 
@@ -579,3 +582,217 @@ def test_pods_that_find_no_node_leave_the_plan_failed_and_what_undoes_it_planned
         run.propose(kubernetes.scale, replicas=4, verify=verify, confirm=token_of(inverse.plan)), token_of(inverse.plan)
     )
     assert back.plans[0].state is PlanState.VERIFIED and len(there.held.pods()) == 2
+
+
+# --- the autoscaler, by its manifest
+
+
+BETWEEN = {"least": 2, "most": 10, "cpu": 70, "memory": 80}
+
+
+def autoscaled(run: Any, confirm: str = "", **given: int) -> Any:
+    verify = [kubernetes.autoscaler, kubernetes.manifest.given(**{**BETWEEN, **given})]
+    return run.propose(kubernetes.autoscale, verify=verify, confirm=confirm, **{**BETWEEN, **given})
+
+
+def manifest_of(run: Any, **given: int) -> str:
+    return kubernetes.Manifest(run.ask(kubernetes.manifest, **{**BETWEEN, **given}).frame).text
+
+
+def test_the_manifest_is_that_of_the_runbook_and_is_shown_as_a_file(there: There) -> None:
+    run = there.run()
+    manifest = YAML(typ="safe").load(manifest_of(run))
+    assert (manifest["apiVersion"], manifest["kind"]) == ("autoscaling/v2", "HorizontalPodAutoscaler")
+    assert manifest["metadata"] == {"name": "shrimp-api-hpa", "namespace": NAMESPACE}
+    spec = manifest["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 10)
+    shares = {m["resource"]["name"]: m["resource"]["target"]["averageUtilization"] for m in spec["metrics"]}
+    assert shares == {"cpu": 70, "memory": 80}
+
+
+def test_the_manifest_passes_the_schemas_of_the_versions_in_use(there: There, tools: str, tmp_path: Path) -> None:
+    file = tmp_path / "hpa.yaml"
+    file.write_text(manifest_of(there.run()))
+    argv = [tools, "-m", "kubernetes_validate", "--strict", "-k", "1.28", "-k", "1.33", str(file)]
+    ended = subprocess.run(argv, capture_output=True, text=True)
+    assert ended.returncode == 0 and ended.stdout.count("passed for resource") == 2, ended.stdout + ended.stderr
+    file.write_text(file.read_text().replace("maxReplicas", "mostReplicas"))
+    assert subprocess.run(argv, capture_output=True).returncode == 1, "else nothing was looked at"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"least": 0}, "at least 0 pods: an autoscaler keeps 1 or more"),
+        ({"least": 5, "most": 3}, "at most 3 pods are fewer than at least 5"),
+        ({"cpu": 0}, "0% of what is requested of cpu"),
+    ],
+)
+def test_a_manifest_that_is_not_valid_is_critical_and_never_planned(
+    given: dict[str, int], says: str, there: There
+) -> None:
+    run = there.run()
+    (found,) = run.ask(kubernetes.manifest, **{**BETWEEN, **given}).findings
+    assert found.status is CRITICAL and says in found.message
+    shown = autoscaled(run, **given)
+    assert not shown.plans and says in text(shown)
+    assert not [one for one in there.held.asked if one[0] != "GET"], "not even in a dry run"
+
+
+def test_each_field_that_the_cluster_has_otherwise_is_told(there: There) -> None:
+    held = there.held.autoscaled(minReplicas=1, maxReplicas=4)
+    held["spec"]["metrics"] = [held["spec"]["metrics"][0], {"type": "Pods", "pods": {}}]
+    held["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] = 95
+    found = {finding.object.split(") ")[1]: finding for finding in there.ask(kubernetes.manifest, **BETWEEN)}
+    assert {finding.status for finding in found.values()} == {WARNING}
+    assert set(found) == {"minReplicas", "maxReplicas", "metrics cpu", "metrics memory", "metrics Pods"}
+    assert found["metrics cpu"].message == "in the cluster 95%, in the manifest 70%"
+    assert found["maxReplicas"].message == "in the cluster 4, in the manifest 10"
+
+
+def test_a_plan_makes_the_autoscaler_after_a_dry_run_and_its_inverse_removes_it(there: There) -> None:
+    run = there.run()
+    shown = autoscaled(run)
+    tried = [one for one in there.held.asked if one[0] == "POST"]
+    assert [one[2]["dryRun"] for one in tried] == [["All"]] and not there.held.objects["horizontalpodautoscalers"]
+    plan = shown.plans[0].plan
+    assert "taken by the API server" in plan.blast_radius[0] and "minReplicas: 2" in plan.steps[0].shown
+    done = run.apply(shown, token_of(plan)).plans[0]
+    assert done.state is PlanState.VERIFIED and done.helped is not None and done.helped.answer == "helped"
+    spec = there.held.objects["horizontalpodautoscalers"]["shrimp-api-hpa"]["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 10)
+    assert not autoscaled(run).plans and "as the manifest says" in text(autoscaled(run))
+    act = kubernetes.autoscale.acts[plan.inverse[0].act]
+    act.do(run._dependencies, plan.inverse[0].arguments)
+    assert not there.held.objects["horizontalpodautoscalers"]
+    assert act.happened(run._dependencies, plan.inverse[0].arguments, NOW) is True
+
+
+def test_a_plan_changes_what_the_manifest_decides_and_leaves_a_behaviour_alone(there: There) -> None:
+    behaviour = {"scaleDown": {"stabilizationWindowSeconds": 600}}
+    there.held.autoscaled(maxReplicas=4, behavior=behaviour)
+    run = there.run()
+    shown = autoscaled(run)
+    plan = shown.plans[0].plan
+    assert plan.summary == "change shrimp-api-hpa: maxReplicas 4 to 10"
+    held = there.held.objects["horizontalpodautoscalers"]["shrimp-api-hpa"]
+    held["metadata"]["resourceVersion"] = "4711"  # its status was told anew, as each 15 s
+    done = run.apply(shown, token_of(plan)).plans[0]
+    assert done.state is PlanState.VERIFIED, done.told
+    assert held["spec"]["maxReplicas"] == 10 and held["spec"]["behavior"] == behaviour
+    act = kubernetes.autoscale.acts["change"]
+    act.do(run._dependencies, plan.inverse[0].arguments)
+    assert held["spec"]["maxReplicas"] == 4
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "says"),
+    [
+        (
+            422,
+            'HorizontalPodAutoscaler.autoscaling "shrimp-api-hpa" is invalid: spec.metrics',
+            "finds it invalid (422)",
+        ),
+        (403, 'cannot create resource "horizontalpodautoscalers"', "forbids it (403): cannot create"),
+        (409, 'horizontalpodautoscalers.autoscaling "shrimp-api-hpa" already exists', "sees a conflict (409)"),
+    ],
+)
+def test_what_a_dry_run_is_refused_is_not_planned(code: int, message: str, says: str, there: There) -> None:
+    there.held.refuse("POST .*/horizontalpodautoscalers", code, message)
+    shown = autoscaled(there.run())
+    assert not shown.plans and "in a dry run" in text(shown) and says in text(shown)
+    assert not there.held.objects["horizontalpodautoscalers"]
+
+
+def test_one_beside_another_or_for_pods_that_request_nothing_is_not_planned(there: There) -> None:
+    there.held.autoscaled("another")
+    assert "another governs shrimp-api too" in text(autoscaled(there.run()))
+    there.held.objects["horizontalpodautoscalers"].clear()
+    there.held.deployment()["spec"]["template"]["spec"]["containers"][0]["resources"] = {}
+    assert "requests no cpu and memory" in text(autoscaled(there.run()))
+
+
+def test_bounds_are_told_in_what_they_take_of_the_load(there: There) -> None:
+    processors, memory = there.ask(kubernetes.bounds, **BETWEEN)
+    assert processors.status is OK
+    assert "2 pods use 0.36 processors (36% of their requests), its past is not told" in processors.message
+    assert "2 pods take up to 0.70 processors before one is added, 10 up to 3.50 processors" in processors.message
+    assert "the load takes 2 pods" in processors.message and processors.value == 20
+    assert memory.status is OK and "(61% of their requests)" in memory.message
+    there.held.usage = (1500, 310)
+    processors, _ = there.ask(kubernetes.bounds, **BETWEEN)
+    assert processors.status is WARNING and "the load takes 9 pods" in processors.message
+    there.held.usage = (2000, 450)
+    processors, memory = there.ask(kubernetes.bounds, **BETWEEN)
+    assert processors.status is CRITICAL and "the load takes 12 pods" in processors.message
+    assert memory.status is WARNING and "so pods are added up to 10, and it becomes no less" in memory.message
+
+
+def test_bounds_without_requests_or_without_metrics_say_what_is_missing(there: There) -> None:
+    for pod in there.held.pods():
+        pod["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "1"}}
+    assert {f.status for f in there.ask(kubernetes.bounds, **BETWEEN)} == {CRITICAL}
+    there.held.metrics = False
+    found = there.only(kubernetes.bounds, **BETWEEN)
+    assert found.status is UNKNOWN and "no metrics API" in found.message
+
+
+def test_the_past_load_counts_where_prometheus_tells_it(there: There, tmp_path: Path) -> None:
+    require("prometheus", "promtool")
+    now = time.time()
+    name = 'process_cpu_seconds_total{job="shrimp-api",instance="a"}'
+    at_work = [f"{name} {2.0 * 60 * n} {now - 86400 + 60 * n:.0f}" for n in range(120)]
+    past = "# TYPE process_cpu_seconds counter\n" + "\n".join(at_work) + "\n# EOF\n"
+    with prometheus(tmp_path / "prometheus", past=past) as running:
+        run = there.run(more=f'[prometheus]\nurl = "{running.url}"\n')
+        processors, memory = run.ask(kubernetes.bounds, **BETWEEN).findings
+    assert "at most in 7 days 2.00 processors" in processors.message and "takes 6 pods" in processors.message
+    assert "its past is not told" in memory.message
+
+
+# --- kubectl itself, on the stand-in (over TLS: else it sends no token): what plans show is what it does
+
+
+def kubectl(shown: str, folder: Path, **more: Any) -> "subprocess.CompletedProcess[str]":
+    """Call what a plan shows, as one would type it."""
+    require("kubectl")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    return subprocess.run(["sh", "-c", shown], capture_output=True, text=True, timeout=60, env=environment, **more)
+
+
+@pytest.fixture
+def over_tls(tmp_path: Path, profile: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Iterator[There]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with secured(tmp_path, profile, Authority("the tests' cluster")) as made:
+        yield made
+
+
+def test_kubectl_finds_the_manifest_well_in_its_own_dry_run(over_tls: There, tmp_path: Path) -> None:
+    there, run = over_tls, over_tls.run()
+    file = tmp_path / "hpa.yaml"
+    file.write_text(manifest_of(run))
+    where = f"--kubeconfig {tmp_path}/kubeconfig --context stand-in"
+    ended = kubectl(f"kubectl {where} apply --dry-run=client --validate=false --output json -f {file}", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert told["spec"] == YAML(typ="safe").load(file.read_text())["spec"]
+    assert not there.held.objects["horizontalpodautoscalers"]
+
+
+def test_what_a_plan_shows_is_what_kubectl_does(over_tls: There, tmp_path: Path) -> None:
+    there, run = over_tls, over_tls.run()
+    (step,) = scaled(run, 4).plans[0].plan.steps
+    ended = kubectl(step.shown, tmp_path)
+    assert ended.returncode == 0 and len(there.held.pods()) == 4, ended.stderr
+    there.held.autoscaled(maxReplicas=4)
+    (step,) = autoscaled(run).plans[0].plan.steps
+    ended = kubectl(step.shown, tmp_path)
+    held = there.held.objects["horizontalpodautoscalers"]
+    assert ended.returncode == 0 and held["shrimp-api-hpa"]["spec"]["maxReplicas"] == 10, ended.stderr
+    held.clear()
+    plan = autoscaled(run).plans[0].plan
+    # The stand-in has no schemas for kubectl to validate by.
+    ended = kubectl(plan.steps[0].shown.replace(" create ", " create --validate=false ", 1), tmp_path)
+    assert ended.returncode == 0 and "shrimp-api-hpa" in held, ended.stderr
+    ended = kubectl(plan.inverse[0].shown, tmp_path)
+    assert ended.returncode == 0 and not held, ended.stderr

@@ -289,6 +289,15 @@ def test_cron_jobs_are_whole_and_confined_and_come_with_the_file_of_their_image(
         assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
 
 
+def test_cron_jobs_pass_the_schemas_of_kubernetes(runbook: Call, profile: Write, tmp_path: Path, tools: str) -> None:
+    made = tmp_path / "made"
+    runbook("schedule", "kubernetes", "--target", profile(""), "--output", str(made))
+    argv = [tools, "-m", "kubernetes_validate", "--strict", "-k", "1.28", "-k", "1.33", made / "cronjobs.yaml"]
+    ended = subprocess.run(argv, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("passed for resource cronjob/") == 2 * len(SCHEDULED)
+
+
 def test_two_targets_never_share_the_name_of_a_job() -> None:
     names = ["runbook-eu-x", "runbook-EU-x", "runbook-eu_x", f"runbook-{'a' * 60}", f"runbook-{'a' * 61}"]
     made = [kubernetes.dns_name(name) for name in names]

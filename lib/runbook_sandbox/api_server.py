@@ -141,8 +141,8 @@ class StandIn:
         for pattern, refused in self.refusals:
             if re.search(pattern, f"{method} {path}"):
                 raise refused
-        if path == "/version/":
-            return {"major": "1", "minor": "33", "gitVersion": VERSION, "platform": "linux/amd64"}
+        if (found := _discovered(path.rstrip("/"))) is not None:
+            return found
         match = re.fullmatch(
             r"/apis?/((?:[a-z0-9.]+/)?v[0-9a-z]+)/namespaces/([^/]+)/([a-z]+)(?:/([^/]+))?(?:/(scale))?", path
         )
@@ -308,6 +308,35 @@ class StandIn:
             "conditions": [able, active, limited],
         }  # fmt: skip
         return held
+
+
+def _discovered(path: str) -> dict[str, Any] | None:
+    """Return what kubectl asks first: which kinds there are."""
+    if path == "/version":
+        return {"major": "1", "minor": "33", "gitVersion": VERSION, "platform": "linux/amd64"}
+    if path == "/api":
+        return {"kind": "APIVersions", "versions": ["v1"]}
+    if path == "/apis":
+        groups = []
+        for group in sorted(set(_GROUPS) - {"v1"}):
+            version = {"groupVersion": group, "version": group.partition("/")[2]}
+            groups.append({"name": group.partition("/")[0], "versions": [version], "preferredVersion": version})
+        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+    group = path.removeprefix("/apis/") if path.startswith("/apis/") else path.removeprefix("/api/")
+    if group not in _GROUPS:
+        return None
+    found: list[dict[str, Any]] = [
+        {
+            "name": kind, "singularName": "", "namespaced": True, "verbs": ["get", "list", "create", "patch", "delete"],
+            "kind": "PodMetrics" if group.startswith("metrics") else _KINDS[kind],
+            "shortNames": ["hpa"] if kind.startswith("horizontal") else [],
+        }
+        for kind in _GROUPS[group]
+    ]  # fmt: skip
+    if group == "apps/v1":
+        scale = {"name": "deployments/scale", "kind": "Scale", "group": "autoscaling", "version": "v1"}
+        found.append({**scale, "singularName": "", "namespaced": True, "verbs": ["get", "patch", "update"]})
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group, "resources": found}
 
 
 def _version_of(kind: str) -> str:
