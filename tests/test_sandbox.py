@@ -122,7 +122,7 @@ def test_down_finds_everything_after_the_launcher_was_killed(seconds: float, run
 def test_status_tells_where_everything_is(runbook: Callable[..., Any], sandbox: Place) -> None:
     told = json.loads(runbook("sandbox", "status", "--json").stdout)
     assert Path(told["target"]).exists() and Path(told["logs"]).is_dir()
-    parts = (*PARTS, stack.LLM, stack.TLS, *monitoring.installed())
+    parts = (*PARTS, stack.LLM, stack.TLS, stack.CLUSTER, *monitoring.installed())
     assert {part: facts["runs"] for part, facts in told["parts"].items()} == dict.fromkeys(parts, True)
     missing = runbook("sandbox", "status", "--name", "nowhere")
     assert missing.returncode == 1 and "is not up" in missing.stdout

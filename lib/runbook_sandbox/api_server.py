@@ -1,7 +1,7 @@
 """A stand-in for the API server of a Kubernetes cluster: no cluster is behind it, its answers have the real shapes.
 
 It knows one namespace with one deployment. What a controller would do after a change, such as making pods, it does at
-once. Run as a process by `python -m runbook_sandbox.api_server PORT TOKEN-FILE`.
+once. Run by `stack.up` as a process: ``python -m runbook_sandbox.api_server FOLDER FD``.
 """
 
 import base64
@@ -9,6 +9,7 @@ import copy
 import hmac
 import json
 import re
+import socket
 import ssl
 import sys
 import threading
@@ -22,6 +23,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from runbook_sandbox import tls_front
+from runbook_sandbox.place import Place
+
+PART = "kubernetes"
+KUBECONFIG, SECRET = "kubeconfig", "api-tls-cert"
 VERSION = "v1.33.4-stand-in"
 NAMESPACE, DEPLOYMENT, CONTEXT = "shrimp-annotation", "shrimp-api", "stand-in"
 IMAGE = "registry.example/shrimp-api:1.4.2"
@@ -104,6 +110,11 @@ class StandIn:
             "source": {"component": "stand-in"},
         }  # fmt: skip
         self.add("events", f"{name}.{self.version:x}", body)
+
+    def keep(self, name: str, certificate: bytes, key: bytes) -> dict[str, Any]:
+        """Add a secret for TLS, and return it."""
+        data = {"tls.crt": base64.b64encode(certificate).decode(), "tls.key": base64.b64encode(key).decode()}
+        return self.add("secrets", name, {"type": "kubernetes.io/tls", "data": data})
 
     def scaled(self, replicas: int) -> None:
         """Do what the controllers would: make or take pods, and tell of it in the status."""
@@ -400,8 +411,20 @@ def _merged(held: Any, patch: Any) -> Any:
 
 
 class _Server(ThreadingHTTPServer):
+    """Serves on a socket that somebody else opened."""
+
     daemon_threads = True
-    stand_in: StandIn
+
+    def __init__(self, stand_in: StandIn, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
+        super().__init__(("", 0), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.stand_in = stand_in
+        listening.listen(64)
+        # The handshake is each connection's own: one that is slow keeps no other waiting.
+        self.socket = listening if tls is None else tls.wrap_socket(listening, True, do_handshake_on_connect=False)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that went away, or that spoke no TLS."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -448,15 +471,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(stand_in: StandIn, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[str]:
+def serving(stand_in: StandIn, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Serve the stand-in on loopback from a thread, and give its address."""
-    server = _Server(("127.0.0.1", port), _Handler)
-    server.stand_in = stand_in
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    server = _Server(stand_in, listening, tls)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
     finally:
         server.shutdown()
         server.server_close()
@@ -476,12 +498,43 @@ def kubeconfig(url: str, *, user: dict[str, Any], ca: bytes = b"") -> str:
     return json.dumps(config, indent=1)
 
 
+def write_kubeconfig(place: Place, port: int) -> None:
+    """Write the kubeconfig that leads to the sandbox's stand-in, with its token."""
+    ca = (place.folder / tls_front.FOLDER / tls_front.CA).read_bytes()
+    user = {"token": (place.folder / "secrets" / PART).read_text()}
+    place.secret(KUBECONFIG, kubeconfig(f"https://127.0.0.1:{port}", user=user, ca=ca))
+
+
+def profile(place: Place) -> str:
+    """Return the section of a sandbox's target file, where it has a stand-in."""
+    folder = place.folder / tls_front.FOLDER
+    if not (place.folder / "secrets" / KUBECONFIG).exists():
+        return ""
+    return f"""# A stand-in for a cluster's API server: no cluster is behind it.
+[kubernetes]
+context = "{CONTEXT}"
+kubeconfig = "{place.folder / "secrets" / KUBECONFIG}"
+namespace = "{NAMESPACE}"
+
+[kubernetes.tls_secret]
+name = "{SECRET}"
+file = "{folder / tls_front.CERTIFICATE}"
+key_file = "{folder / tls_front.KEY}"
+
+"""
+
+
 def main() -> None:
-    """Serve a healthy deployment with its autoscaler until the process is ended."""
-    stand_in = StandIn(Path(sys.argv[2]).read_text(encoding="utf-8").strip())
+    """Serve a healthy deployment with its autoscaler and its secret, on the socket that the parent opened."""
+    folder = Path(sys.argv[1])
+    stand_in = StandIn((folder / "secrets" / PART).read_text(encoding="utf-8"))
     stand_in.autoscaled()
-    with serving(stand_in, port=int(sys.argv[1])):
-        threading.Event().wait()
+    served = folder / tls_front.FOLDER
+    stand_in.keep(SECRET, (served / tls_front.CERTIFICATE).read_bytes(), (served / tls_front.KEY).read_bytes())
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # Not the served one, which faults replace.
+    tls.load_cert_chain(served / tls_front.GOOD, served / tls_front.KEY)
+    _Server(stand_in, socket.socket(fileno=int(sys.argv[2])), tls).serve_forever()
 
 
 if __name__ == "__main__":
