@@ -415,8 +415,9 @@ def test_warnings_of_the_cluster_are_told_by_their_reason_and_others_are_left_ou
     there.held.warn("FailedGetResourceMetric", "no metrics", "HorizontalPodAutoscaler", "shrimp-api-hpa")
     there.held.warn("BackOff", "of another", "Pod", "other-1")
     found = {finding.object: finding for finding in there.ask(kubernetes.events)}
-    assert set(found) == {"BackOff (Pod)", "FailedGetResourceMetric (HorizontalPodAutoscaler)"}
-    assert "42 times" in found["BackOff (Pod)"].message and "about 2 objects" in found["BackOff (Pod)"].message
+    assert set(found) == {"BackOff (Pod, stand-in)", "FailedGetResourceMetric (HorizontalPodAutoscaler, stand-in)"}
+    told = found["BackOff (Pod, stand-in)"].message
+    assert "42 times" in told and "about 2 objects" in told
     assert {finding.status for finding in found.values()} == {WARNING}
 
 

@@ -137,7 +137,7 @@ def test_every_process_is_known_as_the_sandboxs_own(sandbox: Place) -> None:
 
 def test_secrets_are_in_files_of_the_owner_only_and_in_no_process_list(sandbox: Place) -> None:
     secrets = {path.read_text() for path in (sandbox.folder / "secrets").iterdir()}
-    assert len(secrets) == 7 + bool(monitoring.installed())  # PostgreSQL's exporter has a role of its own
+    assert len(secrets) == 9 + bool(monitoring.installed())  # PostgreSQL's exporter has a role of its own
     for path in [
         *(sandbox.folder / "secrets").iterdir(),
         sandbox.folder / "service.json",

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -71,6 +72,7 @@ class StandIn:
         self.token = token
         self.lock = threading.RLock()
         self.began = began or datetime.now(UTC) - timedelta(days=2)
+        self.made = 0
         self.version, self.metrics, self.seconds, self.room = 1000, True, 0.0, 50
         self.usage = (180, 310)  # of each pod: thousandths of a processor, MiB
         self.refusals: list[tuple[str, Refused]] = []
@@ -198,7 +200,8 @@ class StandIn:
         self.scaled(replicas)
 
     def _pod(self, number: int) -> None:
-        name = f"{DEPLOYMENT}-7d9c5b-{uuid.uuid4().hex[:5]}"
+        self.made += 1
+        name = f"{DEPLOYMENT}-7d9c5b-{zlib.crc32(str(self.made).encode()):08x}"[:-3]
         owner = {"kind": "ReplicaSet", "name": f"{DEPLOYMENT}-7d9c5b", "controller": True}
         spec = copy.deepcopy(self.deployment()["spec"]["template"]["spec"])
         if number >= self.room:

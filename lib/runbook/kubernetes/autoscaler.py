@@ -16,7 +16,7 @@ COLUMNS = [
 
 
 def probe(asking: Asking) -> pd.DataFrame:
-    """Return a row for each autoscaler of the deployment: deployment (with its cluster), autoscaler, least, most,
+    """Return a row for each autoscaler of the deployment: deployment and autoscaler (with their cluster), least, most,
     current, desired (numbers of pods), able, active, limited (what its conditions say: True, False or "") with their
     words, metrics (each that it goes by, as it sees it). One row without an autoscaler where there is none.
 
@@ -24,15 +24,15 @@ def probe(asking: Asking) -> pd.DataFrame:
     """
     connection = connected(asking)
     of = {"deployment": f"{connection.named.deployment} ({connection.cluster})"}
-    rows = [{**of, **_state(one)} for one in autoscalers_of(connection)]
+    rows = [{**of, **_state(one, connection.cluster)} for one in autoscalers_of(connection)]
     return pd.DataFrame(rows or [{**of, "autoscaler": ""}], columns=COLUMNS)
 
 
-def _state(found: dict[str, Any]) -> dict[str, Any]:
+def _state(found: dict[str, Any], cluster: str) -> dict[str, Any]:
     spec, status = found["spec"], found.get("status") or {}
     able, active, limited = (condition(found, kind) for kind in ("AbleToScale", "ScalingActive", "ScalingLimited"))
     return {
-        "autoscaler": words(found["metadata"]["name"]),
+        "autoscaler": f"{words(found['metadata']['name'])} ({cluster})",
         "least": int(spec.get("minReplicas", 1)),
         "most": int(spec["maxReplicas"]),
         "current": int(status.get("currentReplicas") or 0),

@@ -65,7 +65,7 @@ def check(frame: pd.DataFrame) -> list[Finding]:
         return [Finding(object=f"events ({cluster})", status=Status.OK, message=told, value=0)]
     found = [
         Finding(
-            object=f"{row['reason']} ({row['kind']})",
+            object=f"{row['reason']} ({row['kind']}, {cluster})",
             status=Status.WARNING,
             message=f"{counted(int(row['count']), 'time')}, the last at {row['last']:%H:%M:%S} UTC, about "
             f"{counted(int(row['objects']), 'object')}: {row['said']}",

@@ -87,7 +87,7 @@ def check(
     # What ended for good was replaced: it counts neither as one that serves nor as one that does not.
     judged = [(row, *_judged(row, limits)) for row in rows]
     found = [
-        Finding(object=row["pod"], status=status, message=message, next=then, value=row["phase"])
+        Finding(object=f"{row['pod']} ({cluster})", status=status, message=message, next=then, value=row["phase"])
         for row, status, message, then in judged
         if status is not Status.OK
     ]

@@ -68,11 +68,11 @@ def check(frame: pd.DataFrame, *, warning: float = 80, critical: float = 90) -> 
     for row in frame.to_dict("records"):
         if not row["measured"]:
             told = "the metrics API has no figures of it yet"
-            found.append(Finding(object=row["pod"], status=Status.UNKNOWN, message=told))
+            found.append(Finding(object=f"{row['pod']} ({row['cluster']})", status=Status.UNKNOWN, message=told))
             continue
         for resource, unit in (("memory", as_bytes), ("cpu", _processors)):
             limit = row[f"{resource}_limit"]
-            subject = f"{row['pod']} {'processors' if resource == 'cpu' else 'memory'}"
+            subject = f"{'processors' if resource == 'cpu' else 'memory'} of {row['pod']} ({row['cluster']})"
             if pd.isna(limit) or limit <= 0:
                 text = f"{unit(row[resource])}, without a limit"
                 found.append(Finding(object=subject, status=Status.OK, message=text, value=float(row[resource])))
