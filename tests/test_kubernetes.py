@@ -758,7 +758,7 @@ def kubectl(shown: str, folder: Path, **more: Any) -> "subprocess.CompletedProce
     """Call what a plan shows, as one would type it."""
     require("kubectl")
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    return subprocess.run(["sh", "-c", shown], capture_output=True, text=True, timeout=60, env=environment, **more)
+    return subprocess.run(["bash", "-c", shown], capture_output=True, text=True, timeout=60, env=environment, **more)
 
 
 @pytest.fixture

@@ -441,12 +441,15 @@ class _Handler(BaseHTTPRequestHandler):
         held = self.server.stand_in
         parts = urlsplit(self.path)
         data = self.rfile.read(int(self.headers.get("content-length") or 0))
-        body = json.loads(data) if data else None
+        spoken = "json" in (self.headers.get("content-type") or "json")
+        body = json.loads(data) if data and spoken else None
         held.asked.append((self.command, parts.path, parse_qs(parts.query), body))
         time.sleep(held.seconds)
         try:
             if not self._is_known(held):
                 raise Refused(401, "Unauthorized")
+            if not spoken:
+                raise Refused(415, "the stand-in takes JSON only")
             with held.lock:
                 told = json.dumps(held.answer(self.command, parts.path, parse_qs(parts.query), body)).encode()
             self._send(201 if self.command == "POST" else 200, told, "application/json")
