@@ -19,6 +19,7 @@ import pytest
 from carrying import carried_out
 from monitoring import free_port, prometheus, require
 from ruamel.yaml import YAML
+from running import only, text_of
 from tls_server import silent_server
 
 from runbook import kubernetes
@@ -28,8 +29,10 @@ from runbook.model.plan import PlanState
 from runbook.plans.token import token_of
 from runbook.session import open_run
 from runbook.target import load_target
+from runbook_sandbox import stack
 from runbook_sandbox.api_server import DEPLOYMENT, NAMESPACE, StandIn, kubeconfig, serving
 from runbook_sandbox.authority import Authority, Issued
+from runbook_sandbox.place import Place
 
 CRITICAL, OK, UNKNOWN, WARNING = Status.CRITICAL, Status.OK, Status.UNKNOWN, Status.WARNING
 SKIPPED = Status.SKIPPED
@@ -506,7 +509,8 @@ def test_a_number_that_cannot_be_is_not_planned(replicas: int, says: str, there:
 def test_what_an_autoscaler_governs_is_not_scaled_by_hand(there: There) -> None:
     there.held.autoscaled()
     shown = scaled(there.run(), 5)
-    assert not shown.plans and "shrimp-api-hpa (2 to 10) governs shrimp-api and would set it back" in text(shown)
+    assert not shown.plans and not shown.findings
+    assert "shrimp-api-hpa (2 to 10) governs shrimp-api and would set it back" in text(shown)
 
 
 def test_a_target_without_a_cluster_or_that_is_read_only_gets_no_plan(
@@ -797,3 +801,35 @@ def test_what_a_plan_shows_is_what_kubectl_does(over_tls: There, tmp_path: Path)
     assert ended.returncode == 0 and "shrimp-api-hpa" in held, ended.stderr
     ended = kubectl(plan.inverse[0].shown, tmp_path)
     assert ended.returncode == 0 and not held, ended.stderr
+
+
+# --- the notebook, on a practice stack of its own
+
+
+@pytest.fixture
+def clustered() -> Iterator[Place]:
+    place = stack.up("clustered", recorded=True, watched=False)
+    try:
+        yield place
+    finally:
+        stack.down(place)
+
+
+@pytest.mark.slow
+def test_the_notebook_changes_the_autoscaler_by_its_token_and_tells_who_answered(
+    clustered: Place, run_json: Any, archive: Path
+) -> None:
+    asked = ("autoscaling", "--target", clustered.name, "-p", "most=6")
+    _, document = run_json(*asked)
+    (plan,) = only(document).plans
+    assert plan.plan.summary == "change shrimp-api-hpa: maxReplicas 10 to 6"
+    (found,) = [f for f in only(document).findings if f.check == "kubernetes.manifest"]
+    assert found.message == "in the cluster 10, in the manifest 6"
+    _, document = run_json(*asked, "--confirm", token_of(plan.plan))
+    (done,) = only(document).plans
+    assert done.state is PlanState.VERIFIED and done.helped is not None and done.helped.answer == "helped", done
+    token = (clustered.folder / "secrets" / "kubernetes").read_text()
+    told = text_of(archive)
+    assert "v1.33.4-stand-in" in told and token not in told and token_of(plan.plan) not in told
+    (found,) = [f for f in only(document).findings if f.check == "kubernetes.manifest"]
+    assert found.status is OK and "(stand-in)" in found.object

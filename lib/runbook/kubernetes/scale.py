@@ -43,8 +43,8 @@ def observe(asking: Asking, replicas: int) -> dict[str, Any]:
 def draft(facts: Mapping[str, Any], replicas: int) -> Draft:
     """Write out the change to so many pods.
 
-    Raises `NotPlanned` where an autoscaler governs the deployment, which would set it back, or for a number that is
-    none; `DoesNotApply` where there are so many.
+    Raises `NotPlanned` for a number that cannot be; `DoesNotApply` where there are so many, or an autoscaler governs
+    the deployment, which would set it back.
     """
     name, now = facts["deployment"], facts["replicas"]
     if replicas < 1:
@@ -53,7 +53,7 @@ def draft(facts: Mapping[str, Any], replicas: int) -> Draft:
         raise NotPlanned(f"{replicas} pods of {name} are no plan: at most {MOST}")
     if facts["autoscalers"] and now:  # one of a deployment that is scaled to 0 is switched off
         governed = " and ".join(facts["autoscalers"])
-        raise NotPlanned(f"{governed} governs {name} and would set it back: change its bounds, with autoscaling")
+        raise DoesNotApply(f"{governed} governs {name} and would set it back: change its bounds, with autoscaling")
     if now == replicas:
         raise DoesNotApply(f"{name} wants {counted(replicas, 'pod')} already")
     return Draft(
