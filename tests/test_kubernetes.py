@@ -8,6 +8,7 @@ import os
 import ssl
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,12 +20,13 @@ import pytest
 from carrying import carried_out
 from monitoring import free_port, prometheus, require
 from ruamel.yaml import YAML
-from running import only, text_of
+from running import only, text_of, wait_for
 from tls_server import silent_server
 
 from runbook import kubernetes
+from runbook.connections import KubernetesConnection
 from runbook.kubernetes.quantities import number
-from runbook.model import ChangeFailed, Finding, Status, UsageError
+from runbook.model import ChangeFailed, Finding, Status, Unreachable, UsageError
 from runbook.model.plan import PlanState
 from runbook.plans.token import token_of
 from runbook.session import open_run
@@ -35,7 +37,7 @@ from runbook_sandbox.authority import Authority, Issued
 from runbook_sandbox.place import Place
 
 CRITICAL, OK, UNKNOWN, WARNING = Status.CRITICAL, Status.OK, Status.UNKNOWN, Status.WARNING
-SKIPPED = Status.SKIPPED
+SKIPPED, SLOW = Status.SKIPPED, pytest.mark.slow
 TOKEN = "tests-" + "k" * 24
 POD = f"{DEPLOYMENT}-7d9c5b-"
 
@@ -177,9 +179,7 @@ def test_a_kubeconfig_that_is_of_no_use_is_told_and_nobody_calls_the_cluster_dow
 def test_a_program_that_gives_no_credentials_is_told_in_its_own_words(program: str, says: str, there: There) -> None:
     argv = {"command": "sh", "args": ["-c", program]} if " " in program else {"command": program}
     exec_ = {"apiVersion": "client.authentication.k8s.io/v1", **argv}
-    began = time.monotonic()
-    found = reached(there, user={"exec": exec_})
-    assert says in found.message and time.monotonic() - began < 10
+    assert says in reached(there, user={"exec": exec_}).message
 
 
 def test_a_program_that_gives_a_token_is_asked_for_it(there: There) -> None:
@@ -188,24 +188,23 @@ def test_a_program_that_gives_a_token_is_asked_for_it(there: There) -> None:
     assert reached(there, user={"exec": exec_}).status is OK
 
 
-def test_an_api_server_that_is_down_or_hangs_is_critical_and_costs_its_own_deadline(there: There) -> None:
+def test_an_api_server_that_is_down_or_hangs_is_critical_and_nothing_else_is_known(there: There) -> None:
     found = reached(there, config=kubeconfig(f"http://127.0.0.1:{free_port()}", user={"token": TOKEN}))
     assert found.status is CRITICAL and "refuses connections" in found.message
     with silent_server() as at:
-        began = time.monotonic()
         run = there.run(config=kubeconfig(f"http://{at}", user={"token": TOKEN}))
         told = [run.ask(question).findings[0] for question in kubernetes.questions]
-        assert time.monotonic() - began < 6
     assert told[0].status is CRITICAL and "did not answer within" in told[0].message
     assert {one.status for one in told[1:]} == {UNKNOWN}
 
 
-def test_one_that_falls_silent_later_is_waited_for_once(there: There) -> None:
+def test_one_that_falls_silent_later_is_waited_for_once(there: There, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runbook.connections.kubernetes.READ_SECONDS", 1.0)
     run = there.run()
     there.held.seconds = 30
-    began = time.monotonic()
+    before = len(there.held.asked)
     found = [run.ask(question).findings[0] for question in (kubernetes.pods, kubernetes.events, kubernetes.top)]
-    assert {one.status for one in found} == {UNKNOWN} and time.monotonic() - began < 9
+    assert {one.status for one in found} == {UNKNOWN} and len(there.held.asked) == before + 1
     there.held.seconds = 0
 
 
@@ -213,6 +212,37 @@ def test_what_is_no_api_server_is_not_taken_for_one(there: There) -> None:
     there.held.refuse("GET /version", 404, text="<html>not here</html>")
     shown = text(there.run())
     assert "of a version that it does not tell" in shown
+
+
+def test_in_a_pod_of_the_cluster_its_service_account_is_taken(
+    over_tls: "There", tmp_path: Path, profile: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = tmp_path / "serviceaccount"
+    account.mkdir()
+    (account / "token").write_text(TOKEN)
+    (account / "ca.crt").write_bytes((tmp_path / "ca.pem").read_bytes())
+    monkeypatch.setattr("runbook.connections.kubernetes._SERVICE_ACCOUNT", account)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", over_tls.url.rpartition(":")[2])
+    name = profile(f'[kubernetes]\nin_cluster = true\nnamespace = "{NAMESPACE}"\n')
+    run = open_run("tests", target=name, needs=["kubernetes"])
+    (found,) = run.ask(kubernetes.reachable).findings
+    assert found.status is OK and "the pod's own cluster" in found.object, found.message
+    run.close()
+    (account / "token").unlink()
+    run = open_run("tests", target=name, needs=["kubernetes"])
+    (found,) = run.ask(kubernetes.reachable).findings
+    run.close()
+    assert found.status is UNKNOWN and "no credentials for the pod's own cluster" in found.message, found.message
+
+
+def test_a_connection_that_is_closed_ends_its_thread_and_says_so_when_it_is_asked(there: There) -> None:
+    connection = KubernetesConnection.open(load_target(there.target()), "tests")
+    connection.close()
+    connection.close()
+    wait_for(lambda: not [one for one in threading.enumerate() if one.name == "kubernetes"])
+    with pytest.raises(Unreachable, match="was closed"):
+        connection.read("pods")
 
 
 # --- TLS, by certificates
@@ -403,7 +433,7 @@ def test_a_pod_that_is_not_well_is_told_with_what_ended_it(
     assert found.status is judged and says in found.message, found.message
 
 
-def test_of_two_hundred_pods_that_fail_the_worst_are_told_and_the_others_counted(there: There) -> None:
+def test_of_hundreds_of_pods_that_fail_the_worst_are_told_and_the_others_counted(there: There) -> None:
     there.held.scaled(600)
     found = there.ask(kubernetes.pods)
     assert len(found) == 12 and "50 of 600 pods are ready" in found[0].message
@@ -544,10 +574,10 @@ def test_a_plan_is_stale_when_somebody_scaled_meanwhile(there: There) -> None:
          PlanState.FAILED, "forbids it (403)"),
         (409, "the object has been modified; please apply your changes to the latest version", PlanState.FAILED,
          "sees a conflict (409)"),
-        (422, "Scale is invalid: spec.replicas", PlanState.FAILED, "finds it invalid (422)"),
-        (401, "Unauthorized", PlanState.FAILED, "does not take the credentials (401)"),
-        (404, 'deployments.apps "shrimp-api" not found', PlanState.FAILED, "answered 404"),
-        (429, "Too many requests", PlanState.FAILED, "(429): Too many requests"),
+        pytest.param(422, "Scale is invalid: spec.replicas", PlanState.FAILED, "finds it invalid (422)", marks=SLOW),
+        pytest.param(401, "Unauthorized", PlanState.FAILED, "does not take the credentials (401)", marks=SLOW),
+        pytest.param(404, 'deployments.apps "shrimp-api" not found', PlanState.FAILED, "answered 404", marks=SLOW),
+        pytest.param(429, "Too many requests", PlanState.FAILED, "(429): Too many requests", marks=SLOW),
         (500, "etcdserver: request timed out", PlanState.UNKNOWN, "whether it happened is not known"),
     ],
 )  # fmt: skip

@@ -142,6 +142,9 @@ def test_a_plan_replaces_the_pair_keeps_the_former_one_in_the_cluster_and_shows_
     plan = shown.plans[0].plan
     tried = [one for one in cluster.held.asked if one[0] == "PATCH"]
     assert [one[2]["dryRun"] for one in tried] == [["All"]]
+    differs = [line for line in plan.blast_radius if line.startswith("differs: ")]
+    assert any("valid until" in line for line in differs) and "differs: the key is another one" in differs
+    assert not any("issuer" in line or "names" in line for line in differs), "what is the same is not told"
     assert "(for api.example, until" in plan.summary and [step.act for step in plan.steps] == ["keep", "replace"]
     run = cluster.run()
     token = token_of(plan)

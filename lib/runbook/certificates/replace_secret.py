@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from runbook.certificates.reading import content
-from runbook.certificates.secret import TYPE, Pair, in_cluster, named_secret, on_disk, pair_of
+from runbook.certificates.secret import TYPE, Pair, differences, in_cluster, named_secret, on_disk, pair_of
 from runbook.connections import KubernetesConnection
 from runbook.model import Act, Asking, Change, ChangeFailed, CouldNotFindOut, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.text import printable
@@ -19,8 +19,8 @@ _MANAGED = "cert-manager.io/certificate-name"
 def observe(asking: Asking) -> dict[str, Any]:
     """Return cluster, secret, uid ("" where there is none), type, there and here (what each certificate is, in words),
     chain and wanted (their fingerprints), wrong (what speaks against the one on the disk), managed (who else makes the
-    secret), immutable, same, refused (the API server's words in a dry run; "": it would take it), file, key_file and
-    where (for kubectl). Of the keys nothing is among them.
+    secret), immutable, same, diff (what differs, in words), refused (the API server's words in a dry run; "": it would
+    take it), file, key_file and where (for kubectl). Of the keys nothing is among them.
     """
     try:
         named = named_secret(asking)
@@ -45,6 +45,7 @@ def observe(asking: Asking) -> dict[str, Any]:
         "managed": printable(str((metadata.get("annotations") or {}).get(_MANAGED, ""))),
         "immutable": bool((found or {}).get("immutable")),
         "same": same,
+        "diff": differences(there, here),
         "refused": "",
         "file": str(named.file),
         "key_file": str(named.key_file),
@@ -115,7 +116,7 @@ def draft(facts: Mapping[str, Any]) -> Draft:
     steps = (Step(act="replace", shown=f"{by_hand} | {apply}", arguments=arguments),)
     if not facts["chain"]:
         return Draft(
-            summary=_summary(facts), steps=steps, blast_radius=_REACH, expected={"same": True},
+            summary=_summary(facts), steps=steps, blast_radius=_reach(facts), expected={"same": True},
             irreversible="what the secret held was no pair that could be kept",
         )  # fmt: skip
     copy = f"{name}-{facts['chain'][0][:8]}"
@@ -133,7 +134,7 @@ def draft(facts: Mapping[str, Any]) -> Draft:
             *steps,
         ),
         blast_radius=(
-            *_REACH,
+            *_reach(facts),
             f"the former pair stays as secret {copy}, until you remove it: {facts['where']} delete secret {copy}",
         ),
         expected={"same": True},
@@ -146,6 +147,10 @@ _REACH = (
     "an ingress takes the new one up at once, pods that mount the secret within some two minutes; those that have it "
     "in their environment, or by subPath, only after kubectl rollout restart",
 )
+
+
+def _reach(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    return (*(f"differs: {line}" for line in facts["diff"]), *_REACH)
 
 
 def _summary(facts: Mapping[str, Any]) -> str:

@@ -55,6 +55,24 @@ def pair_of(certificate: bytes, key: bytes, where: str) -> Pair:
     return Pair(chain, fits, "" if fits else f"the key of {where} does not belong to its certificate")
 
 
+def differences(there: Pair, here: Pair) -> list[str]:
+    """Return in words what of two certificates is not the same; of their keys only whether they are one."""
+    if not (there.chain and here.chain):
+        return []
+    old, new = there.chain[0], here.chain[0]
+    told = {
+        "names": [", ".join(one.names) for one in (old, new)],
+        "issuer": [one.issuer for one in (old, new)],
+        "serial number": [one.serial for one in (old, new)],
+        "valid from": [f"{one.not_before:%Y-%m-%d %H:%M} UTC" for one in (old, new)],
+        "valid until": [f"{one.not_after:%Y-%m-%d %H:%M} UTC" for one in (old, new)],
+        "kind of key": [f"{one.key} {one.key_bits}" for one in (old, new)],
+        "certificates in the chain": [str(len(pair.chain)) for pair in (there, here)],
+    }
+    found = [f"{name} {before} becomes {after}" for name, (before, after) in told.items() if before != after]
+    return [*found, f"the key {'stays the same' if old.public_key == new.public_key else 'is another one'}"]
+
+
 def on_disk(named: TlsSecret) -> Pair:
     """Return the pair that the secret is made of; raises `CouldNotFindOut` where a file cannot be read."""
     return pair_of(content(named.file), content(named.key_file), str(named.file))

@@ -81,8 +81,8 @@ class KubernetesConnection(Connection):
         self._api: Api | None = None
         self._silent: Unreachable | None = None
         self._ends: datetime | None = None
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True, name="kubernetes").start()
+        self._loop, self._ended_by_close = asyncio.new_event_loop(), False
+        threading.Thread(target=self._serve, daemon=True, name="kubernetes").start()
 
     @classmethod
     def open(cls, target: Target, label: str) -> Self:
@@ -170,18 +170,24 @@ class KubernetesConnection(Connection):
 
     def close(self) -> None:
         """Close the client and end its thread."""
-        api = self._api
-        if not self._loop.is_running() or self._loop.is_closed():
+        if self._ended_by_close:
             return
+        self._ended_by_close = True
 
         async def ending() -> None:
-            session = api._session if api is not None else None
+            session = self._api._session if self._api is not None else None
             if session is not None:
                 with suppress(RuntimeError, httpx.HTTPError):
                     await session.aclose()
             asyncio.get_running_loop().stop()
 
         asyncio.run_coroutine_threadsafe(ending(), self._loop)
+
+    def _serve(self) -> None:
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
 
     def _begin(self) -> None:
         from kr8s.asyncio import Api
@@ -319,6 +325,9 @@ class KubernetesConnection(Connection):
             raise self._explained(error) from error
 
     def _wait(self, work: "Coroutine[Any, Any, T]", seconds: float) -> T:
+        if self._ended_by_close:
+            work.close()
+            raise Unreachable(self.name, "other", "the connection to the API server was closed")
         pending = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return pending.result(max(0.05, seconds))

@@ -33,8 +33,7 @@ class Kubernetes(_Strict):
 
     ``context`` is one of ``kubeconfig`` (else of KUBECONFIG or ~/.kube/config). It is named here, since the current one
     of a kubeconfig is whatever somebody used last. With ``in_cluster`` the runbook runs in a pod of the cluster
-    itself, and is who its service account is. ``autoscaler`` is the name of the HorizontalPodAutoscaler, ``container``
-    the one of each pod that serves (else the first).
+    itself, and is who its service account is. ``autoscaler`` is the name of the HorizontalPodAutoscaler.
     """
 
     context: str | None = Field(None, min_length=1, max_length=253)
@@ -42,7 +41,6 @@ class Kubernetes(_Strict):
     in_cluster: bool = False
     namespace: Label
     deployment: Name = "shrimp-api"
-    container: Label | None = None
     autoscaler: Name = "shrimp-api-hpa"
     tls_secret: TlsSecret | None = None
 
