@@ -102,11 +102,12 @@ def prometheus(
 
 
 @contextmanager
-def alertmanager(folder: Path) -> Iterator[str]:
-    """Run an Alertmanager on loopback that tells nobody, while the block lasts; gives its address."""
+def alertmanager(folder: Path, config: str = "") -> Iterator[str]:
+    """Run an Alertmanager on loopback while the block lasts, by default one that tells nobody; gives its address."""
     require("prometheus-alertmanager")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "am.yml").write_text("route: {receiver: nobody, group_wait: 0s}\nreceivers: [{name: nobody}]\n")
+    nobody = "route: {receiver: nobody, group_wait: 0s}\nreceivers: [{name: nobody}]\n"
+    (folder / "am.yml").write_text(config or nobody)
     port = free_port()
     argv = [
         "prometheus-alertmanager", f"--config.file={folder}/am.yml", f"--storage.path={folder}/am",

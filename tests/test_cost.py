@@ -7,13 +7,13 @@ import pytest
 
 HEAVY = {
     "IPython", "docker", "duckdb", "httpx", "jupyter_client", "matplotlib", "nbclient", "numpy", "pandas", "papermill",
-    "psycopg", "pyarrow", "pydantic", "redis", "rich",
+    "psycopg", "pyarrow", "pydantic", "redis", "rich", "starlette", "uvicorn",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "arguments",
-    ["list", "--help", "run --help", "run no-such-notebook", "run", "evidence verify", "evidence list"],
+    ["list", "--help", "run --help", "run no-such-notebook", "run", "evidence verify", "evidence list", "serve --help"],
 )
 def test_what_runs_nothing_imports_nothing_of_it(arguments: str) -> None:
     argv = [sys.executable, "-X", "importtime", "-m", "runbook", *arguments.split()]

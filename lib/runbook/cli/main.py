@@ -33,7 +33,7 @@ def build_parser() -> Parser:
 
     run = commands.add_parser("run", help="run notebooks headless")
     run.add_argument("notebooks", nargs="*", metavar="NAME")
-    run.add_argument("--target", action="append", metavar="T", help="a profile's name; more than once for more targets")
+    run.add_argument("--target", action="append", metavar="T", help="a profile's name, or @GROUP; as often as wanted")
     run.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
     told = 'the incident that the run belongs to: its id, or "open" for the one that is open'
     run.add_argument("--incident", default="", metavar="I", help=told)
@@ -42,6 +42,7 @@ def build_parser() -> Parser:
     run.add_argument("--deadline", type=seconds, metavar="S", help="bound for each run, in seconds")
     run.add_argument("--cell-deadline", type=seconds, metavar="S", help="bound for each cell, in seconds (120)")
     run.add_argument("--jobs", type=jobs, metavar="N", help="how many runs at a time (as many as there are cores)")
+    run.add_argument("--engine", default="local", metavar="E", help="local, or dask://HOST:PORT of a Dask scheduler")
     run.add_argument("--resume", action="store_true", help="go on with the batch that was cut short last")
     run.add_argument(
         "--kernel",
@@ -50,6 +51,7 @@ def build_parser() -> Parser:
         help="how kernels start: forked from a process with the imports done, or each as a new interpreter",
     )
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else on stdout")
+    run.add_argument("--line", action="store_true", help="print last, as one line of JSON, what a scheduler is to know")
 
     doctor = commands.add_parser("doctor", help="what of a target can be asked and changed, and how to get the rest")
     doctor.add_argument("--target", default="sandbox", metavar="T", help="a profile's name")
@@ -81,18 +83,29 @@ def build_parser() -> Parser:
 
         add_alerts_commands(alerts)
 
-    schedule = commands.add_parser("schedule", help="when notebooks run by themselves: show, cron, systemd, kubernetes")
+    schedule = commands.add_parser("schedule", help="when notebooks run by themselves: show, cron, systemd, …")
     if sys.argv[1:2] == ["schedule"]:
         from runbook.cli.schedule import add_commands as add_schedule_commands
 
         add_schedule_commands(schedule)
+
+    _add_what_stays(commands)
+    return parser
+
+
+def _add_what_stays(commands: "argparse._SubParsersAction[Parser]") -> None:
+    """Add the commands that do not end by themselves, or leave something that does not."""
+    serve = commands.add_parser("serve", help="the archive in a browser, and the runs that Alertmanager starts")
+    if sys.argv[1:2] == ["serve"]:
+        from runbook.cli.serve import add_arguments
+
+        add_arguments(serve)
 
     sandbox = commands.add_parser("sandbox", help="the practice stack: up, status, break, heal, down")
     if sys.argv[1:2] == ["sandbox"]:
         from runbook.cli.sandbox import add_commands
 
         add_commands(sandbox)
-    return parser
 
 
 def main() -> NoReturn:
@@ -106,6 +119,8 @@ def main() -> NoReturn:
         status = error.exit_status
     except KeyboardInterrupt:
         _complain("interrupted before anything was run")
+        status = EXIT_FAILED
+    except BrokenPipeError:  # whoever read our output has seen enough
         status = EXIT_FAILED
     except OSError as error:
         _complain(str(error.strerror or error))
@@ -180,6 +195,10 @@ def _dispatch() -> int:
         from runbook.cli import schedule
 
         return schedule.run(arguments)
+    if arguments.command == "serve":
+        from runbook.cli import serve
+
+        return serve.run(arguments)
     from runbook.cli import sandbox
 
     return sandbox.run(arguments)

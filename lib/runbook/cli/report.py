@@ -1,5 +1,7 @@
 """What a person sees of runs: findings as they come, how far each run is, the table of verdicts."""
 
+import os
+import shutil
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,6 +17,7 @@ from rich.text import Text
 
 from runbook.cli.confirmation import how_to_confirm
 from runbook.evidence.archive import INDEX_FILE
+from runbook.evidence.fleet_page import FLEET_FILE
 from runbook.model import Finding, Findings, Status
 from runbook.model.layout import REPORT_FILE
 from runbook.model.plan import PlanState
@@ -31,6 +34,10 @@ _STYLE = {
     Status.SKIPPED: "dim",
     FAILED: "bold red",
 }
+# A statement with all its values may be longer than a screen; of a longer line both ends are shown.
+_PLAN_LINE = 600
+# With more runs than this, those that are OK are told as one line: what is not well is to be seen.
+ROWS_SHOWN = 40
 
 
 @dataclass
@@ -54,15 +61,16 @@ class _Going:
 class Report:
     """Shows runs on the terminal; ``quiet`` leaves stdout alone and shows progress on stderr where that is one.
 
-    ``runs`` is how many there will be. It is a context: within it the progress of runs is shown.
+    ``runs`` is how many there will be, ``targets`` on how many targets. It is a context: within it the progress of runs
+    is shown.
     """
 
-    def __init__(self, *, quiet: bool, runs: int = 1) -> None:
+    def __init__(self, *, quiet: bool, runs: int = 1, targets: int = 1) -> None:
         # Texts of findings may come from a hostile log or name: nothing in them is markup or a control character.
         self._console = Console(file=sys.stderr if quiet else sys.stdout, highlight=False, markup=False, soft_wrap=True)
         live = self._console.is_terminal
         self._silent = quiet and not live
-        self._many = runs > 1
+        self._many, self._fleet = runs > 1, targets > 1
         self._lock = threading.Lock()
         self._progress = Progress(
             TextColumn("  {task.description}", markup=False),
@@ -93,7 +101,7 @@ class Report:
         self._say(Text(f"{notebook} on {target}"))
         bar = self._progress.add_task(notebook, total=None, told="starting")
         self._bars[(notebook, target)] = bar
-        return _Going(self, notebook if self._many else "", bar)
+        return _Going(self, self._named(notebook, target) if self._many else "", bar)
 
     def move(self, bar: TaskID, number: int, count: int) -> None:
         """Show how far a run is."""
@@ -126,6 +134,8 @@ class Report:
     def table(self, records: Sequence[RunRecord]) -> None:
         """Show the verdicts, what is not well and what to do next, and where the evidence is; the most severe first."""
         records = sorted(records, key=_severity)
+        well = [record for record in records if record.status == Status.OK] if len(records) > ROWS_SHOWN else []
+        records = [record for record in records if record not in well]
         table = Table("notebook", "target", "verdict", "findings", "time")
         for record in records:
             counted: dict[str, int] = {}
@@ -139,25 +149,38 @@ class Report:
             table.add_row(record.notebook, record.target, verdict, told, f"{record.seconds:.1f} s")
         with self._while_read():
             self._console.print()
-            self._console.print(table)
+            if records:
+                self._console.print(table)
+            if well:
+                targets = len({record.target for record in well})
+                self._console.print(Text(f"{len(well)} other runs, on {targets} targets: OK", _STYLE[Status.OK]))
         for record in records:
             self._details(record)
 
     def index(self, archive: Path) -> None:
-        """Say where all runs are shown."""
+        """Say where all runs are shown, all targets where there were several, and what to type for `runbook` where that
+        is no command.
+        """
+        if self._fleet and (archive / FLEET_FILE).exists():
+            self._say(Text(f"all targets: {archive / FLEET_FILE}"))
         self._say(Text(f"all runs: {archive / INDEX_FILE}"))
+        typed = os.environ.get("RUNBOOK_COMMAND")
+        if typed and shutil.which("runbook") is None:
+            self._say(Text(printable(f"for `runbook` type here: {typed}")))
 
     def _details(self, record: RunRecord) -> None:
         ordered = [finding for finding in Findings(record.findings).worst_first() if finding.bad]
         if self._many and (ordered or record.error):
             self._say(Text(f"{record.notebook} on {record.target}"))
-        for finding in ordered:
-            if not finding.explained_by:
-                self._say(self._line(finding))
-                if finding.next:
-                    self._say(Text(printable(f"             next: {finding.next}")))
+        told = [finding for finding in ordered if not finding.explained_by]
+        for place, finding in enumerate(told):
+            self._say(self._line(finding))
+            # What is to be done about several is said once, under the last of them.
+            if finding.next and [one.next for one in told[place + 1 : place + 2]] != [finding.next]:
+                self._say(Text(printable(f"             next: {finding.next}")))
         for cause in dict.fromkeys(finding.explained_by for finding in ordered if finding.explained_by):
-            explained = dict.fromkeys(f.check for f in ordered if f.explained_by == cause)
+            mine = [finding for finding in ordered if finding.explained_by == cause]
+            explained = dict.fromkeys(f.object if f.check == cause else f.check for f in mine)
             self._say(Text(printable(f"  explained by {cause}: {', '.join(explained)}")))
         for plan in record.plans:
             self._plan(plan)
@@ -167,15 +190,23 @@ class Report:
             self._say(Text("  to be copied:"))
             self._say(Text("\n".join(["", *map(printable, text.splitlines()), ""])))
         if record.error:
-            self._say(Text(printable(f"  FAILED     {record.notebook}: {record.error}"), "bold red"))
+            whose = self._named(record.notebook, record.target)
+            self._say(Text(printable(f"  FAILED     {whose}: {record.error}"), "bold red"))
         if record.evidence:
             page = Path(record.evidence, REPORT_FILE)
-            whose = f"evidence of {record.notebook}" if self._many else "evidence"
+            whose = f"evidence of {self._named(record.notebook, record.target)}" if self._many else "evidence"
             self._say(Text(f"{whose}: {page if page.exists() else record.evidence}"))
 
+    def _named(self, notebook: str, target: str) -> str:
+        """Return a run's name: its notebook's, with its target's where there are several."""
+        return f"{notebook} on {target}" if self._fleet else notebook
+
     def _plan(self, plan: PlanRecord) -> None:
-        for line in plan_lines(plan):
-            self._say(Text(f"  {printable(line)}"))
+        for line in map(printable, plan_lines(plan)):
+            told = line
+            if len(line) > _PLAN_LINE:
+                told = f"{shortened(line, _PLAN_LINE)} (whole: runbook plans show {plan.plan.id})"
+            self._say(Text(f"  {told}"))
         if plan.state is PlanState.PLANNED and not plan.told:
             self._say(Text(f"    nothing was changed; {how_to_confirm(plan)}", "bold"))
 

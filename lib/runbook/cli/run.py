@@ -9,12 +9,15 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from runbook.kernels import FORK
+import msgspec
+
+from runbook.kernels import FORK, ORDINARY
 from runbook.model import RunbookError, UsageError
 from runbook.model.collection import Notebook, find_notebook
 from runbook.model.protocol import INTERRUPTED, RunRecord
@@ -27,24 +30,41 @@ if TYPE_CHECKING:
     from runbook.cli.report import Report
     from runbook.kernels.owner import Template
     from runbook.model.plan import Plan
-    from runbook.runner.batch import Task
+    from runbook.runner.batch import Elsewhere, Task
     from runbook.runner.run import Stop
-    from runbook.runner.unfinished import Unfinished
-    from runbook.target import Target
+    from runbook.runner.unfinished import Entry, Unfinished
+    from runbook.target import Named, Target
 
+LOCAL = "local"
 # More than any change takes with all its looks, before and after.
 CHANGE_SECONDS = 600.0
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check everything, then run each notebook against each target, and return the exit status of them all."""
+    if arguments.json and arguments.line:
+        raise UsageError("--json is one document and nothing else: it has no last line")
+    try:
+        return _checked(arguments)
+    except RunbookError as error:
+        if not arguments.line:
+            raise
+        from runbook.runner.line import as_line
+
+        _warn(str(error))
+        _last(as_line(error.exit_status, [], {}, str(error)))
+        return error.exit_status
+
+
+def _checked(arguments: argparse.Namespace) -> int:
     _stand_somewhere()
+    _check_engine(arguments)
     if arguments.resume:
         return _resume(arguments)
     if not arguments.notebooks:
         raise UsageError("name the notebooks to run; `runbook list` shows all, `run --resume` goes on with a batch")
     notebooks = [find_notebook(name) for name in dict.fromkeys(arguments.notebooks)]
-    names = list(dict.fromkeys(arguments.target or ["sandbox"]))
+    names = arguments.target or ["sandbox"]
     plan = _confirmed(arguments.confirm, notebooks, names) if arguments.confirm else None
     if plan is not None:
         arguments.incident = arguments.incident or _incident_of(plan, notebooks[0], arguments)
@@ -54,15 +74,53 @@ def run(arguments: argparse.Namespace) -> int:
         # A change is not cut short by bounds that are meant for questions.
         arguments.deadline = arguments.deadline or CHANGE_SECONDS
         arguments.cell_deadline = arguments.cell_deadline or CHANGE_SECONDS
-    with stopping() as stop, template(arguments.kernel, len(notebooks) * len(names)) as forking:
+    # How many targets a group has is read later: more than one, most likely.
+    expected = len(notebooks) * sum(2 if name.startswith("@") else 1 for name in names)
+    with stopping() as stop, template(_kernel_here(arguments), expected) as forking:
         from runbook.evidence.archive import archive_folder
+        from runbook.runner.unfinished import Entry
+        from runbook.target import expand
+
+        named = expand(names)
+        for told in filter(None, (each.told for each in named)):
+            _warn(told)
+        fleet = _targets(named, forking)
+        entries = [
+            Entry(notebook=notebook.name, target=each.target, parameters=values[notebook.name])
+            for each in named
+            for notebook in notebooks
+        ]
+        wanted = Wanted(dict(enumerate(entries)), {notebook.name: notebook for notebook in notebooks}, fleet)
+        # What was confirmed is done once: no batch goes on with it.
+        unfinished = _noted(entries, fleet, archive_folder(), arguments) if not arguments.confirm else None
+        return _run(wanted, unfinished, forking, stop, arguments)
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The targets that can be looked at, by name, and for each other one what is wrong with its profile."""
+
+    targets: "Mapping[str, Target]"
+    broken: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be run: entries by their places in the batch, and the notebooks and targets that they name."""
+
+    entries: "Mapping[int, Entry]"
+    notebooks: Mapping[str, Notebook]
+    fleet: Fleet
+
+    def tasks(self) -> "dict[int, Task]":
+        """Return what can be run."""
         from runbook.runner.batch import Task
 
-        targets = _targets(names, forking)
-        tasks = [Task(notebook, target, values[notebook.name]) for target in targets for notebook in notebooks]
-        # What was confirmed is done once: no batch goes on with it.
-        unfinished = _noted(tasks, archive_folder(), arguments) if not arguments.confirm else None
-        return _run(dict(enumerate(tasks)), unfinished, forking, stop, arguments)
+        return {
+            place: Task(self.notebooks[entry.notebook], self.fleet.targets[entry.target], entry.parameters)
+            for place, entry in self.entries.items()
+            if entry.target in self.fleet.targets
+        }
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -85,14 +143,14 @@ def _resume(arguments: argparse.Namespace) -> int:
             _still_declared(notebooks[entry.notebook], entry.parameters)
     except UsageError as gone:
         raise UsageError(f"{gone}; to give this batch up, remove {unfinished.path}") from gone
-    with stopping() as stop, template(arguments.kernel, len(left)) as forking:
-        from runbook.runner.batch import Task
+    with stopping() as stop, template(_kernel_here(arguments), len(left)) as forking:
+        from runbook.target import Named
 
-        targets = {target.name: target for target in _targets([entry.target for entry in left.values()], forking)}
-        tasks = {place: Task(notebooks[e.notebook], targets[e.target], e.parameters) for place, e in left.items()}
+        # They were named at the beginning, whoever named them: one that broke since costs no other its run.
+        fleet = _targets([Named(name, ()) for name in dict.fromkeys(e.target for e in left.values())], forking)
         arguments.deadline = arguments.deadline or note.deadline
         arguments.cell_deadline = arguments.cell_deadline or note.cell_deadline
-        return _run(tasks, unfinished, forking, stop, arguments)
+        return _run(Wanted(left, notebooks, fleet), unfinished, forking, stop, arguments)
 
 
 def _still_declared(notebook: Notebook, parameters: Mapping[str, Any]) -> None:
@@ -104,7 +162,7 @@ def _still_declared(notebook: Notebook, parameters: Mapping[str, Any]) -> None:
 
 
 def _run(
-    tasks: "Mapping[int, Task]",
+    wanted: Wanted,
     unfinished: "Unfinished | None",
     forking: "Template | None",
     stop: "Stop",
@@ -112,17 +170,25 @@ def _run(
 ) -> int:
     from runbook.cli.report import Report
 
-    report = Report(quiet=arguments.json, runs=len(tasks))
-    records = run_all(
-        tasks,
-        report,
-        forking,
-        stop,
-        jobs=arguments.jobs,
-        deadline=arguments.deadline,
-        cell_deadline=arguments.cell_deadline,
-        unfinished=unfinished,
+    tasks = wanted.tasks()
+    report = Report(
+        quiet=arguments.json,
+        runs=len(wanted.entries),
+        targets=len({entry.target for entry in wanted.entries.values()}),
     )
+    with _engine(wanted, stop, arguments) as (elsewhere, slots):
+        records = run_all(
+            tasks,
+            report,
+            forking,
+            stop,
+            jobs=arguments.jobs or slots,
+            deadline=arguments.deadline,
+            cell_deadline=arguments.cell_deadline,
+            unfinished=unfinished,
+            beside=_broken(wanted, report),
+            elsewhere=elsewhere,
+        )
     if arguments.json:
         from runbook.cli.confirmation import with_tokens
         from runbook.runner.run import as_json
@@ -134,9 +200,71 @@ def _run(
         report.table(records)
     into_index(report)
     _notify(tasks, records)
-    if stop.reason is not None and unfinished is not None and not all(e.run_id for e in unfinished.note.entries):
-        _warn("`run --resume` goes on with what was not run")
-    return exit_status(records)
+    if unfinished is not None and not all(e.run_id for e in unfinished.note.entries):
+        mended = "when the profile is mended, " if wanted.fleet.broken and stop.reason is None else ""
+        _warn(f"{mended}`run --resume` goes on with what was not run")
+    status = exit_status(records)
+    if arguments.line:
+        from runbook.runner.line import as_line
+
+        served = {task.target.name: task.target.communication.evidence_url for task in tasks.values()}
+        _last(as_line(status, records, served))
+    return status
+
+
+def _last(line: str) -> None:
+    with suppress(OSError):  # whoever reads has gone; the verdict stands
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+def _check_engine(arguments: argparse.Namespace) -> None:
+    """Refuse an engine that is none, and one that would carry out a plan on another machine than it lies on."""
+    if arguments.engine == LOCAL:
+        return
+    from runbook.runner.cluster import place_of
+
+    place_of(arguments.engine)
+    if arguments.confirm:
+        raise UsageError("a plan is carried out where it was made, and once: leave --engine out with --confirm")
+
+
+def _kernel_here(arguments: argparse.Namespace) -> str:
+    """Return how kernels start on this machine; where runs go elsewhere there are none."""
+    return str(arguments.kernel) if arguments.engine == LOCAL else ORDINARY
+
+
+@contextmanager
+def _engine(
+    wanted: Wanted, stop: "Stop", arguments: argparse.Namespace
+) -> "Iterator[tuple[Elsewhere | None, int | None]]":
+    """Give where runs are carried out, and how many at a time; (None, None) is here, and as many as there are cores."""
+    if arguments.engine == LOCAL:
+        yield None, None
+        return
+    from runbook.evidence.archive import archive_folder
+    from runbook.runner.cluster import Cluster, place_of
+
+    notebooks = list(wanted.notebooks.values())
+    place, kernel = place_of(arguments.engine), arguments.kernel
+    with Cluster(place, archive_folder(), notebooks, kernel=kernel, stop=stop, say=_warn) as cluster:
+        yield cluster, cluster.slots
+
+
+def _broken(wanted: Wanted, report: "Report") -> dict[int, RunRecord]:
+    """Tell what cannot be run since the profile of its target is broken, and return the records that say so."""
+    from runbook.evidence.archive import archive_folder
+    from runbook.runner.unable import unable
+
+    records = {}
+    for place, entry in wanted.entries.items():
+        if entry.target in wanted.fleet.broken:
+            reason = wanted.fleet.broken[entry.target]
+            report.left_out(entry.notebook, entry.target, reason)
+            incident = str(entry.parameters.get("incident", ""))
+            notebook = wanted.notebooks[entry.notebook]
+            records[place] = unable(archive_folder(), notebook, entry.target, f"not run: {reason}", incident=incident)
+    return records
 
 
 def _notify(tasks: "Mapping[int, Task]", records: Sequence[RunRecord]) -> None:
@@ -164,10 +292,13 @@ def run_all(
     deadline: float | None = None,
     cell_deadline: float | None = None,
     unfinished: "Unfinished | None" = None,
+    beside: Mapping[int, RunRecord] | None = None,
+    elsewhere: "Elsewhere | None" = None,
 ) -> list[RunRecord]:
     """Run tasks, ``jobs`` at a time (as many as there are cores), and return their records in the order of the places.
 
-    What ``unfinished`` notes as done is read from the archive. After a stop the rest are told as not run.
+    What ``unfinished`` notes as done is read from the archive; ``beside`` are records of what cannot be run. They are
+    run here unless ``elsewhere`` does it. After a stop the rest are told as not run.
     """
     from runbook.evidence.archive import archive_folder
     from runbook.runner.batch import Batch
@@ -184,8 +315,9 @@ def run_all(
             cell_deadline=cell_deadline,
             template=forking,
             unfinished=unfinished,
+            elsewhere=elsewhere,
         )
-        records = before | batch.run(tasks)
+        records = before | batch.run(tasks) | dict(beside or {})
     if unfinished is not None:
         unfinished.close()
     return [records[place] for place in sorted(records)]
@@ -206,25 +338,41 @@ def template(kernel: str, runs: int) -> "Iterator[Template | None]":
         yield started
 
 
-def _targets(names: Sequence[str], forking: "Template | None") -> "list[Target]":
+def _targets(named: "Sequence[Named]", forking: "Template | None") -> Fleet:
+    """Read the profiles; one that is broken costs no other target its runs.
+
+    Raises `UsageError` for a name that somebody mistyped, and where no profile is left.
+    """
     from runbook.cli.names import check_names
-    from runbook.target import load_target
+    from runbook.target import find_profile, load_target
 
-    targets = [load_target(name) for name in dict.fromkeys(names)]
-    for target in targets:
-        check_names(target, forking)
-    return targets
+    targets, broken = {}, {}
+    for each in named:
+        if each.directly:
+            find_profile(each.target)
+        try:
+            target = load_target(each.target)
+            check_names(target, forking)
+        except UsageError as wrong:
+            broken[each.target] = str(wrong)
+        else:
+            targets[each.target] = target
+    if not targets:
+        raise UsageError("; ".join(broken.values()))
+    return Fleet(targets, broken)
 
 
-def _noted(tasks: "Sequence[Task]", archive: Path, arguments: argparse.Namespace) -> "Unfinished | None":
+def _noted(
+    entries: "Sequence[Entry]", fleet: Fleet, archive: Path, arguments: argparse.Namespace
+) -> "Unfinished | None":
     """Note what is to be run, so that it can be gone on with; say so where that cannot be."""
     from runbook.redaction import Redactor
-    from runbook.runner.unfinished import Entry, Note, Unfinished
+    from runbook.runner.unfinished import Note, Unfinished
 
-    entries = [Entry(notebook=t.notebook.name, target=t.target.name, parameters=t.parameters) for t in tasks]
-    for task in tasks:
-        redactor = Redactor(task.target.secret_values(), allow=task.target.redaction.allow)
-        if redactor.data(task.parameters) != task.parameters:
+    for entry in entries:
+        target = fleet.targets.get(entry.target)
+        redactor = Redactor(target.secret_values(), allow=target.redaction.allow) if target else Redactor(())
+        if redactor.data(entry.parameters) != entry.parameters:
             _warn("a parameter holds a secret, which is not noted: --resume cannot go on with this batch")
             return None
     note = Note(
@@ -232,7 +380,7 @@ def _noted(tasks: "Sequence[Task]", archive: Path, arguments: argparse.Namespace
         archive=str(archive),
         deadline=arguments.deadline,
         cell_deadline=arguments.cell_deadline,
-        entries=entries,
+        entries=list(entries),
     )
     try:
         return Unfinished.begin(note)
@@ -250,8 +398,10 @@ def _done_before(unfinished: "Unfinished | None", archive: Path) -> dict[int, Ru
     for place, entry in enumerate(unfinished.note.entries if unfinished is not None else []):
         if entry.run_id:
             with suppress(RunbookError):  # pruned meanwhile: its verdict stands nowhere any more
-                record = kept(find_run(archive, entry.run_id)).record
-                found |= {place: record} if record is not None else {}
+                there = find_run(archive, entry.run_id)
+                record = kept(there).record
+                if record is not None:  # what another machine sealed says where it lay there
+                    found[place] = msgspec.structs.replace(record, evidence=str(there.folder))
     return found
 
 
@@ -327,8 +477,9 @@ def _incident_of(plan: "Plan", notebook: Notebook, arguments: argparse.Namespace
 def _confirmed(token: str, notebooks: Sequence[Notebook], targets: Sequence[str]) -> "Plan":
     """Return the plan of the one notebook on the one target that a token confirms; refuse any other token."""
     from runbook.plans.admission import admitted
-    from runbook.target import load_target
+    from runbook.target import expand, load_target
 
+    targets = [each.target for each in expand(targets)]
     if len(notebooks) != 1 or len(targets) != 1:
         raise UsageError("--confirm carries out one plan: name its one notebook and its one target")
     if "confirm" not in declared(notebooks[0]):

@@ -56,10 +56,14 @@ def archive_id(archive: Path) -> str:
     path = archive / ARCHIVE_FILE
     with suppress(FileNotFoundError):
         return read_archive_id(path)
-    made = "arc_" + "".join(secrets.choice(ALPHABET) for _ in range(12))
-    make_private(archive)
-    write_whole(path, _named(made), replace=False)
+    name_archive(archive, "arc_" + "".join(secrets.choice(ALPHABET) for _ in range(12)))
     return read_archive_id(path)
+
+
+def name_archive(archive: Path, own: str) -> None:
+    """Give an archive an id, unless it has one; raises OSError where it cannot be written."""
+    make_private(archive)
+    write_whole(archive / ARCHIVE_FILE, _named(own), replace=False)
 
 
 def read_archive_id(path: Path) -> str:

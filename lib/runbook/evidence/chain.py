@@ -35,17 +35,17 @@ class Head(msgspec.Struct, kw_only=True):
     pending: str = ""
 
 
-def writer_of(signer: Any) -> str:
-    """Return the name of the chain that a key writes on this machine."""
+def writer_of(signer: Any, lane: str = "") -> str:
+    """Return the name of the chain that a key writes on this machine; one that writes several at once names lanes."""
     host = re.sub(r"[^a-z0-9-]+", "-", socket.gethostname().lower()).strip("-")[:40] or "host"
-    return f"{host}-{signer.public_key.keyid[:12]}"
+    return f"{host}-{signer.public_key.keyid[:12]}" + (f"-{lane}" if lane else "")
 
 
 class Chain:
     """The chain of one writer in one archive."""
 
-    def __init__(self, archive: Path, archive_id: str, signer: Any) -> None:
-        self.writer = writer_of(signer)
+    def __init__(self, archive: Path, archive_id: str, signer: Any, lane: str = "") -> None:
+        self.writer = writer_of(signer, lane)
         self._archive, self._signer = archive, signer
         self._folder = archive / CHAINS_FOLDER / self.writer
         self._kept = state_folder() / "heads" / f"{archive_id}-{self.writer}.json"

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from runbook.evidence.archive import INDEX_FILE, NotTrusted, RunPlace, write_whole
+from runbook.evidence.fleet_page import FLEET_FILE, fleet_page
 from runbook.evidence.incident_page import IncidentPage, incident_page
 from runbook.evidence.incidents import Noted, entry_of, incidents_of, page_of
 from runbook.evidence.only_one import only_one
@@ -80,13 +81,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class _Cache(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What is kept of each run; ``page`` is the digest of the page that was made of it, ``digest`` that of all this.
 
-    ``incidents`` holds for each incident the digest of what its page was made of, and that of the page.
+    ``incidents`` holds for each incident the digest of what its page was made of, and that of the page; ``fleet`` is
+    the digest of the page of all targets, "" where there is none.
     """
 
     schema: int
     runs: dict[str, Entry]
     page: str
     incidents: dict[str, tuple[str, str]] = {}
+    fleet: str = ""
     digest: str = ""
 
     def sealed(self) -> bytes:
@@ -132,8 +135,14 @@ def rebuild_index(archive: Path) -> Path:
         index = archive / INDEX_FILE
         incidents = _incidents(archive, entries)
         pages = _write_incident_pages(archive, incidents, known.incidents)
-        page = _page([entry for entry in entries.values() if entry.noted is None], strange, incidents)
-        told = _Cache(schema=CACHE_SCHEMA, runs=entries, page=digest(page), incidents=pages).sealed()
+        newest = sorted(
+            (entry for entry in entries.values() if entry.noted is None),
+            key=lambda entry: (entry.run_id[4:20], entry.run_id),
+            reverse=True,
+        )
+        fleet = _write_fleet_page(archive, newest)
+        page = _page(newest, strange, incidents, fleet=bool(fleet))
+        told = _Cache(schema=CACHE_SCHEMA, runs=entries, page=digest(page), incidents=pages, fleet=fleet).sealed()
         if entries != known.runs or not cache.exists() or cache.read_bytes() != told:
             write_whole(cache, told)
         write_whole(index, page)
@@ -158,13 +167,14 @@ def check_index(archive: Path) -> None:
         raise NotTrusted(f"{CACHE_FILE} is not as it was written; {_MADE_ANEW}")
     if digest(page) != told.page:
         raise NotTrusted(f"{INDEX_FILE} is not as it was written; {_MADE_ANEW}")
-    for incident, (_, sha) in told.incidents.items():
+    others = {page_of(incident): sha for incident, (_, sha) in told.incidents.items()}
+    for name, sha in (others | ({FLEET_FILE: told.fleet} if told.fleet else {})).items():
         try:
-            same = digest((archive / page_of(incident)).read_bytes()) == sha
+            same = digest((archive / name).read_bytes()) == sha
         except OSError as error:
-            raise NotTrusted(f"{page_of(incident)} is not there; {_MADE_ANEW}") from error
+            raise NotTrusted(f"{name} is not there; {_MADE_ANEW}") from error
         if not same:
-            raise NotTrusted(f"{page_of(incident)} is not as it was written; {_MADE_ANEW}")
+            raise NotTrusted(f"{name} is not as it was written; {_MADE_ANEW}")
 
 
 def _incidents(archive: Path, entries: dict[str, Entry]) -> list[IncidentPage]:
@@ -200,12 +210,22 @@ def _write_incident_pages(
     return pages
 
 
-def _page(entries: list[Entry], strange: list[tuple[str, str]], incidents: list[IncidentPage]) -> bytes:
-    newest = sorted(entries, key=lambda entry: (entry.run_id[4:20], entry.run_id), reverse=True)
+def _write_fleet_page(archive: Path, newest: list[Entry]) -> str:
+    """Write the page of all targets and return its digest; "" where there are not several, and so no page."""
+    page, path = fleet_page(newest), archive / FLEET_FILE
+    if page is None:
+        path.unlink(missing_ok=True)
+        return ""
+    write_whole(path, page)
+    return digest(page)
+
+
+def _page(newest: list[Entry], strange: list[tuple[str, str]], incidents: list[IncidentPage], *, fleet: bool) -> bytes:
     style, script = part("common.css") + part("index.css"), part("index.js")
     lines = _lines(newest)
     page: str = template("index.html").render(
         days=_days(newest),
+        fleet=FLEET_FILE if fleet else "",
         count=len(newest),
         lines=lines[:LINES_SHOWN],
         more_lines=max(0, len(lines) - LINES_SHOWN),

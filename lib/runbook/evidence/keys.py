@@ -117,18 +117,24 @@ def trusted_keys(files: list[str]) -> dict[str, Any]:
 
 
 def _public(path: Path) -> Any:
+    try:
+        return key_of(path.read_bytes(), str(path))
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no public key {path} to verify with; name one with --key FILE") from error
+    except OSError as error:
+        raise UsageError(f"the public key {path} cannot be read: {error.strerror}") from error
+
+
+def key_of(content: bytes, what: str) -> Any:
+    """Return a public key from its PEM, as securesystemslib has it; raises `UsageError` where it is none."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
     from securesystemslib.signer import SSlibKey
 
     try:
-        key = load_pem_public_key(path.read_bytes())
-    except FileNotFoundError as error:
-        raise UsageError(f"there is no public key {path} to verify with; name one with --key FILE") from error
-    except OSError as error:
-        raise UsageError(f"the public key {path} cannot be read: {error.strerror}") from error
+        key = load_pem_public_key(content)
     except ValueError as error:
-        raise UsageError(f"{path} holds no public key in PEM") from error
+        raise UsageError(f"{what} holds no public key in PEM") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise UsageError(f"{path} holds a key of another kind than ed25519")
+        raise UsageError(f"{what} holds a key of another kind than ed25519")
     return SSlibKey.from_crypto(key)

@@ -31,17 +31,17 @@ class Ended(msgspec.Struct, kw_only=True):
     pruned: list[str] = []
 
 
-def seal_run(archive: Path, ended: Ended) -> Head:
-    """Seal a run and return where its chain has come to.
+def seal_run(archive: Path, ended: Ended, lane: str = "") -> Head:
+    """Seal a run and return where its chain has come to; ``lane`` tells chains of one key and machine apart.
 
     Raises `RunFailed` where there is no key, OSError where the archive cannot be written: nothing is sealed then.
     """
     key = signer()
     own = archive_id(archive)
-    chain = Chain(archive, own, key)
+    chain = Chain(archive, own, key, lane)
     run_id = str(ended.record["run_id"])
     head = chain.append(run_id, _statement(archive, own, chain.writer, ended, run_id))
-    ledger.note(own, run_folder(archive, run_id), ended.record)
+    ledger.note(own, run_folder(archive, run_id), ended.record, ended.identity)
     return head
 
 

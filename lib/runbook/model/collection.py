@@ -4,6 +4,7 @@ import difflib
 import json
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -94,17 +95,22 @@ _EMPTY = frozenset(
 )
 
 
+def by_alert(name: str, notebooks: Iterable[Notebook]) -> list[Notebook]:
+    """Return those notebooks that say that an alert of this name leads to them, whatever its case."""
+    wanted = name.strip().lower()
+    return [one for one in notebooks if wanted in {alert.lower() for alert in one.metadata.alerts}]
+
+
 def found_by(symptom: str) -> list[Notebook]:
     """Return the notebooks that an alert's name or a symptom in words leads to, the nearest first.
 
-    Those that an alert of that name leads to come alone. Else a notebook counts by how many of the words stand in what
-    it says of itself, whole or at the beginning of a word; of as many, by those in its name, then by how
-    few others have them.
+    Those that an alert of that name leads to come alone. Else those come first that name the words as they are said
+    among their symptoms. A notebook counts by how many of the words stand in what it says of itself, whole or at the
+    beginning of a word; of as many, by those in its name, then by how few others have them.
     """
     notebooks = all_notebooks()
-    by_alert = [one for one in notebooks if symptom.strip().lower() in {alert.lower() for alert in one.metadata.alerts}]
-    if by_alert:
-        return by_alert
+    if led := by_alert(symptom, notebooks):
+        return led
     wanted = [_stem(word) for word in _WORD.findall(symptom.lower()) if word not in _EMPTY]
     told = {one.name: _said(one) for one in notebooks}
     rare = {word: sum(_has(told[one.name], word) for one in notebooks) for word in wanted}
@@ -112,9 +118,16 @@ def found_by(symptom: str) -> list[Notebook]:
     for one in notebooks:
         there = {word for word in wanted if _has(told[one.name], word)}
         named = sum(word in one.name for word in there)
-        scores[one.name] = (len(there), named, sum(1 / rare[word] for word in there))
-    near = [one for one in notebooks if scores[one.name][0]]
+        scores[one.name] = (_names(one, symptom), len(there), named, sum(1 / rare[word] for word in there))
+    near = [one for one in notebooks if scores[one.name][1]]
     return sorted(near, key=lambda one: (*(-part for part in scores[one.name]), one.metadata.severity, one.name))
+
+
+def _names(notebook: Notebook, symptom: str) -> int:
+    """Return 2 where the words are one of its symptoms, 1 where they stand in one as they are said, else 0."""
+    said = " ".join(_WORD.findall(symptom.lower()))
+    told = [" ".join(_WORD.findall(one.lower())) for one in notebook.metadata.symptoms]
+    return 2 if said in told else int(any(f" {said} " in f" {one} " for one in told))
 
 
 def _said(notebook: Notebook) -> set[str]:

@@ -1,7 +1,7 @@
 """Run several notebooks, some at a time: each in its own process, all told in one place."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,11 +41,21 @@ class Audience(Protocol):
         """Hear that a run was never begun."""
 
 
+class Elsewhere(Protocol):
+    """Where runs are carried out that are not carried out here; called from several threads."""
+
+    def run(
+        self, task: Task, begin: Callable[[], Watcher], *, deadline: float | None, cell_deadline: float | None
+    ) -> RunRecord:
+        """Carry a run out and return its record; ``begin`` is called once, when it begins."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """How runs are done: where their evidence goes, how many at a time, their bounds in seconds, from which template.
 
     ``unfinished`` notes what is still to be done, so that a batch that is cut short can be gone on with.
+    ``elsewhere`` is None where they are carried out on this machine.
     """
 
     archive: Path
@@ -56,6 +66,7 @@ class Batch:
     cell_deadline: float | None = None
     template: Template | None = None
     unfinished: Unfinished | None = None
+    elsewhere: Elsewhere | None = None
 
     def run(self, tasks: Mapping[int, Task]) -> dict[int, RunRecord]:
         """Return the records of the runs by their places in the batch; after a stop the rest are told as not run."""
@@ -73,19 +84,8 @@ class Batch:
         if self.stop.reason is not None:
             self.audience.left_out(notebook, target, self.stop.reason)
             return not_run(notebook, target, self.stop.reason)
-        watcher = self.audience.begin(notebook, target)
         try:
-            record = run_notebook(
-                task.notebook,
-                task.target,
-                task.parameters,
-                archive=self.archive,
-                deadline=self.deadline,
-                cell_deadline=self.cell_deadline,
-                stop=self.stop,
-                watcher=watcher,
-                template=self.template,
-            )
+            record = self._carried_out(task)
         except Exception as mistake:  # noqa: BLE001 - of one run: the others keep their records
             record = failed(notebook, target, f"the runner failed ({type(mistake).__name__}: {mistake})")
         cut_short = self.stop.reason is not None and (record.error or "").startswith(self.stop.reason)
@@ -94,6 +94,24 @@ class Batch:
                 self.unfinished.done(place, record.run_id)
         self.audience.end(record)
         return record
+
+    def _carried_out(self, task: Task) -> RunRecord:
+        def begin() -> Watcher:
+            return self.audience.begin(task.notebook.name, task.target.name)
+
+        if self.elsewhere is not None:
+            return self.elsewhere.run(task, begin, deadline=self.deadline, cell_deadline=self.cell_deadline)
+        return run_notebook(
+            task.notebook,
+            task.target,
+            task.parameters,
+            archive=self.archive,
+            deadline=self.deadline,
+            cell_deadline=self.cell_deadline,
+            stop=self.stop,
+            watcher=begin(),
+            template=self.template,
+        )
 
 
 def _settle(futures: Iterable["Future[RunRecord]"]) -> None:

@@ -24,10 +24,11 @@ def leave(
     clock_offsets: dict[str, float],
     parameters: Mapping[str, Any] | None = None,
     pruned: list[str] | None = None,
+    lane: str = "",
 ) -> None:
     """Write a run's record and page and seal its folder; raises `RunFailed` or OSError where that cannot be done.
 
-    ``notebook`` is None for what the archive itself did.
+    ``notebook`` is None for what the archive itself did; ``lane`` names the chain, as `seal_run` takes it.
     """
     told = folder.write_record(record)
     folder.write_report(_page(folder))
@@ -40,7 +41,7 @@ def leave(
         redactions=dict(redactor.counts),
         pruned=pruned or [],
     )
-    seal_run(archive, ended)
+    seal_run(archive, ended, lane)
 
 
 def _page(folder: RunFolder) -> bytes:

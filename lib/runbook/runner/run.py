@@ -7,11 +7,12 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -70,21 +71,27 @@ def run_notebook(
     stop: Stop | None = None,
     watcher: Watcher | None = None,
     template: Template | None = None,
+    lane: str = "",
+    environment: Mapping[str, str] | None = None,
 ) -> RunRecord:
     """Run a notebook and return its record; a run that failed is a record with an error, not an exception.
 
     Every byte written was scrubbed of the target's secrets. ``deadline`` in seconds bounds the whole run, by default
     as the target's profile says, ``cell_deadline`` each cell. The kernel is forked from ``template``; without one it is
-    a new interpreter.
+    a new interpreter; ``environment`` is what it gets beside that of this process. ``lane`` names the chain that the
+    evidence is sealed in, where this machine writes several.
     """
     run = _Run(notebook, target, archive, stop or Stop(), watcher or Watcher())
     run.template, run.cell_deadline = template, cell_deadline or CELL_DEADLINE
+    run.lane, run.environment = lane, environment or {}
     return run.carry_out({**parameters, "target": target.name}, deadline or target.deadlines.run)
 
 
 class _Run:
     template: Template | None = None
     cell_deadline: float = CELL_DEADLINE
+    lane: str = ""
+    environment: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, notebook: Notebook, target: Target, archive: Path, stop: Stop, watcher: Watcher) -> None:
         self._notebook, self._target = notebook, target
@@ -142,6 +149,7 @@ class _Run:
                 identity=self._identity,
                 clock_offsets=self._clock_offsets,
                 parameters=self._parameters,
+                lane=self.lane,
             )
         except (OSError, RunbookError) as problem:
             why = getattr(problem, "strerror", None) or str(problem)
@@ -157,7 +165,7 @@ class _Run:
         ended_for, given_up = None, 0.0
         while thread.is_alive():
             thread.join(0.05)
-            if ended_for is None:
+            if ended_for is None and thread.is_alive():  # what has ended meanwhile needs no end
                 ended_for = self._stop.reason or self._late(deadline)
             if ended_for is None:
                 continue
@@ -198,7 +206,8 @@ class _Run:
         output = evidence_output.open(self.run_id, self._folder, self._redactor)
         try:
             papermill.execute_notebook(
-                str(self._notebook.path),
+                # Of a path papermill would fill in what stands in braces, with parameters.
+                str(self._notebook.path).replace("{", "{{").replace("}", "}}"),
                 output,
                 parameters,
                 engine_name=engine.NAME,
@@ -213,6 +222,7 @@ class _Run:
     def _environment(self, home: Path, spool: Path) -> dict[str, str]:
         return {
             **os.environ,
+            **self.environment,
             "RUNBOOK_RUN_ID": self.run_id,
             "RUNBOOK_SPOOL": str(spool),
             # No history, no start-up files of the user: a run is the same for everyone.

@@ -2,7 +2,8 @@
 
 from runbook.target.backups import Backups, BackupSet
 from runbook.target.certificates import Certbot, Certificates, Endpoint, Reload, split_place
-from runbook.target.find import load_target, profile_folders, target_names
+from runbook.target.find import find_profile, load_target, profile_folders, read_profile, target_names
+from runbook.target.groups import Named, expand
 from runbook.target.kubernetes import Kubernetes, TlsSecret
 from runbook.target.notifications import Notifications, Webhook
 from runbook.target.profile import (
@@ -25,6 +26,7 @@ from runbook.target.profile import (
 from runbook.target.recovery import Recovery
 from runbook.target.schedule import DAYS, OFF, When, read_when
 from runbook.target.secret import SecretReference, is_reference, references, resolve
+from runbook.target.serve import Serve
 
 __all__ = [
     "DAYS",
@@ -44,6 +46,7 @@ __all__ = [
     "Kubernetes",
     "Load",
     "Logs",
+    "Named",
     "Notifications",
     "Postgres",
     "Prometheus",
@@ -51,15 +54,19 @@ __all__ = [
     "Redis",
     "Reload",
     "SecretReference",
+    "Serve",
     "Share",
     "Ssh",
     "Target",
     "TlsSecret",
     "Webhook",
     "When",
+    "expand",
+    "find_profile",
     "is_reference",
     "load_target",
     "profile_folders",
+    "read_profile",
     "read_when",
     "references",
     "resolve",

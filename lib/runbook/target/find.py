@@ -13,6 +13,8 @@ from runbook.model import UsageError
 from runbook.target.profile import Target
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+# It lies among the profiles and is none.
+GROUPS_FILE = "groups.toml"
 
 
 def profile_folders() -> list[Path]:
@@ -23,12 +25,22 @@ def profile_folders() -> list[Path]:
 
 def target_names() -> list[str]:
     """Return the names of all targets that have a profile, sorted."""
-    return sorted({path.stem for folder in profile_folders() for path in folder.glob("*.toml") if path.is_file()})
+    found = {path for folder in profile_folders() for path in folder.glob("*.toml") if path.is_file()}
+    return sorted({path.stem for path in found if path.name != GROUPS_FILE})
+
+
+def is_target_name(text: str) -> bool:
+    """Tell whether a text may be the name of a target; there need not be one."""
+    return _NAME.fullmatch(text) is not None
 
 
 def load_target(name: str) -> Target:
     """Return the profile of a target; raises `UsageError` saying what is wrong in which line, never a secret."""
-    path = _find(name)
+    return read_profile(find_profile(name))
+
+
+def read_profile(path: Path) -> Target:
+    """Return the target whose profile a file is; raises `UsageError` as `load_target` does."""
     try:
         text = path.read_text(encoding="utf-8")
         data = tomllib.loads(text)
@@ -43,13 +55,14 @@ def load_target(name: str) -> Target:
     if "name" in data:
         raise UsageError(f"profile {path}: name: the file's name is the target's name; take this line out")
     try:
-        return Target.model_validate({**data, "name": name})
+        return Target.model_validate({**data, "name": path.stem})
     except ValidationError as error:
         raise UsageError(_explain(path, text, error)) from None
 
 
-def _find(name: str) -> Path:
-    if _NAME.fullmatch(name):
+def find_profile(name: str) -> Path:
+    """Return the file of a target's profile; raises `UsageError` with the known ones and the near one."""
+    if is_target_name(name) and f"{name}.toml" != GROUPS_FILE:
         for folder in profile_folders():
             path = folder / f"{name}.toml"
             if path.is_file():

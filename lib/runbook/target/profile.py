@@ -23,6 +23,7 @@ from runbook.target.notifications import Notifications, Webhook
 from runbook.target.recovery import Recovery
 from runbook.target.schedule import Schedule
 from runbook.target.secret import SecretReference, resolve
+from runbook.target.serve import Serve
 
 
 def _refuse_nan(value: float) -> float:
@@ -498,6 +499,7 @@ class Target(_Strict):
     communication: Communication = Communication()
     webhook: Webhook | None = None
     notifications: Notifications | None = None
+    serve: Serve = Serve()
     load: Load = Load()
     certificates: Certificates | None = None
     logs: Logs | None = None
@@ -536,7 +538,7 @@ class Target(_Strict):
     def secret_values(self) -> list[str]:
         """Return the secrets that the references name on this machine, for scrubbing; those missing are left out."""
         references: list[Any] = []
-        watching = (self.prometheus, self.alertmanager, self.llm)
+        watching = (self.prometheus, self.alertmanager, self.llm, self.serve)
         for part in (self.api, self.postgres, self.standby, self.backups, self.redis, *watching):
             fields = type(part).model_fields if part else {}
             references += [getattr(part, name) for name in fields if name.endswith(("password", "token"))]

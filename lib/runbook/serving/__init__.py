@@ -1,0 +1,1 @@
+"""The archive in a browser, and the runs that Alertmanager starts: read-only, each bounded."""
