@@ -48,6 +48,8 @@ CAPABILITIES = (
     Capability("changes of the database", (), "[postgres] operator_dsn", "operator database"),
     Capability("Redis", ("redis.reachable", "redis.memory", "redis.access"), "[redis] url"),
     Capability("Docker", ("docker.reachable", "docker.containers"), "[containers]"),
+    Capability("Kubernetes", ("kubernetes.reachable", "kubernetes.deployment", "kubernetes.pods", "kubernetes.top"),
+               "[kubernetes]"),
     Capability("Prometheus", ("prometheus.scraping",), "[prometheus] url"),
     Capability("Alertmanager", ("prometheus.silences",), "[alertmanager] url"),
     Capability("the service's log", ("logs.coverage",), "[logs] api"),
