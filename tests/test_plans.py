@@ -713,12 +713,13 @@ def test_a_plan_whose_steps_hold_a_secret_is_not_stored(there: There, propose: A
 def test_when_the_engine_is_gone_after_a_failure_the_inverse_is_told_as_not_to_be_planned(
     there: There, propose: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def loses_it(asking: Any, arguments: Any) -> str:
+    def starts_nothing_and_loses_it(asking: Any, arguments: Any) -> str:
         monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-        raise ChangeFailed("the engine refused")
+        return "started, it says"
 
-    change = replace(docker.restart, acts={**docker.restart.acts, "start": Act(loses_it)})
-    planned = propose(change, even_if_well=True)
+    there.api.kill()
+    acts = {**docker.restart.acts, "start": Act(starts_nothing_and_loses_it)}
+    planned = propose(replace(docker.restart, acts=acts, patience=0.1))
     done = planned.run.apply(planned.shown, planned.token)
     monkeypatch.undo()
     assert len(done.plans) == 1 and done.plans[0].state is PlanState.FAILED
