@@ -29,6 +29,8 @@ def main() -> None:
     wanted = fingerprint(lock, venv)
     if not is_complete(stamp, wanted, python):
         make_alone(venv, lock, python, stamp, wanted)
+    # What is told to be typed begins with `runbook`, which is no command of who calls it from a checkout.
+    os.environ["RUNBOOK_COMMAND"] = f"python3 {LIB}"
     # -P: nothing is imported from the folder that somebody happens to be in.
     os.execv(python, [python, "-P", "-m", "runbook", *sys.argv[1:]])
 
@@ -51,8 +53,11 @@ def is_complete(stamp: str, wanted: str, python: str) -> bool:
         return False
 
 
-def make_alone(venv: str, lock: str, python: str, stamp: str, wanted: str) -> None:
-    """Make the environment while no other process makes it; one that was left half-made is made anew."""
+def make_alone(venv: str, lock: str, python: str, stamp: str, wanted: str, *, itself: bool = True) -> None:
+    """Make the environment while no other process makes it; one that was left half-made is made anew.
+
+    ``itself`` is whether this folder goes into it, beside what is locked.
+    """
     import fcntl
 
     os.makedirs(os.path.dirname(venv), exist_ok=True)
@@ -65,7 +70,7 @@ def make_alone(venv: str, lock: str, python: str, stamp: str, wanted: str) -> No
         if is_complete(stamp, wanted, python):
             return
         try:
-            make(venv, lock, python)
+            make(venv, lock, python, itself)
         except KeyboardInterrupt:
             say("")
             stop("interrupted; the same command starts the installation again.", 130)
@@ -74,8 +79,8 @@ def make_alone(venv: str, lock: str, python: str, stamp: str, wanted: str) -> No
         os.replace(stamp + ".new", stamp)
 
 
-def make(venv: str, lock: str, python: str) -> None:
-    """Make the environment: interpreter, pip, the locked packages, and this folder itself."""
+def make(venv: str, lock: str, python: str, itself: bool) -> None:
+    """Make the environment: interpreter, pip, the locked packages, and where it is to have it, this folder itself."""
     import compileall
     import shutil
     import time
@@ -93,9 +98,10 @@ def make(venv: str, lock: str, python: str) -> None:
         stop(f"cannot make {venv}: {error.strerror or error}.")
     pip = find_pip(python)
     install([*pip, "install", "--require-hashes", "--no-deps", "--only-binary=:all:", "-r", lock], count_pins(lock))
-    install([*pip, "install", "--no-deps", "--no-build-isolation", "--no-index", "-e", LIB], 0)
-    # Where PYTHONDONTWRITEBYTECODE is set, as in many images, each run would compile all of it anew, twice.
-    compileall.compile_dir(LIB, quiet=2, workers=0)
+    if itself:
+        install([*pip, "install", "--no-deps", "--no-build-isolation", "--no-index", "-e", LIB], 0)
+        # Where PYTHONDONTWRITEBYTECODE is set, as in many images, each run would compile all of it anew, twice.
+        compileall.compile_dir(LIB, quiet=2, workers=0)
     say(f"Ready after {time.monotonic() - began:.0f} s")
 
 

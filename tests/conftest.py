@@ -36,7 +36,7 @@ from runbook_sandbox.servers import all_postgres, find_postgres, find_redis, ver
 _ROOT = Path(__file__).parent.parent
 TARGET = "sandbox"  # what the notebooks' own parameters say
 _own = pytest.StashKey[Path]()
-_tools = pytest.StashKey["_Tools"]()
+_environments = pytest.StashKey[dict[str, "_Environment"]]()
 
 
 # Questions whose answers depend on what a machine has: the stored outputs are those of one that has it all.
@@ -333,24 +333,32 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-class _Tools(threading.Thread):
-    """Makes the environment of the programs that only tests call, while the tests before them run."""
+class _Environment(threading.Thread):
+    """Makes an environment of programs that only tests call, while the tests before them run."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, *, itself: bool) -> None:
         super().__init__(daemon=True)
-        self.venv = str(_ROOT / ".venv-tools")
+        self.name, self.itself = name, itself
+        self.venv = str(_ROOT / f".venv-{name}")
         self.problem: BaseException | None = None
+
+    def made(self) -> str:
+        """Wait for it and return its interpreter; raises what kept it from being made."""
+        self.join()
+        if self.problem is not None:
+            raise RuntimeError(f"the environment {self.venv} could not be made") from self.problem
+        return f"{self.venv}/bin/python"
 
     def run(self) -> None:
         spec = importlib.util.spec_from_file_location("launcher", _ROOT / "lib" / "__main__.py")
         assert spec is not None and spec.loader is not None
         launcher: Any = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(launcher)
-        lock, python = str(_ROOT / "lib" / "requirements-tools.lock"), f"{self.venv}/bin/python"
+        lock, python = str(_ROOT / "lib" / f"requirements-{self.name}.lock"), f"{self.venv}/bin/python"
         stamp, wanted = f"{self.venv}/complete", launcher.fingerprint(lock, self.venv)
         try:
             if not launcher.is_complete(stamp, wanted, python):
-                launcher.make_alone(self.venv, lock, python, stamp, wanted)
+                launcher.make_alone(self.venv, lock, python, stamp, wanted, itself=self.itself)
         except BaseException as problem:  # noqa: BLE001 - the launcher ends its process; here the test fails
             self.problem = problem
 
@@ -360,15 +368,23 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-    if "tools" in wanted:
-        session.config.stash[_tools] = _Tools()
-        session.config.stash[_tools].start()
+    # Airflow is given the runner's own environment: the runner has no business in Airflow's.
+    making = {name: _Environment(name, itself=name == "tools") for name in ("tools", "airflow") if name in wanted}
+    session.config.stash[_environments] = making
+    for environment in making.values():
+        environment.start()
 
 
 @pytest.fixture(scope="session")
 def tools(request: pytest.FixtureRequest) -> str:
     """The interpreter of the tools' environment, made from its lock on first use."""
-    making = request.config.stash[_tools]
-    making.join()
-    assert making.problem is None, f"the tools' environment could not be made: {making.problem}"
-    return f"{making.venv}/bin/python"
+    return request.config.stash[_environments]["tools"].made()
+
+
+@pytest.fixture(scope="session")
+def airflow(request: pytest.FixtureRequest) -> str:
+    """The interpreter of Airflow's environment, made from its lock on first use (294 MB, half a minute)."""
+    try:
+        return request.config.stash[_environments]["airflow"].made()
+    except RuntimeError as problem:
+        pytest.skip(f"{problem}; why not was told on stderr")

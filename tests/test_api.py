@@ -401,7 +401,7 @@ def test_a_path_that_drips_costs_one_question_and_what_follows_is_answered_at_on
     run = open_run("test", target="drip", needs=["api"])
     dripped, after = run.ask(api.user_request), run.ask(api.liveness)
     run.close()
-    assert only(dripped).status is UNKNOWN and "no answer within 1 s" in only(dripped).message
+    assert only(dripped).status is CRITICAL and "no answer within 1 s" in only(dripped).message
     assert QUESTION <= dripped.seconds < QUESTION + 0.5
     assert after.seconds < 0.5 and only(after).status is not OK and "not asked again" in only(after).message
 
@@ -548,6 +548,16 @@ def test_a_queue_that_tells_no_size_is_unknown_with_the_keys_that_came_and_never
     found = ask(queue.size)
     assert (found.status, found.value) == (UNKNOWN, None)
     assert found.message.endswith(f"the keys that came: {', '.join(sorted(told)) or 'none'}")
+
+
+@pytest.mark.parametrize(("done", "status", "value"), [(8000, OK, 300), (None, CRITICAL, 8300), (8301, UNKNOWN, None)])
+def test_what_is_done_does_not_wait(
+    done: int | None, status: Status, value: float | None, service: Hostile, ask: Callable[..., Any]
+) -> None:
+    service.answers[STATISTICS] = http({"total_items": 8300, "completed_items": done})
+    found = ask(queue.size)
+    assert (found.status, found.value) == (status, value), found.message
+    assert ("(told as total_items less completed_items)" in found.message) is (value == 300)
 
 
 def test_an_empty_queue_is_0_and_ok(service: Hostile, ask: Callable[..., Any]) -> None:

@@ -16,6 +16,9 @@ import pytest
 from running import OPEN, decoded, processes_of, wait_for
 
 from runbook.evidence.index import LOCK_FILE
+from runbook.model import UsageError
+from runbook.runner import unfinished
+from runbook.runner.unfinished import Entry, Note, Unfinished
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 ASK = "run.ask(host.memory)"
@@ -182,6 +185,42 @@ def test_a_batch_that_still_goes_on_is_not_gone_on_with(
     assert ended.returncode == 64 and "still goes on" in ended.stderr
     call.send_signal(signal.SIGTERM)
     call.communicate(timeout=20)
+
+
+def a_batch(archive: Path, began: str) -> Unfinished:
+    """Begin a batch of one run."""
+    entries = [Entry(notebook="n0", target="sandbox", parameters={})]
+    note = Note(began=began, archive=str(archive), deadline=None, cell_deadline=None, entries=entries)
+    return Unfinished.begin(note)
+
+
+def test_one_that_goes_on_does_not_hide_one_that_was_cut_short(archive: Path, home: Path) -> None:
+    a_batch(archive, "03:00").close()
+    goes_on = a_batch(archive, "04:00")
+    again = Unfinished.resume(archive)
+    assert again.note.began == "03:00"
+    with pytest.raises(UsageError, match="still goes on"):
+        Unfinished.resume(archive)
+    for one in (goes_on, again):
+        one.done(0, "run_x")
+        one.close()
+    assert not notes(home)
+
+
+def test_one_that_ends_while_it_is_looked_at_is_not_gone_on_with(
+    archive: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends, locked = a_batch(archive, "03:00"), unfinished._locked
+
+    def a_moment_later(path: Path, **more: Any) -> Any:
+        ends.done(0, "run_x")
+        ends.close()
+        return locked(path, **more)
+
+    monkeypatch.setattr(unfinished, "_locked", a_moment_later)
+    with pytest.raises(UsageError, match="no batch was cut short"):
+        Unfinished.resume(archive)
+    assert not notes(home)
 
 
 def test_going_on_takes_nothing_that_was_chosen_at_the_beginning(runbook: Call, archive: Path) -> None:

@@ -250,7 +250,7 @@ def test_a_service_that_is_ready_with_all_inside_it_is_well() -> None:
     [
         (parts(200, ready=True, triage=True, llm=False), "/ready answered 200; not ready: llm"),
         (parts(503, ready=False, triage=True), "/ready answered 503"),
-        (parts(503, ready=False, breaker_openai=False), "/ready answered 503; not ready: breaker openai"),
+        (parts(503, ready=False, breaker_openai=False), "/ready answered 503; not ready: breaker openai, nothing else"),
         (parts(404, ready=False), "/ready answered 404"),
         (parts(200, ready=False), "/ready answered 200"),
     ],

@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,10 +33,12 @@ from runbook.evidence.sealing import Ended, seal_run
 from runbook.evidence.statement import Source
 from runbook.model import Finding, Status, UsageError
 from runbook.model.layout import new_run_id, run_folder
-from runbook.model.plan import Helped, PlanState
+from runbook.model.plan import Entry, Helped, PlanState
 from runbook.model.protocol import RunRecord
 from runbook.model.protocol import plain as plain_value
-from runbook.plans.place import all_plans, encoded, plans_folder
+from runbook.plans.lock import name_of
+from runbook.plans.place import all_plans, encoded, note, plans_folder, stamp
+from runbook.plans.progress import half_done
 from runbook.plans.token import token_of
 from runbook.redaction import Redactor
 from runbook.session import open_run
@@ -564,6 +567,29 @@ def test_posting_waits_for_no_change_of_the_target_and_silences_no_alert(
     with lock("hooked", "pln_of_another"):
         done = one.post(incident)
     assert [step.act for step in done.plans[0].plan.steps] == ["post"] and len(hook.bodies) == 1
+
+
+_POSTS = """
+import sys, time
+from runbook.plans.lock import lock
+with lock(*sys.argv[1:]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_message_that_another_process_posts_at_this_moment_was_not_cut_short(
+    operator: Any, incident: Any, hook: Hook
+) -> None:
+    plan = operator().propose(incident).plans[0].plan
+    argv = [sys.executable, "-c", _POSTS, name_of(plan), plan.id]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        note(plan, Entry(at=stamp(datetime.now(UTC)), event="confirmed"))
+        note(plan, Entry(at=stamp(datetime.now(UTC)), event="intent", step=1))
+        assert not half_done([plan])
+        other.kill()
+    assert [one.id for one, _ in half_done([plan])] == [plan.id]
 
 
 def test_generic_json_has_every_fact_and_null_for_what_is_not_known(operator: Any, incident: Any, hook: Hook) -> None:

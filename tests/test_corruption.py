@@ -1,10 +1,15 @@
 """Damaged data on a real cluster with checksums: how far it reaches, what comes back, what stands against it."""
 
+import os
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +21,12 @@ from psycopg import sql
 
 from runbook import annotations, api, backups, postgres, recovery
 from runbook.connections import RestoringDatabase
-from runbook.model import ChangeFailed, Status
+from runbook.model import ChangeFailed, CouldNotFindOut, Status
 from runbook.model.plan import PlanState
 from runbook.plans.place import journal
 from runbook.plans.token import token_of
+from runbook.recovery.pages import Damage
+from runbook.recovery.readable import tables_of
 from runbook.recovery.salvage import _unpack
 from runbook.target import load_target
 from runbook_sandbox import backups as made_backups
@@ -359,6 +366,42 @@ def test_sequences_stand_where_they_stood_and_generated_columns_are_made_again(
     assert whole.status is OK and "3 tables of 3" in whole.message
 
 
+def test_rows_that_break_a_rule_that_nobody_proved_are_saved_and_the_rule_stays(
+    own: Cluster, service: Callable[..., str], opened: Callable[..., Any]
+) -> None:
+    name = service(
+        "CREATE TABLE t (id int PRIMARY KEY, n int)", "INSERT INTO t VALUES (1, -1)",
+        'ALTER TABLE t ADD CONSTRAINT "above 0" CHECK (n > 0) NOT VALID',
+    )  # fmt: skip
+    own.execute("INSERT INTO t VALUES (2, 2)", database="service")
+    run = opened(name, ["postgres", "restoring database"])
+    restored = restored_beside_a_copy(run)
+    done = carried_out(run, recovery.salvage, [], wanted=True)
+    assert done.state is PlanState.VERIFIED, done.told
+    database = restored.steps[0].arguments["database"]
+    assert own.execute("SELECT * FROM t ORDER BY id", database=database) == [(1, -1), (2, 2)]
+    with pytest.raises(psycopg.errors.CheckViolation):
+        own.execute("INSERT INTO t VALUES (3, 0)", database=database)
+
+
+def test_a_sequence_that_cannot_be_read_goes_on_behind_the_highest_value_in_its_column(
+    own: Cluster, service: Callable[..., str], opened: Callable[..., Any]
+) -> None:
+    name = service(
+        "CREATE TABLE t (id serial PRIMARY KEY, n int)", "INSERT INTO t (n) SELECT generate_series(1, 5)",
+        "CREATE SEQUENCE alone", "SELECT nextval('alone')",
+    )  # fmt: skip
+    own.execute("INSERT INTO t (n) SELECT generate_series(6, 9)", "SELECT setval('alone', 70)", database="service")
+    spoil(own, "'t_id_seq'", 0, 8150)
+    run = opened(name, ["postgres", "restoring database"])
+    restored = restored_beside_a_copy(run)
+    done = carried_out(run, recovery.salvage, [], wanted=True)
+    assert done.state is PlanState.VERIFIED and "public.t_id_seq" in str(done.told), done.told
+    database = restored.steps[0].arguments["database"]
+    assert own.execute("INSERT INTO t (n) VALUES (10) RETURNING id", database=database) == [(10,)]
+    assert own.execute("SELECT nextval('alone')", database=database) == [(71,)]
+
+
 def test_a_row_that_stands_twice_against_its_key_is_saved_once_and_told(
     own: Cluster, service: Callable[..., str], opened: Callable[..., Any]
 ) -> None:
@@ -370,6 +413,148 @@ def test_a_row_that_stands_twice_against_its_key_is_saved_once_and_told(
     carried_out(run, recovery.salvage, [], wanted=True)
     twice = told(run, recovery.salvaged)["table public.t"]
     assert twice.status is WARNING and "1 row stood there twice" in twice.message
+
+
+def test_a_table_whose_file_is_gone_or_cut_is_never_taken_for_an_empty_or_shorter_one(
+    own: Cluster, service: Callable[..., str], opened: Callable[..., Any]
+) -> None:
+    name = service(
+        "CREATE TABLE gone (id int PRIMARY KEY)", "INSERT INTO gone SELECT n FROM generate_series(1, 10) AS n",
+        "CREATE TABLE t (id int PRIMARY KEY, body text)", MANY, "VACUUM t", "CREATE TABLE empty (id int PRIMARY KEY)",
+    )  # fmt: skip
+    paths = own.execute("SELECT pg_relation_filepath('gone'), pg_relation_filepath('t')", database="service")[0]
+    own.execute("INSERT INTO t VALUES (5000, 'since'), (5001, 'since')", "CHECKPOINT", database="service")
+    own.stop()
+    (own.data / paths[0]).unlink()
+    with (own.data / paths[1]).open("r+b") as file:
+        file.truncate(4 * 8192)
+    own.start()
+    run = opened(name, ["postgres", "restoring database"])
+    read = told(run, recovery.readable)
+    assert set(read) == {"table public.gone", "table public.t"}
+    assert {one.status for one in read.values()} == {CRITICAL}
+    assert "could not open file" in read["table public.gone"].message, read["table public.gone"].message
+    assert "its file ends before block 4" in read["table public.t"].message, read["table public.t"].message
+    restored = restored_beside_a_copy(run)
+    assert carried_out(run, recovery.salvage, [], wanted=True).state is PlanState.VERIFIED
+    database = restored.steps[0].arguments["database"]
+    assert own.execute("SELECT count(*) FROM gone", database=database) == [(10,)]
+    assert own.execute("SELECT count(*) FROM t", database=database)[0][0] >= 1000
+    saved = told(run, recovery.salvaged)
+    assert saved["table public.gone"].status is saved["table public.t"].status is WARNING
+    assert "pages gave nothing" in saved["table public.t"].message, saved["table public.t"].message
+
+
+def test_what_can_be_read_goes_before_a_row_of_the_backup_that_holds_the_same_unique_value(
+    own: Cluster, service: Callable[..., str], opened: Callable[..., Any]
+) -> None:
+    name = service(
+        "CREATE TABLE t (id int PRIMARY KEY, body text UNIQUE)",
+        "INSERT INTO t SELECT n, repeat(md5(n::text), 3) FROM generate_series(1, 1000) AS n",
+    )
+    own.execute(
+        "DELETE FROM t WHERE id = 1", "VACUUM t",
+        "INSERT INTO t SELECT 5000, repeat(md5('1'), 3)", database="service",
+    )  # fmt: skip
+    assert own.execute("SELECT ctid::text LIKE '(0,%' FROM t WHERE id = 5000", database="service") == [(True,)]
+    spoil(own, "'t'", 4, 100)
+    run = opened(name, ["postgres", "restoring database"])
+    restored = restored_beside_a_copy(run)
+    carried_out(run, recovery.salvage, [], wanted=True)
+    database = restored.steps[0].arguments["database"]
+    rows_ = own.execute("SELECT id FROM t WHERE body = repeat(md5('1'), 3)", database=database)
+    assert rows_ == [(5000,)]
+    listed = own.execute("SELECT content FROM runbook_salvage.rows WHERE what = 'refused'", database=database)
+    assert len(listed) == 1 and listed[0][0].startswith("(1,")
+    saved = told(run, recovery.salvaged)
+    assert saved["table public.t"].status is WARNING and "rows of t" not in str(saved)
+
+
+def test_a_session_that_somebody_ends_and_a_database_that_is_not_there_say_nothing_of_pages(
+    own: Cluster, service: Callable[..., str], opened: Callable[..., Any]
+) -> None:
+    name = service("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    (table,) = tables_of(load_target(name), "service")
+    with Damage(lambda: own.connect("service", application_name="ended")) as reading:
+        assert reading.look(table, [table.whole], 10).rows == 1
+        own.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'ended'")
+        with pytest.raises(CouldNotFindOut, match="terminating connection"):
+            reading.look(table, [table.whole], 10)
+        assert reading.look(table, [table.whole], 10).rows == 1
+    own.execute("ALTER DATABASE service ALLOW_CONNECTIONS false")
+    (found,) = opened(name, ["restoring database"]).ask(recovery.readable).findings
+    assert found.status is UNKNOWN and "not currently accepting" in found.message, found.message
+    own.execute("ALTER DATABASE service ALLOW_CONNECTIONS true", "DROP DATABASE service")
+    (found,) = opened(name, ["restoring database"]).ask(recovery.readable).findings
+    assert found.status is UNKNOWN and "has no database service" in found.message, found.message
+    own.execute("CREATE DATABASE service")
+
+
+def test_a_database_that_nothing_was_put_aside_for_gets_its_former_name_again(
+    own: Cluster, service: Callable[..., str], opened: Callable[..., Any]
+) -> None:
+    name, former = service("CREATE TABLE t (id int)"), "service_before_20261128_030000"
+    own.execute(f"ALTER DATABASE service RENAME TO {former}")
+    run = opened(name, ["restoring database"])
+    done = carried_out(run, recovery.bring_back, [], back=former)
+    assert done.state is PlanState.VERIFIED, done.told
+    (undoing,) = done.plan.inverse
+    recovery.bring_back.acts[undoing.act].do(run._dependencies, undoing.arguments)
+    names = own.execute("SELECT datname FROM pg_database WHERE datname LIKE 'service%'")
+    assert names == [(former,)] and undoing.shown.endswith(f"ALTER DATABASE service RENAME TO {former}; COMMIT")
+
+
+def test_a_copy_of_an_earlier_damage_is_not_read_for_this_one(
+    service: Callable[..., str], opened: Callable[..., Any], tmp_path: Path
+) -> None:
+    name = service("CREATE TABLE t (id int PRIMARY KEY)")
+    run = opened(name, ["postgres", "restoring database"])
+    restored_beside_a_copy(run)
+    assert run.propose(recovery.salvage, wanted=True, verify=[]).plans
+    (copied,) = (tmp_path / "preserved").glob("*/cluster/complete")
+    os.utime(copied, (time.time() - 3 * 86_400,) * 2)
+    assert "no physical copy of the last two days" in run.propose(recovery.salvage, wanted=True, verify=[]).reason
+
+
+@contextmanager
+def answering(status: int | None) -> Iterator[str]:
+    """Answer every request as a proxy does that has nothing behind it; None: take it, and keep silent."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            held = []
+            with suppress(OSError):
+                while True:
+                    held.append(listening.accept()[0])
+                    if status is not None:
+                        held[-1].recv(65_536)
+                        body = b"<html><h1>Bad Gateway</h1></html>"
+                        head = f"HTTP/1.1 {status} No\r\nContent-Type: text/html\r\nConnection: close\r\n"
+                        held[-1].sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+                        held.pop().close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_proxy_with_nothing_behind_it_is_no_service_and_one_that_keeps_silent_may_write(
+    service: Callable[..., str], opened: Callable[..., Any], profile: Callable[..., str], tmp_path: Path
+) -> None:
+    text = (tmp_path / f"{service('CREATE TABLE t (id int PRIMARY KEY)')}.toml").read_text()
+    commands = 'stop = ["/bin/true"]\nstart = ["/bin/true"]\n'
+    for status, runs in ((502, False), (None, True)):
+        with answering(status) as url:
+            named = f'[deadlines]\nconnect = 1.0\n[api]\nurl = "{url}"\n[recovery]\n{commands}'
+            name = profile(text.replace("[recovery]\n", named), "behind")
+            run = opened(name, ["api", "postgres", "restoring database"])
+            assert told(run, recovery.position)["service"].status is CRITICAL
+            stop = run.propose(recovery.stop_service, wanted=True, verify=[])
+            assert stop.plans if runs else "what stands before it answers 502" in stop.reason
+            if not runs:
+                assert run.propose(recovery.start_service, wanted=True, verify=[]).plans
+                carried_out(run, backups.restore, [backups.restored], wanted=True)
+            swap = run.propose(recovery.swap, wanted=True, verify=[])
+            assert ("keeps a request waiting" in swap.reason) if runs else swap.plans
 
 
 def test_where_the_catalog_is_damaged_nothing_is_saved_and_the_way_is_told(

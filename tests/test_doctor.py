@@ -56,6 +56,7 @@ def test_what_is_configured_and_does_not_answer_is_missing_with_its_reason(
     found = capabilities(runbook("doctor", "--target", name, "--json"))
     for one in ("Redis", "the database, as the service uses it", "what other sessions do (pg_monitor)"):
         assert found[one]["state"] == "missing" and "refuses connections" in str(found[one]["lacks"]), found[one]
+    assert "see whether the server runs" in str(found["Redis"]["lacks"]), "and what to do about it"
 
 
 def test_an_unknown_target_is_a_mistake_of_usage(runbook: Call) -> None:

@@ -1,5 +1,6 @@
 """What a run says of the last one: only of one whose seal holds, on the same target, and of what somebody must see."""
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -27,11 +28,11 @@ def leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Leave]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("RUNBOOK_EVIDENCE", str(tmp_path / "evidence"))
     monkeypatch.delenv("RUNBOOK_SIGNING_KEY", raising=False)
-    made = iter("abcdefghjk")
+    made = map("".join, itertools.product("abcdefghjk", repeat=2))
 
     def left(*found: tuple[str, str], days: float = 30, seal: bool = True, **changed: Any) -> Path:
         at = datetime.now(UTC) - timedelta(days=days)
-        run_id = f"run_{at:%Y%m%dT%H%M%SZ}_{NOTEBOOK}_aaaaa{next(made)}"
+        run_id = f"run_{at:%Y%m%dT%H%M%SZ}_{NOTEBOOK}_aaaa{next(made)}"
         record = {
             "notebook": NOTEBOOK,
             "target": "sandbox",
@@ -118,6 +119,13 @@ def test_runs_of_another_target_cut_short_failed_or_by_hand_are_not_compared_wit
     leave(("a", "CRITICAL"), days=6, mode="interactive")
     (found,) = told(("a", "OK")).values()
     assert found.status is OK and found.value == "none"
+
+
+def test_many_newer_runs_of_other_targets_hide_none_of_this_one(leave: Leave) -> None:
+    own = leave(("a", "OK"), days=2)
+    for number in range(40):
+        leave(("a", "CRITICAL"), days=1 - number / 100, target=f"other-{number}", seal=False)
+    assert own.name in told(("a", "OK"))["earlier run"].message
 
 
 def test_the_run_to_compare_with_can_be_asked_to_be_some_days_old(leave: Leave) -> None:

@@ -6,13 +6,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from running import wait_for
 
-from runbook.model.protocol import RunsDocument
+from runbook.model import Finding, Status, UsageError
+from runbook.model.protocol import FINDINGS_MIME, Message, RunsDocument, encode
+from runbook.runner.adding import add_notebook, read_notebook
+from runbook.target import Target
 from runbook_sandbox.place import Place
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
@@ -178,6 +182,49 @@ def test_what_is_no_notebook_is_not_added(own: Path, tmp_path: Path, runbook: Ca
     for file, why in (("x.ipynb", "it has no list of cells"), ("none.ipynb", "cannot be read: No such file")):
         ended = runbook("evidence", "add", str(tmp_path / file))
         assert ended.returncode == 64 and why in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("cell", "why"),
+    [
+        (1, "Expected `object`, got `int`"),
+        ({"cell_type": "code"}, "missing required field `source`"),
+        ({"cell_type": "code", "source": "x", "outputs": [{"data": ["x"]}]}, "got `array`"),
+        ({"cell_type": "code", "source": "x", "execution_count": "7"}, "got `str`"),
+        ({"cell_type": "code", "source": "x", "metadata": {"tags": [["x"]]}}, "got `array`"),
+    ],
+)
+def test_cells_of_another_shape_are_refused_with_their_place(cell: Any, why: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.ipynb"
+    path.write_text(json.dumps({"cells": [cell]}))
+    with pytest.raises(UsageError, match=f"is no notebook: .*{why}.* at `\\$\\[0\\]"):
+        read_notebook(path)
+
+
+def told(kind: Any, second: int, status: Status) -> dict[str, Any]:
+    """Return a code cell that told this at a second of the hour."""
+    message = Message(
+        kind=kind, run_id="run_20260101T120000Z_api-down_abcdef", check="api.liveness", seconds=1.0,
+        asked_at=datetime(2026, 1, 1, 12, 0, second, tzinfo=UTC),
+        findings=[Finding(check="api.liveness", object="service", status=status, message="m")],
+    )  # fmt: skip
+    outputs = [{"output_type": "execute_result", "data": {FINDINGS_MIME: encode(message)}, "metadata": {}}]
+    return {"cell_type": "code", "source": "x", "metadata": {}, "execution_count": second, "outputs": outputs}
+
+
+def test_what_was_asked_again_after_the_summary_counts_wherever_its_cell_stands(own: Path, tmp_path: Path) -> None:
+    cells = [told("answer", 50, Status.CRITICAL), told("summary", 40, Status.OK)]
+    document, path = {"cells": cells, "metadata": {}}, tmp_path / "x.ipynb"
+    path.write_text(json.dumps(document))
+    record = add_notebook(path, document, Target(name="shrimp"), own)
+    assert (record.notebook, record.status, record.seconds) == ("api-down", "CRITICAL", 10.0)
+    assert record.started == "2026-01-01T12:00:40Z" and record.ended == "2026-01-01T12:00:50Z"
+
+
+def test_a_notebook_of_the_name_of_an_incidents_entry_is_not_added(own: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="incident is no name of a notebook"):
+        add_notebook(tmp_path / "incident.ipynb", {"cells": [], "metadata": {}}, Target(name="shrimp"), own)
+    assert not own.exists()
 
 
 def test_pruning_needs_the_token_of_just_its_plan(left: Path, runbook: Call) -> None:

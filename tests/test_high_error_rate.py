@@ -337,6 +337,8 @@ def test_a_checkout_that_came_to_another_commit_is_a_release(
     folder.mkdir()
     git("init", "-q")
     git("commit", "-q", "--allow-empty", "-m", "a release \x1b[31m")
+    with (folder / ".git" / "logs" / "HEAD").open("a") as reflog:
+        reflog.write(f"{'0' * 40} {'a' * 40} a <a@example.org> 999999999999 +0000\tcommit: in the year 33658\n")
     name = profile(f'[service]\ncheckout = "{folder}"')
     found = ask(name, iso(datetime.now(UTC) + timedelta(minutes=1))).findings
     (lead,) = (finding for finding in found if "checkout came to" in finding.object)

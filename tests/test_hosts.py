@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +24,7 @@ from runbook import clock, host, integrity, logs, upkeep
 from runbook.connections.elsewhere import read_files
 from runbook.connections.ssh import SharedHost, SshHost
 from runbook.logfiles.entries import as_stamp
-from runbook.model import CouldNotFindOut, Finding, Status, UsageError
+from runbook.model import CouldNotFindOut, Finding, Status, Unreachable, UsageError
 from runbook.procfs.machine import NotTold, file_systems, load, meminfo, used_memory
 from runbook.procfs.sockets import listening
 from runbook.session import Run
@@ -159,7 +160,9 @@ def test_arguments_arrive_as_they_are_whatever_shell_takes_them(far: Sshd, conne
 def test_answers_are_bounded_in_time_and_size(far: Sshd, connected: SshHost) -> None:
     with pytest.raises(CouldNotFindOut, match=r"sleep did not end within 0\.2 s"):
         connected.call(("sleep", "30"), 0.2)
-    assert connected.call(("cat", "/dev/zero")).cut
+    for much in (("cat", "/dev/zero"), ("head", "-c", "4300000", "/dev/zero")):
+        with pytest.raises(CouldNotFindOut, match="says more than 4 MiB, and a part of it is no answer"):
+            connected.call(much)
     assert len(next(connected.stream(("cat", "/dev/zero"), 5))) > 0
     with pytest.raises(CouldNotFindOut, match=r"was not read to its end within 0\.2 s"):
         list(connected.stream(("sleep", "30"), 0.2))
@@ -261,6 +264,19 @@ def test_a_host_that_hangs_costs_its_deadline_once(far: Sshd, opened: Open) -> N
     told = [one for question in ASKED for one in run.ask(question).findings]
     assert {one.status for one in told} == {UNKNOWN} and time.monotonic() - began < 4
     assert all("does not answer within 1 s" in one.message for one in told), told
+    assert not clients(far)
+
+
+def test_who_waited_for_a_connection_in_vain_does_not_keep_it_open(far: Sshd, profile: Callable[..., str]) -> None:
+    ssh = ssh_of(far, profile)
+    far.hang()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(SharedHost.take, ssh, 20.0)
+        wait_for(lambda: bool(clients(far)))
+        with pytest.raises(Unreachable, match=r"does not answer within 0\.1 s"):
+            SharedHost.take(ssh, 0.1)
+        far.go_on()
+        first.result(20).give_back()
     assert not clients(far)
 
 

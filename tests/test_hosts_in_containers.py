@@ -9,7 +9,8 @@ from running import wait_for
 from test_hosts import ASKED, lines
 
 from runbook import host, logs
-from runbook.model import Finding, Status
+from runbook.connections import ContainersConnection
+from runbook.model import CouldNotFindOut, Finding, Status
 from runbook.session import Run
 
 OK, UNKNOWN = Status.OK, Status.UNKNOWN
@@ -84,6 +85,24 @@ def test_a_container_that_is_stopped_paused_or_gone_is_told_beside_the_others(co
     assert "there is no container never-made" in found(run, host.disk)["redis (never-made) file systems"].message
     assert found(run, host.memory)["redis (never-made) memory"].status is UNKNOWN
     assert found(run, host.load)["redis (never-made) load"].status is UNKNOWN
+
+
+def test_a_container_of_which_the_engine_tells_nothing_costs_itself_only(
+    contained: Engine, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stats = ContainersConnection.stats
+
+    def silent(engine: ContainersConnection, name: str) -> Any:
+        if name == "inside-redis":
+            raise CouldNotFindOut("the Docker engine did not answer: timed out")
+        return stats(engine, name)
+
+    monkeypatch.setattr(ContainersConnection, "stats", silent)
+    run = opened(IN_CONTAINERS)
+    for question, what in ((host.memory, "memory"), (host.load, "load")):
+        told = found(run, question)
+        assert told[f"api (inside-api) {what}"].status is OK
+        assert "did not answer: timed out" in told[f"redis (inside-redis) {what}"].message
 
 
 def test_without_an_engine_the_containers_are_unknown(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:

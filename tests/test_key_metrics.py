@@ -759,6 +759,7 @@ def times(*rows: tuple[int, int, float]) -> pd.DataFrame:
     [
         (times((0, 50, 12.0), (1, 50, 10.0)), OK, "10 s in the seven days before, of 50 annotations"),
         (times((0, 50, 40.0), (1, 50, 10.0)), WARNING, "4.0 times as long as before"),
+        (times((0, 50, 40.0), (1, 50, 0.0)), WARNING, "longer than before: now 40 s"),
         (times((0, 5, 40.0), (1, 50, 10.0)), OK, "now 40 s"),
         (times((0, 50, 3.0), (1, 50, 0.5)), OK, "now 3 s"),
         (times((2, 50, 10.0)), OK, "none in the last 24 h"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from runbook.evidence.archive import state_folder
 from runbook.evidence.keys import trusted_keys
 from runbook.evidence.ledger import BROKEN, FOLDER, NOT_REACHED, NOT_SEALED, Ledger, ledger
 from runbook.model import Finding, Status
@@ -119,9 +120,17 @@ def test_a_run_that_was_sealed_here_is_noted_then_and_one_touched_since_is_verif
     assert not noted.exists() and len(read(archive).runs) == 4 and read(archive).left_out == {first.name: BROKEN}
 
 
-def test_every_headless_run_is_noted(archive: Path, run_json: Callable[..., Any], sandbox: Place) -> None:
-    run_json("log-review", "--target", sandbox.name)
-    found = ledger(archive, trusted_keys([]), NOW - timedelta(days=1), 0.0)
-    assert len(found.runs) == 1 and found.ask("SELECT DISTINCT notebook FROM found")["notebook"].tolist() == [
-        "log-review"
-    ]
+def test_every_headless_run_is_noted_with_what_the_service_told_of_itself(
+    archive: Path, run_json: Callable[..., Any], collection: Callable[..., str], sandbox: Place
+) -> None:
+    opened = 'from runbook import open_run\nrun = open_run("probe", target=target, needs=["api"])\nrun'
+    run_json(collection(opened), "--target", sandbox.name)
+    what = "SELECT DISTINCT notebook, service_version FROM found"
+    noted = ledger(archive, trusted_keys([]), NOW - timedelta(days=1), 0.0)
+    assert len(noted.runs) == 1
+    told = noted.ask(what).to_dict("records")
+    assert told == [{"notebook": "probe", "service_version": "1.0.0"}]
+    # Read from its seal it tells the same.
+    for path in (state_folder() / FOLDER).iterdir():
+        path.unlink()
+    assert read(archive).ask(what).to_dict("records") == told

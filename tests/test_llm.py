@@ -242,6 +242,21 @@ def test_a_slow_answer_is_told_with_its_stages(ask: Callable[..., Finding]) -> N
     assert found.status is WARNING and found.message.startswith("slow: answered 200") and "connection" in found.message
 
 
+def test_of_a_model_that_is_too_slow_the_key_is_not_asked_for_once_more(
+    ask_all: Callable[..., list[Finding]],
+) -> None:
+    def slow(path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        time.sleep(0.6)
+        return openai(path, headers)
+
+    limits = '[thresholds."llm.reachable"]\nwarning_ms = 200\ncritical_ms = 500'
+    with serving(slow) as served:
+        found, key = ask_all(served.url, more=f'timeout = 1\nmodel = "gpt-4o"\ntoken = "env:TESTS_LLM_KEY"\n{limits}')
+        assert len(served.asked) == 1
+    assert found.status is CRITICAL and found.message.startswith("slow: answered 200")
+    assert key.status is UNKNOWN and "too slow to be asked" in key.message
+
+
 # --- it does not answer
 
 

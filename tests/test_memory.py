@@ -1,8 +1,10 @@
 """Who has the memory, whether it grows, and why: known shapes, what the kernel tells, and a stack that leaks."""
 
 import math
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -10,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,8 +25,13 @@ from running import only
 from ssh_server import folder_of_its_own, sshd
 
 from runbook import memory
-from runbook.memory.growing import JUMP, LEAK, LEVELS_OFF, LOAD, STEADY, UNDECIDED, growth
-from runbook.model import ChangeFailed, Finding, NotPlanned, Status, UsageError
+from runbook.connections.service import listening_at
+from runbook.memory.count_objects import _started
+from runbook.memory.groups import Held
+from runbook.memory.growing import JUMP, LATELY, LEAK, LEVELS_OFF, LOAD, STEADY, UNDECIDED, growth
+from runbook.memory.growth import _since_restart
+from runbook.memory.kills import _forgotten, _of_container
+from runbook.model import ChangeFailed, CouldNotFindOut, Finding, NotPlanned, Status, UsageError
 from runbook.model.plan import PlanState
 from runbook.plans.token import token_of
 from runbook.procfs.cgroup import Group, NotAGroup, folder_of, group, of_engine
@@ -66,6 +74,8 @@ def shape(name: str, seed: int) -> tuple[Any, Any]:
         "leak, nobody counts": (base + HOUR / 3600 * 10 * MIB, None),
         LOAD: (base + (swing - 16 + 16 * HOUR / HOUR[-1] * 0.6) * 3 * MIB, swing + 10 * HOUR / HOUR[-1]),
         LEVELS_OFF: (base + 50 * MIB * (1 - np.exp(-HOUR / 600)), rate),
+        LATELY: (base + np.clip(HOUR - 3240, 0, None) / 60 * 15 * MIB, rate),
+        "lately, a little": (base + np.where(HOUR > 3300, 20 * MIB, 0), rate),
         JUMP: (base + np.where(HOUR > 1800, 20 * MIB, 0), rate),
         UNDECIDED: (base + RAMP * 3 * MIB, RAMP + random.normal(0, 0.5, 60)),
     }[name]
@@ -75,7 +85,8 @@ def shape(name: str, seed: int) -> tuple[Any, Any]:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [(STEADY, STEADY), ("steady with outliers", STEADY), ("falls", STEADY), (LEAK, LEAK), ("leak by request", LEAK),
-     ("leak, nobody counts", LEAK), (LEVELS_OFF, LEVELS_OFF), (JUMP, JUMP), (UNDECIDED, UNDECIDED)],
+     ("leak, nobody counts", LEAK), (LEVELS_OFF, LEVELS_OFF), (JUMP, JUMP), (UNDECIDED, UNDECIDED), (LATELY, LATELY),
+     ("lately, a little", STEADY)],
 )  # fmt: skip
 def test_what_makes_memory_grow_is_told_apart(name: str, kind: str, seed: int) -> None:
     values, rate = shape(name, seed)
@@ -121,6 +132,7 @@ def frame(name: str, limit: float = math.nan) -> pd.DataFrame:
         ("leak, nobody counts", 512, WARNING, "how many requests it answered meanwhile is not known"),
         (LEVELS_OFF, 151, OK, "it fills up, ever slower"),
         (JUMP, 151, OK, "it rose once, by "),
+        (LATELY, 512, WARNING, "too short to tell why; before that: "),
         (UNDECIDED, 10_000, WARNING, "it grows while the requests do"),
     ],
 )
@@ -159,9 +171,12 @@ def test_growth_is_read_from_prometheus_beside_the_requests_and_since_the_last_r
 ) -> None:
     values, rate = shape(LEAK, 2)
     restarted = np.concatenate([values[:20] + 300 * MIB, values[20:] - values[20] + 60 * MIB])
-    with prometheus(tmp_path / "p", past=past(restarted, rate)) as running:
+    gone = past(values, instance="api:8001").splitlines()[1:31]  # it has ended half an hour ago
+    told_of = past(restarted, rate).replace("\n# TYPE http", "\n" + "\n".join(gone) + "\n# TYPE http")
+    with prometheus(tmp_path / "p", past=told_of) as running:
         run = opened("prometheus", text=f'[prometheus]\nurl = "{running.url}"\n')
-        told = found(run, memory.growth)["api:8000"]
+        (told,) = run.ask(memory.growth).findings
+        assert told.object == "api:8000"
         assert told.status is WARNING and told.message.startswith("it leaks: ") and "for each request" in told.message
         assert isinstance(told.value, float) and 8 < told.value < 12, told
         assert told.source == 'process_resident_memory_bytes{job="shrimp-api"}'
@@ -169,10 +184,22 @@ def test_growth_is_read_from_prometheus_beside_the_requests_and_since_the_last_r
             run.ask(memory.growth, minutes=0)
 
 
+def test_a_process_that_has_just_begun_is_not_judged_by_those_before_it() -> None:
+    leaks = np.linspace(100, 500, 18) * MIB
+    assert _since_restart(np.concatenate([leaks, leaks, leaks[:5]])) == 36 and _since_restart(leaks) == 0
+
+
 def test_a_service_that_does_not_tell_its_memory_is_unknown(opened: Open, tmp_path: Path) -> None:
     with prometheus(tmp_path / "p") as running:
         (told,) = opened("prometheus", text=f'[prometheus]\nurl = "{running.url}"\n').ask(memory.growth).findings
     assert told.status is UNKNOWN and "does not tell its memory" in told.message
+
+
+def test_processes_that_are_all_gone_are_unknown(opened: Open, tmp_path: Path) -> None:
+    gone = "\n".join(past(shape(LEAK, 2)[0]).splitlines()[:31])
+    with prometheus(tmp_path / "p", past=gone) as running:
+        (told,) = opened("prometheus", text=f'[prometheus]\nurl = "{running.url}"\n').ask(memory.growth).findings
+    assert told.status is UNKNOWN and "no process of the service has told its memory since" in told.message
 
 
 # --- control groups, as the kernel tells of them
@@ -312,6 +339,31 @@ def test_kills_are_judged_by_when_they_were_and_whether_it_came_back(
     last = now - pd.Timedelta(seconds=ago) if ago is not None else pd.NaT
     (told,) = memory.kills.check(pd.DataFrame([{**KILLED, "last": last, "now": now, **more}]))
     assert told.status is status
+
+
+@pytest.mark.parametrize(
+    ("kills", "state", "counted", "last"),
+    [
+        (0, {"OOMKilled": True, "Running": True}, 1, True),  # killed and started again: its group counts anew
+        (1, {"OOMKilled": True, "Running": True}, 1, False),  # in the life that goes on, nobody remembers when
+        (None, {"OOMKilled": True, "Running": False}, 1, True),
+        (0, {"OOMKilled": False, "Running": True}, 0, False),
+    ],
+)
+def test_a_kill_that_the_engines_events_have_forgotten_is_known_by_the_container(
+    kills: int | None, state: Any, counted: int, last: bool
+) -> None:
+    told = {"State": {"FinishedAt": "2026-01-01T12:00:00.5Z", **state}}
+    of = group({**V2, "memory.events": f"oom_kill {kills}\n"}) if kills is not None else None
+    row = _of_container(Held("api", "shrimp-api", told, of), [])
+    assert row["kills"] == counted and (row["last"] is not None) is last
+
+
+def test_where_nothing_counts_and_the_engine_has_forgotten_a_kill_is_unknown() -> None:
+    now = datetime.now(UTC)
+    for remembers, known in ((None, True), (now - timedelta(days=2), True), (now - timedelta(minutes=5), False)):
+        engine: Any = SimpleNamespace(remembered_since=lambda remembers=remembers: remembers)
+        assert (_forgotten(engine, now - timedelta(days=1)) == "") is known
 
 
 # --- processes
@@ -499,6 +551,48 @@ def test_what_cannot_be_looked_into_is_not_planned(more: dict[str, str], says: s
         memory.count_objects.draft({**FACTS, "lacks": "", **more}, 10.0)
     with pytest.raises(NotPlanned, match="it may take 1 to 60 s"):
         memory.count_objects.draft({**FACTS, "lacks": ""}, 600.0)
+
+
+_LISTENS = """
+import socket, sys, time
+with socket.create_server((sys.argv[1], int(sys.argv[2]))):
+    print("listens", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_service_is_who_listens_at_its_address_not_whoever_has_its_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as own:
+        port = own.getsockname()[1]
+        argv = [sys.executable, "-c", _LISTENS, "127.0.0.2", str(port)]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None and other.stdout.readline() == "listens\n"
+            for host, pid in (("127.0.0.1", os.getpid()), ("localhost", os.getpid()), ("127.0.0.2", other.pid)):
+                assert listening_at(f"http://{host}:{port}").pid == pid
+            other.kill()
+        for elsewhere in ("192.0.2.7", "shrimp.example"):
+            with pytest.raises(CouldNotFindOut, match=f"the service at {elsewhere} does not run on this machine"):
+                listening_at(f"http://{elsewhere}:{port}")
+    with pytest.raises(CouldNotFindOut, match="who listens on port 9 is not to be seen"):
+        listening_at("http://127.0.0.1:9")
+
+
+_FAILS = """#!{python}
+import base64, re, sys
+code = base64.b64decode(re.search(r"b64decode\\('([^']+)'", " ".join(sys.argv))[1]).decode()
+open(re.search('PATH = "([^"]+)"', code)[1], "x").close()
+sys.exit(1)
+"""
+
+
+def test_a_debugger_that_fails_after_it_has_counted_leaves_no_file(tmp_path: Path) -> None:
+    gdb = tmp_path / "gdb"
+    gdb.write_text(_FAILS.format(python=sys.executable))
+    gdb.chmod(0o700)
+    facts = {"pid": os.getpid(), "started": _started(os.getpid()), "gdb": str(gdb), "seconds": 5}
+    with pytest.raises(ChangeFailed, match="gdb ended with 1"):
+        memory.count_objects.acts["count"].do(None, facts)  # type: ignore[arg-type]
+    assert not list(Path("/tmp").glob("runbook-objects-*"))
 
 
 def test_a_process_that_has_ended_since_is_not_looked_into() -> None:

@@ -118,6 +118,7 @@ def test_numbers_and_truth_are_read_as_declared(given: str, value: object, write
         ("hours=", "hours takes a whole number, not ''"),
         ("hours=inf", "hours takes a whole number, not 'inf'"),
         ("share=half", "share takes a number, not 'half'"),
+        ("share=nan", "share takes a number, not 'nan'"),
         ("quick=2", "quick takes true or false, not '2'"),
         ("quick=", "quick takes true or false, not ''"),
     ],

@@ -1,10 +1,12 @@
 """Changes on a real engine: planned, confirmed by their token, carried out, verified, undone; and refused."""
 
+import fcntl
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -21,11 +23,11 @@ from engine import Engine, engine
 from running import only, text_of, wait_for
 
 from runbook import api, docker, postgres, redis
-from runbook.model import Act, ChangeFailed, Findings, Status
+from runbook.model import Act, ChangeFailed, CouldNotFindOut, DoesNotApply, Findings, Status
 from runbook.model.plan import PlanState
 from runbook.plans import freezing
 from runbook.plans import place as plans_place
-from runbook.plans.lock import Held, holder, lock
+from runbook.plans.lock import Held, _path, holder, lock
 from runbook.plans.place import all_plans, journal
 from runbook.plans.token import plan_of, token_of
 from runbook.redaction import Redactor, redact_notebook
@@ -304,6 +306,18 @@ def test_while_another_change_of_the_target_is_under_way_nothing_is_changed(ther
     done = planned.run.apply(planned.shown, planned.token)
     assert done.plans[0].state is PlanState.VERIFIED
     assert any("the lock was left by one who died" in told for told in done.plans[0].told)
+
+
+def test_who_looks_whether_a_lock_is_held_keeps_nobody_from_taking_it() -> None:
+    with lock("looked-at", "pln_one"):
+        pass
+    with (_path("looked-at")).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        letting_go = threading.Timer(0.05, fcntl.flock, (file, fcntl.LOCK_UN))
+        letting_go.start()
+        with lock("looked-at", "pln_two") as left:
+            assert left is None
+        letting_go.join()
 
 
 def _refused_as_another_user() -> int:
@@ -699,19 +713,58 @@ def test_a_plan_whose_steps_hold_a_secret_is_not_stored(there: There, propose: A
 def test_when_the_engine_is_gone_after_a_failure_the_inverse_is_told_as_not_to_be_planned(
     there: There, propose: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def starts_and_loses_it(asking: Any, arguments: Any) -> str:
-        told = docker.restart.acts["start"].do(asking, arguments)
+    def loses_it(asking: Any, arguments: Any) -> str:
         monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-        return told
+        raise ChangeFailed("the engine refused")
 
-    there.api.kill()
-    acts = {**docker.restart.acts, "start": Act(starts_and_loses_it)}
-    change = replace(docker.restart, acts=acts, patience=0.1)
-    planned = propose(change)
+    change = replace(docker.restart, acts={**docker.restart.acts, "start": Act(loses_it)})
+    planned = propose(change, even_if_well=True)
     done = planned.run.apply(planned.shown, planned.token)
     monkeypatch.undo()
     assert len(done.plans) == 1 and done.plans[0].state is PlanState.FAILED
     assert "what undoes it cannot be planned now" in finding(done).next
+
+
+@pytest.mark.parametrize(
+    ("raised", "state", "status", "says"),
+    [
+        (CouldNotFindOut("the engine is gone"), PlanState.APPLIED, UNKNOWN, "could not be looked at: the engine is"),
+        (DoesNotApply("there is none any more"), PlanState.FAILED, CRITICAL, "not as expected: there is none any more"),
+    ],
+    ids=["not seen", "gone"],
+)
+def test_what_cannot_be_looked_at_afterwards_is_not_known_to_have_failed(
+    raised: Exception, state: PlanState, status: Status, says: str, there: There, propose: Any
+) -> None:
+    started: list[str] = []
+
+    def starts(asking: Any, arguments: Any) -> str:
+        started.append(docker.restart.acts["start"].do(asking, arguments))
+        return started[0]
+
+    def looks(asking: Any, **arguments: Any) -> dict[str, Any]:
+        if started:
+            raise raised
+        return docker.restart.observe(asking, **arguments)
+
+    there.api.kill()
+    acts = {**docker.restart.acts, "start": Act(starts)}
+    change = replace(docker.restart, acts=acts, observe=looks, patience=0.1)
+    planned = propose(change, verify=[docker.reachable], even_if_well=True)
+    done = planned.run.apply(planned.shown, planned.token)
+    assert done.plans[0].state is state and finding(done).status is status
+    assert any(says in told for told in done.plans[0].told), done.plans[0].told
+
+
+def test_what_does_not_apply_any_more_is_stale(there: There, propose: Any) -> None:
+    def gone(asking: Any, **arguments: Any) -> dict[str, Any]:
+        raise DoesNotApply("there is none any more")
+
+    there.api.kill()
+    planned = propose()
+    shown = planned.run.apply(replace(planned.shown, change=replace(docker.restart, observe=gone)), planned.token)
+    assert "the plan is stale: there is none any more; nothing was changed" in finding(shown).message
+    assert events_of(planned.plan) == ["refused"]
 
 
 def test_of_a_plan_whose_first_step_was_refused_there_is_nothing_to_undo(there: There, propose: Any) -> None:

@@ -77,7 +77,7 @@ def text(shown: Any) -> str:
 
 
 def test_stuck_items_are_named_with_who_has_them_and_released_by_the_plan(
-    broken: Callable[[str], Place], run_json: Callable[..., Any]
+    broken: Callable[[str], Place], run_json: Callable[..., Any], runbook: Callable[..., Any]
 ) -> None:
     place = broken("queue-stuck")
     asked = (NOTEBOOK, "--target", "breakable")
@@ -95,10 +95,16 @@ def test_stuck_items_are_named_with_who_has_them_and_released_by_the_plan(
     held = [f for f in record.findings if f.check == "queue.oldest_item" and f.object == "in_review items"]
     assert held[0].explained_by == "queue.stuck", "that they are old is because they are stuck"
     (plan,) = [plan for plan in record.plans if plan.token]
+    shown = runbook("run", *asked).stdout
+    (step,) = [line for line in shown.splitlines() if line.startswith("    1. WITH seen")]
+    assert len(step) < 700 and "(whole: runbook plans show pln_" in step, "a statement does not fill the screen"
     assert plan.summary == "have 16 stuck items wait again" and len(plan.steps) == 1
     before = rows(place)
     assert sum(row[1] == "in_review" for row in before) == 16, "a plan changes nothing"
     _, document = run_json(*asked, "--confirm", plan.token)
+    oldest = {f.object: f for f in only(document).findings if f.check == "queue.oldest_item"}
+    assert set(oldest) == {"pending items"}, "what the stuck items explained was looked at anew"
+    assert "42 items" in oldest["pending items"].message and oldest["pending items"].next.endswith("in this notebook")
     done = [finding for finding in only(document).findings if finding.check == "plan.queue.release"]
     assert done[0].status == "OK" and done[0].message.endswith("verified; it helped")
     now = rows(place)

@@ -1,5 +1,6 @@
 """A complete recovery on the practice stack: a dropped database back to a verified service, and killed anywhere."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from carrying import carried_out, opening
 from cluster import Cluster
 
 from runbook import api, backups, postgres, recovery
-from runbook.model import Status
+from runbook.model import ChangeFailed, Status
 from runbook.model.plan import PlanState
 from runbook.plans.place import journal
 from runbook.plans.progress import record_of
@@ -221,6 +222,32 @@ def test_headless_the_notebook_says_what_is_next_and_its_token_does_it(
         assert done.journal[-1].event == "ended" and not processes.of_part(lost, "api")
     finally:
         faults.heal(lost)
+
+
+def test_what_is_preserved_keeps_its_owners_and_links_and_one_that_cannot_be_copied_is_told(
+    profile: Callable[..., str], opened: Callable[..., Any], tmp_path: Path
+) -> None:
+    data, kept = tmp_path / "it's data", tmp_path / "kept"
+    (data / "sub").mkdir(parents=True)
+    kept.mkdir()
+    (data / "sub" / "dump.rdb").write_text("REDIS")
+    (data / "link").symlink_to("nowhere")
+    if os.geteuid() == 0:
+        for path in (data, data / "sub", data / "sub" / "dump.rdb"):
+            os.chown(path, 1234, 1234)
+    name = profile(f'[recovery]\nfolders = ["{data}"]\npreserve = "{kept}"\n', "kept")
+    done = carried_out(opened(name, []), recovery.preserve, [], wanted=True)
+    assert done.state is PlanState.VERIFIED, done.told
+    (copy,) = kept.glob("*/*/copy")
+    for path in (".", "sub", "sub/dump.rdb"):
+        assert (copy / path).stat().st_uid == (data / path).stat().st_uid
+        assert (copy / path).stat().st_mtime == (data / path).stat().st_mtime
+    assert (copy / "link").is_symlink() and (copy / "sub" / "dump.rdb").read_text() == "REDIS"
+    run = opened(name, [])
+    missing = {"path": str(tmp_path / "missing"), "aim": str(kept / "missing")}
+    with pytest.raises(ChangeFailed, match="could not be copied whole"):
+        recovery.preserve.acts["copy"].do(run._dependencies, missing)
+    assert not (kept / "missing" / "complete").exists()
 
 
 def test_without_a_way_to_restore_it_says_what_the_profile_lacks(

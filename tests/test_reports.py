@@ -163,6 +163,16 @@ def test_days_that_are_cut_count_for_no_day() -> None:
     assert len(days_of(month(), "requests")) == 29  # today and the first one are parts of days
 
 
+def test_nights_without_a_request_are_no_hours_of_the_response_time_that_are_missing() -> None:
+    frame = month()
+    night = frame["time"].dt.hour < 8
+    quiet = frame[~(night & (frame["figure"] == "response time (p95)"))]
+    quiet.attrs = frame.attrs
+    told = judged(reports.course, quiet)["response time (p95)"]
+    assert told.status is OK and told.value == 800.0
+    assert len(days_of(quiet, "response time (p95)")) == 29
+
+
 # --- growth
 
 
@@ -189,6 +199,13 @@ def test_what_may_as_well_not_grow_is_a_warning_at_most() -> None:
     values = 100 + RANDOM.normal(0, 8, 30) + np.linspace(0, 6, 30)
     finding = judged(reports.growth, grown("memory", values, 107))["memory"]
     assert finding.status in (OK, WARNING)
+
+
+def test_what_was_not_looked_at_is_told() -> None:
+    frame = grown("disk", 100.0 + np.arange(30), 200)
+    frame.attrs = {"left_out": {"disk": 7}}
+    told = judged(reports.growth, frame)
+    assert told["further disk"].status is UNKNOWN and "7 more are not looked at" in told["further disk"].message
 
 
 def test_what_has_no_limit_is_told_by_what_it_grows() -> None:

@@ -271,6 +271,16 @@ def test_a_run_without_findings_is_unknown(
     assert run_json(collection("1 + 1"))[0] == 3
 
 
+def test_a_collection_in_a_folder_with_any_name_is_run(
+    collection: Callable[..., str], run_json: Callable[..., Any], archive: Path, tmp_path: Path
+) -> None:
+    name = collection(OPEN, "run.ask(host.memory, warning=0, critical=101)")
+    strange = tmp_path / 'all\'s 100% "fine" {target} {{ ds }} {0} $HOME'
+    (tmp_path / "notebooks").rename(strange)
+    status, document = run_json(name, RUNBOOK_NOTEBOOKS=str(strange))
+    assert (status, only(document).error) == (1, None)
+
+
 def test_a_run_beyond_its_deadline_is_70_and_leaves_no_process(
     collection: Callable[..., str], run_json: Callable[..., Any], archive: Path
 ) -> None:

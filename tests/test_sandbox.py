@@ -122,7 +122,7 @@ def test_down_finds_everything_after_the_launcher_was_killed(seconds: float, run
 def test_status_tells_where_everything_is(runbook: Callable[..., Any], sandbox: Place) -> None:
     told = json.loads(runbook("sandbox", "status", "--json").stdout)
     assert Path(told["target"]).exists() and Path(told["logs"]).is_dir()
-    parts = (*PARTS, stack.LLM, stack.TLS, *monitoring.installed())
+    parts = (*PARTS, stack.LLM, stack.TLS, stack.CLUSTER, *monitoring.installed())
     assert {part: facts["runs"] for part, facts in told["parts"].items()} == dict.fromkeys(parts, True)
     missing = runbook("sandbox", "status", "--name", "nowhere")
     assert missing.returncode == 1 and "is not up" in missing.stdout
@@ -137,7 +137,7 @@ def test_every_process_is_known_as_the_sandboxs_own(sandbox: Place) -> None:
 
 def test_secrets_are_in_files_of_the_owner_only_and_in_no_process_list(sandbox: Place) -> None:
     secrets = {path.read_text() for path in (sandbox.folder / "secrets").iterdir()}
-    assert len(secrets) == 7 + bool(monitoring.installed())  # PostgreSQL's exporter has a role of its own
+    assert len(secrets) == 9 + bool(monitoring.installed())  # PostgreSQL's exporter has a role of its own
     for path in [
         *(sandbox.folder / "secrets").iterdir(),
         sandbox.folder / "service.json",

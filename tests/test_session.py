@@ -209,6 +209,16 @@ def test_a_profiles_threshold_holds_and_a_keyword_goes_before_it(opened: Callabl
     assert run.findings.verdict is CRITICAL and len(run.findings) == 1, "asked again, the last answer counts"
 
 
+def test_what_probe_and_check_both_take_reaches_both(opened: Callable[..., Run]) -> None:
+    def check(frame: pd.DataFrame, *, hours: float = 24) -> list[Finding]:
+        return [Finding(object="thing", status=OK, message=f"looked {frame['hours'].iloc[0]:g}, judged {hours:g}")]
+
+    question = asking(lambda asking, *, hours=24.0: pd.DataFrame([{"hours": hours}]), check)
+    assert only(opened().ask(question, hours=48)).message == "looked 48, judged 48"
+    profiled = opened(more='[thresholds."test.thing"]\nhours = 72')
+    assert only(profiled.ask(question)).message == "looked 72, judged 72"
+
+
 def test_an_unknown_threshold_in_a_profile_is_refused_with_those_there_are(opened: Callable[..., Run]) -> None:
     run = opened(more='[thresholds."redis.memory"]\nwarn = 5')
     with pytest.raises(UsageError, match=r"redis\.memory has no threshold warn; it has warning, critical"):
@@ -298,6 +308,19 @@ def test_what_to_do_next_names_the_target_and_no_other_brace_is_touched(opened: 
     assert after.next == f"runbook run other --target {run.target.name}"
 
 
+def test_a_next_step_does_not_lead_to_the_notebook_that_runs_unless_with_parameters(opened: Callable[..., Run]) -> None:
+    run = opened()
+
+    def told(after: str) -> str:
+        found = Finding(object="x", status=WARNING, message="m", next=after)
+        return only(run.ask(asking(lambda _: pd.DataFrame(), lambda _: [found]))).next
+
+    assert told(f"see who waits: {to_run(run.notebook)}, then wait") == "see who waits: in this notebook, then wait"
+    again, longer = to_run(run.notebook, older=8), to_run(f"{run.notebook}-more")
+    assert told(again).startswith(f"runbook run {run.notebook} --target") and told(again).endswith("-p older=8")
+    assert told(longer) == f"runbook run {run.notebook}-more --target {run.target.name}"
+
+
 # --- deadlines
 
 
@@ -316,7 +339,10 @@ def test_a_probe_beyond_its_deadline_is_unknown_and_its_dependency_is_not_asked_
     for question in (redis.memory, redis.persistence, redis.reachable):
         after = run.ask(question)
         assert after.seconds < 0.5 and only(after).status is not OK
-        assert "redis kept silent: no answer within 0.3 s; not asked again in this run" in only(after).message
+        assert (
+            "redis kept silent: no answer within 0.3 s to test.thing; not asked again in this run"
+            in only(after).message
+        )
     assert run.ask(postgres.connection_slots).verdict is OK, "another dependency is not concerned"
 
 
@@ -550,6 +576,13 @@ def test_a_mistake_in_one_question_is_told_and_costs_no_other_answer(where: str,
 def test_a_keyword_that_a_question_does_not_take_is_refused_with_those_it_takes(opened: Callable[..., Run]) -> None:
     with pytest.raises(UsageError, match="takes no warnign; its thresholds: warning, critical"):
         opened("host").ask(host.memory, warnign=1)
+
+
+def test_a_threshold_that_is_no_number_is_refused_since_nothing_would_ever_pass_it(
+    opened: Callable[..., Run],
+) -> None:
+    with pytest.raises(UsageError, match=r"host\.memory: critical is no number"):
+        opened("host").ask(host.memory, critical=float("nan"))
 
 
 def test_containers_of_an_engine_that_is_not_there_are_told_as_not_open(

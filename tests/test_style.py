@@ -262,6 +262,9 @@ def test_numbers_in_prose_are_the_thresholds(notebook: Notebook) -> None:
         "performance.profile": ("less than {:g}% of the time", lambda t: t["busy"]),
         "performance.time_spent": ("at most {:g} ms", lambda t: t["slow_ms"]),
         "performance.compared": ("less than {:g} times what it was", lambda t: t["times"]),
+        "kubernetes.pods": ("{:g} restarts, the last within 10 min", lambda t: t["restarts"]),
+        "kubernetes.top": ("at most {:g}% of each pod's limit", lambda t: t["warning"]),
+        "kubernetes.bounds": ("takes at most {:g}% of the upper bound", lambda t: t["warning"]),
         "reports.growth": ("is full within {:g} days", lambda t: t["warning_days"]),
     }
     asked = [f"{package}.{name}" for package, name in re.findall(r"run\.ask\((\w+)\.(\w+)", code)]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from carrying import carried_out, opening
 from cluster import Cluster
 from engine import Engine
 
@@ -105,7 +106,7 @@ def test_the_plan_removes_what_nobody_needs_and_never_what_runs_or_a_rollback_ne
 def test_an_image_that_came_into_use_makes_the_plan_stale_and_the_engine_refuses_its_removal(
     there: Engine, profile: Callable[..., str]
 ) -> None:
-    ids = tagged(there, 1, 2)
+    ids = tagged(there, 1, 2, 3)
     target = profile('[containers]\napi = "kept-api"\n', "stale")
     run = open_run("weekly-maintenance", target=target, needs=["containers"])
     shown = run.propose(upkeep.clean, verify=[upkeep.unused_images], keep=1)
@@ -116,7 +117,12 @@ def test_an_image_that_came_into_use_makes_the_plan_stale_and_the_engine_refuses
     assert "the plan is stale" in done.reason
     with pytest.raises(Exception, match="refused"):
         upkeep.clean.acts["image"].do(run._dependencies, step.arguments)
+    of_3 = there.client.images.get(ids[3])
+    of_3.tag("tests/kept", "v2")  # what was built anew under the name of an old one
+    moved = {"id": ids[2], "names": ["tests/kept:v2"]}
+    assert upkeep.clean.acts["image"].do(run._dependencies, moved).startswith("kept: tests/kept:v2")
     run.close()
+    assert "tests/kept:v2" in there.client.images.get(ids[3]).tags
     assert ids[1] in {one.id for one in there.client.images.list(all=True)}
 
 
@@ -179,6 +185,35 @@ def test_a_file_that_is_written_again_is_kept_by_the_plan(logs: Callable[[], Any
         "the plan is stale"
         in run.apply(run.propose(upkeep.clean, verify=[upkeep.old_logs], confirm=token), token).reason
     )
+
+
+def test_of_very_many_old_files_a_plan_takes_some_and_leaves_the_rest_to_the_next(
+    logs: Callable[[], Any], tmp_path: Path
+) -> None:
+    for day in range(45):
+        _old(tmp_path / "logs" / f"api_{day:02d}.log")
+    _old(tmp_path / "logs" / "api_99.log", OLD - 3600)
+    done = carried_out(logs(), upkeep.clean, [])
+    assert done.state is PlanState.VERIFIED, done.told
+    assert "5 more files are left for the next plan" in done.plan.blast_radius
+    assert len(list((tmp_path / "logs").iterdir())) == 6
+    assert carried_out(logs(), upkeep.clean, []).state is PlanState.VERIFIED
+    assert [path.name for path in (tmp_path / "logs").iterdir()] == ["api_99.log"]
+
+
+def test_logs_that_are_no_files_here_or_cannot_be_opened_are_not_taken_for_young_ones(
+    logs: Callable[[], Any], profile: Callable[..., str], tmp_path: Path
+) -> None:
+    (found,) = logs().ask(upkeep.old_logs).findings
+    assert found.status is Status.UNKNOWN and "no file fits" in found.message
+    for text, status in (('"container:api"', Status.UNKNOWN), (f'"container:api", "{tmp_path}/logs/*"', Status.OK)):
+        _old(tmp_path / "logs" / "api_99.log", OLD - 3600)
+        with opening("weekly-maintenance", profile(f"[logs]\napi = [{text}]\n", "inside"), ["logs"]) as opened:
+            (found,) = opened().ask(upkeep.old_logs).findings
+        assert found.status is status and "not looked at: container:api" in found.message, found.message
+    os.mkfifo(tmp_path / "logs" / "api_0.log")
+    os.utime(tmp_path / "logs" / "api_0.log", (0, 0))
+    assert logs().ask(upkeep.old_logs).frame["kept"].iloc[0] != ""
 
 
 @pytest.mark.parametrize("given", [{"days": 0.0}, {"days": -1.0}, {"keep": -1}])

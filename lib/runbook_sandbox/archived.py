@@ -38,14 +38,17 @@ def leave_runs(
     notebook: str = "morning-health-check",
     target: str = "sandbox",
     noted: bool = False,
+    version: str = "",
 ) -> list[Path]:
     """Leave a sealed run for each moment with its findings and frames, and return their folders.
 
-    They are as if they came from elsewhere, or ``noted`` for the reports as those are that were made here.
+    They are as if they came from elsewhere, or ``noted`` for the reports as those are that were made here. Where there
+    is a ``version``, it is what the service told of itself.
 
     The chain's head is noted once, at the end, and nothing waits for the disk.
     """
     key, own, folders = signer(), archive_id(archive), []
+    identity = {"api": {"what": "service", "version": version}} if version else {}
     chain = Chain(archive, own, key)
     end = chain.head()
     kept, sealing.versions = sealing.versions, dict  # type: ignore[attr-defined]
@@ -72,7 +75,7 @@ def leave_runs(
                 (folder / DATA_FOLDER / f"{place:03d}-{check}.parquet").write_bytes(buffer.getvalue())
             ended = Ended(
                 record=plain_record, source=Source(name=f"{notebook}.ipynb", sha256="0" * 64), parameters={},
-                identity={}, clock_offsets={}, redactions={},
+                identity=identity, clock_offsets={}, redactions={},
             )  # fmt: skip
             content = sealed(
                 sealing._statement(archive, own, chain.writer, ended, run_id)(end.seq + 1, end.digest), key
@@ -81,7 +84,7 @@ def leave_runs(
             end = Head(seq=end.seq + 1, digest=digest(content), run_id=run_id)
             folders.append(folder)
             if noted:
-                ledger.note(own, folder, plain_record)
+                ledger.note(own, folder, plain_record, identity)
     finally:
         sealing.versions = kept  # type: ignore[attr-defined]
     return folders

@@ -16,6 +16,7 @@ import psycopg
 import redis
 
 from runbook_sandbox import (
+    api_server,
     backups,
     compose,
     containers,
@@ -26,6 +27,7 @@ from runbook_sandbox import (
     target_file,
     tls_front,
 )
+from runbook_sandbox.api_server import PART as CLUSTER
 from runbook_sandbox.as_built.memory import DOCUMENT
 from runbook_sandbox.language_model import MODEL
 from runbook_sandbox.language_model import PART as LLM
@@ -37,7 +39,11 @@ from runbook_sandbox.seeding import DATABASE, ROLES, USERS, seed
 from runbook_sandbox.servers import find_postgres, find_redis
 from runbook_sandbox.tls_front import PART as TLS
 
-_BESIDE = {LLM: "runbook_sandbox.language_model", TLS: "runbook_sandbox.tls_front"}
+_BESIDE = {
+    LLM: "runbook_sandbox.language_model",
+    TLS: "runbook_sandbox.tls_front",
+    CLUSTER: "runbook_sandbox.api_server",
+}
 MODES = ("documented", "as-built")  # how the service behaves
 REDIS_MEMORY = 32 << 20
 START_SECONDS = 20.0
@@ -59,9 +65,9 @@ def up(
     ``mode`` is one of `MODES`; ``ports`` fixes ports by part, others are free ones; ``targets`` is the folder for
     the target file; with ``docker`` each part is a container of a real engine, and with ``compose`` the service is a
     Compose project as well. Prometheus and what belongs to it run where they are installed, unless it is not to be
-    ``watched``. Where it is to be ``recorded``, a month of backups lies beside it, and a baseline of its files is
-    sealed in the archive, by which the notebook file-integrity tells what was changed since. Raises `SandboxError` or
-    `NoServerError`, having taken everything down again.
+    ``watched``. Where it is to be ``recorded``, a month of backups lies beside it, a stand-in for the API server of a
+    cluster answers, and a baseline of its files is sealed in the archive, by which the notebook file-integrity tells
+    what was changed since. Raises `SandboxError` or `NoServerError`, having taken everything down again.
     """
     if mode not in MODES:
         raise SandboxError(f"unknown mode {mode!r}; there are: {', '.join(MODES)}")
@@ -99,7 +105,7 @@ def _up(
     listening = {part: _bind(wanted.get(part, 0), part) for part in PARTS}
     programs = monitoring.installed() if watched else {}
     unwatched = "" if programs else monitoring.missing() if watched else "it was not wanted"
-    listening |= {part: _bind(0, part) for part in (*programs, *_BESIDE)}
+    listening |= {part: _bind(0, part) for part in (*programs, *_BESIDE) if backed_up or part != CLUSTER}
     ports = {part: held.getsockname()[1] for part, held in listening.items()}
     # PostgreSQL and Redis take no open socket: theirs is given up just before they start.
     folder = postgres_server.readable_by(find_postgres(), place)
@@ -111,7 +117,7 @@ def _up(
     target = targets / f"{place.name}.toml"
     target_file.claim(target)
     monitored = [monitoring.ROLE] if programs else []
-    passwords = {role: secrets.token_urlsafe(18) for role in (*ROLES, *USERS, "redis", LLM, *monitored)}
+    passwords = {role: secrets.token_urlsafe(18) for role in (*ROLES, *USERS, "redis", LLM, CLUSTER, *monitored)}
     references = {role: place.secret(role, password) for role, password in passwords.items()}
     state["target"] = str(target)
     place.write("state.json", state)
@@ -174,6 +180,10 @@ def _start(place: Place, mode: str, kind: str, listening: dict[str, socket.socke
     listening[LLM].close()
     start_part(place, TLS, listening[TLS])
     listening[TLS].close()
+    if CLUSTER in listening:
+        api_server.write_kubeconfig(place, place.read("state.json")["ports"][CLUSTER])
+        start_part(place, CLUSTER, listening[CLUSTER])
+        listening[CLUSTER].close()
     for part in PARTS:
         handed_over = part == "api" and not kind
         if not handed_over:
@@ -343,7 +353,7 @@ def _bind(port: int, part: str) -> socket.socket:
     except OSError as error:
         held.close()
         raise SandboxError(f"port {port} for {part} is taken; choose another, or none to get a free one") from error
-    held.listen(128) if part in ("api", TLS) else None
+    held.listen(128) if part in ("api", TLS, CLUSTER) else None
     held.set_inheritable(part in ("api", *_BESIDE))
     return held
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import platformdirs
 
-from runbook_sandbox import backups, compose, containers, deployed, monitoring, recovering, tls_front
+from runbook_sandbox import api_server, backups, compose, containers, deployed, monitoring, recovering, tls_front
 from runbook_sandbox.language_model import MODEL
 from runbook_sandbox.language_model import PART as LLM
 from runbook_sandbox.packages import packages_section
@@ -62,6 +62,7 @@ def text(place: Place, ports: dict[str, int], dsn: str, redis_url: str, referenc
             backups.profile(place),
             recovering.profile(place) if not place.read("state.json").get("docker") else "",
             _containers(place),
+            api_server.profile(place),
             _monitoring(place),
         ]
     )

@@ -7,6 +7,9 @@ from runbook.api.explanations import EXPLAINED_BY_SILENCE
 from runbook.connections import ApiConnection
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
 
+BREAKER = "breaker "
+ONLY_BREAKERS = ", nothing else"
+
 
 def probe(asking: Asking) -> pd.DataFrame:
     """Return a row for the whole (part "ready") and one for each service inside: part, ready, status, ms, reason.
@@ -29,7 +32,7 @@ def probe(asking: Asking) -> pd.DataFrame:
     services, breakers = told.get("services"), told.get("critical_breakers_open")
     parts = {str(k): v is True for k, v in services.items()} if isinstance(services, dict) else {}
     parts["ready"] = row["status"] == 200 and told.get("ready") is True
-    parts |= {f"breaker {name}": False for name in breakers} if isinstance(breakers, list) else {}
+    parts |= {f"{BREAKER}{name}": False for name in breakers} if isinstance(breakers, list) else {}
     return pd.DataFrame([{"part": name, "ready": ready, **facts} for name, ready in parts.items()])
 
 
@@ -42,7 +45,8 @@ def check(frame: pd.DataFrame) -> list[Finding]:
         parts_told = f"all {len(inside)} parts inside are ready" if len(inside) else "it tells of no parts inside"
         message = f"/ready answered {whole['status']}; {parts_told}"
         return [Finding(object="service", status=Status.OK, message=message, value=int(whole["status"]))]
-    parts = f"; not ready: {', '.join(missing)}" if missing else ""
+    only = missing and all(part.startswith(BREAKER) for part in missing)
+    parts = f"; not ready: {', '.join(missing)}{ONLY_BREAKERS if only else ''}" if missing else ""
     reason = f": {whole['reason']}" if whole.get("reason") else ""
     message = f"/ready answered {whole['status']}{reason}{parts}"
     value = int(whole["status"])
@@ -63,4 +67,5 @@ readiness = Question(
     needs=(ApiConnection,),
     next="look at what is named as not ready; an open breaker closes by itself when its back end answers again",
     explained_by=EXPLAINED_BY_SILENCE,
+    caused_by={"api.circuit_breakers": (ONLY_BREAKERS,)},
 )

@@ -1,17 +1,31 @@
 """Does a request that a user makes succeed, and fast enough?"""
 
+import msgspec
 import pandas as pd
 
 from runbook.api.answers import ask_once, not_answered
 from runbook.api.explanations import EXPLAINED_BY_SILENCE
 from runbook.connections import ApiConnection
-from runbook.model import Asking, Finding, Question, Status, at_most
+from runbook.model import Asking, Finding, Question, Status, Unreachable, at_most
+from runbook.model.text import to_run
+
+NAME = "api.user_request"
+_SLOW = f"see where the time goes: {to_run('api-performance')}"
+_SILENT = ("no answer within",)
+_LIMITED = f"wait a minute and run it again; who sends so much: {to_run('daily-security-checks')}"
 
 
 def probe(asking: Asking) -> pd.DataFrame:
     """Return one row: path, answered, kind, reason, status, ms, problem, and detail (what an error says)."""
     path = asking.target.api.user_request if asking.target.api else "/"
-    row, response = ask_once(asking.connection(ApiConnection), path)
+    api: ApiConnection | Unreachable
+    try:
+        api = asking.connection(ApiConnection)
+    except Unreachable as error:
+        if NAME not in error.reason:
+            raise
+        api = error  # it was this very request that was not answered in time: that is what is asked
+    row, response = ask_once(api, path)
     detail = ""
     if response is not None and response.status >= 400 and not row["problem"]:
         body = response.mapping()
@@ -36,7 +50,13 @@ def check(frame: pd.DataFrame, *, warning_ms: float = 2000, critical_ms: float =
         return [_finding(obj, Status.UNKNOWN, message, status)]
     if status == 429:
         return [
-            _finding(obj, Status.WARNING, f"{told}{detail}: the rate limit refuses the runbook's own request", status)
+            _finding(
+                obj,
+                Status.WARNING,
+                f"{told}{detail}: the rate limit refuses the runbook's own request",
+                status,
+                _LIMITED,
+            )
         ]
     if status >= 500:
         return [_finding(obj, Status.CRITICAL, f"{told}{detail}", status)]
@@ -44,21 +64,23 @@ def check(frame: pd.DataFrame, *, warning_ms: float = 2000, critical_ms: float =
         return [_finding(obj, Status.UNKNOWN, f"{told}{detail}: is the profile's api.user_request right?", status)]
     if row["problem"] and "expected" in row["problem"]:
         return [_finding(obj, Status.CRITICAL, f"{row['problem']}; is this the service?", status)]
-    return [at_most(obj, round(float(row["ms"]), 1), warning_ms, critical_ms, unit="ms", message=told)]
+    judged = at_most(obj, round(float(row["ms"]), 1), warning_ms, critical_ms, unit="ms", message=told)
+    return [judged if judged.status is Status.OK else msgspec.structs.replace(judged, next=_SLOW)]
 
 
-def _finding(obj: str, status: Status, message: str, http_status: int) -> Finding:
-    return Finding(object=obj, status=status, message=message, value=http_status, unit="HTTP status")
+def _finding(obj: str, status: Status, message: str, http_status: int, after: str = "") -> Finding:
+    return Finding(object=obj, status=status, message=message, value=http_status, unit="HTTP status", next=after)
 
 
 user_request = Question(
-    name="api.user_request",
+    name=NAME,
     title="Does a request that users make succeed?",
     probe=probe,
     check=check,
     source="curl -sS -i -w '%{time_total}' {api}$USER_REQUEST   # the profile's api.user_request",
     needs=(ApiConnection,),
     deadline=10.0,
-    next="look at the database and Redis below first, then at the service's log",
+    next=f"see what it needs and does not have: {to_run('api-down')}",
     explained_by=EXPLAINED_BY_SILENCE,
+    caused_by=dict.fromkeys(("api.liveness", "postgres.reachable", "redis.reachable", "postgres.blocking"), _SILENT),
 )

@@ -1,6 +1,7 @@
 """How bad is it, and what comes next?"""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Hashable, Iterable, Mapping
 
 import pandas as pd
 
@@ -13,7 +14,7 @@ from runbook.model.text import to_run
 from runbook.model.units import counted
 
 WORDS = {"P0": "Critical", "P1": "High", "P2": "Medium", "P3": "Low"}
-_COLUMNS = ["place", "check", "object", "severity", "status", "means", "message", "explained_by", "notebook"]
+_COLUMNS = ["place", "check", "object", "severity", "status", "means", "message", "explained_by", "notebook", "next"]
 # Of these it is enough not to know them: whether it is an outage cannot be told.
 _MUST_BE_KNOWN = {sign.check for sign in SIGNS if sign.critical == "P0"} - {"docker.containers"}
 _MOST = 3
@@ -21,11 +22,11 @@ _MOST = 3
 
 def probe(asking: Asking, *, findings: Iterable[Finding] = (), symptom: str = "") -> pd.DataFrame:
     """Return a row for each finding of this run that is a sign of something: place (in the order of causes), check,
-    object, severity (P0 to P3), status, means, message, explained_by, notebook.
+    object, severity (P0 to P3), status, means, message, explained_by, notebook, next (what the finding itself says).
 
     Acknowledged findings are none. attrs hold ``asked`` (how many signs were looked for), ``not_known`` (the checks
-    that could not be found out) and ``nearest`` (the notebook that the ``symptom`` leads to, or ""). Raises
-    `CouldNotFindOut` where nothing was asked before.
+    that could not be found out, and nothing tells why) and ``nearest`` (the notebook that the ``symptom`` leads to, or
+    ""). Raises `CouldNotFindOut` where nothing was asked before.
     """
     rows, asked, not_known = list[tuple[object, ...]](), set[str](), dict[str, str]()
     for finding in findings:
@@ -34,16 +35,33 @@ def probe(asking: Asking, *, findings: Iterable[Finding] = (), symptom: str = ""
             continue
         place, sign = found
         asked.add(finding.check)
-        if finding.status is Status.UNKNOWN:
-            not_known.setdefault(finding.check, finding.message)
-        elif severity := severity_of(finding, sign):
+        if severity := severity_of(finding, sign):
             rows.append((place, finding.check, finding.object, severity, str(finding.status), sign.means,
-                         finding.message, finding.explained_by, sign.notebook))  # fmt: skip
+                         finding.message, finding.explained_by, sign.notebook, finding.next))  # fmt: skip
+        elif finding.status is Status.UNKNOWN and not finding.explained_by:
+            not_known.setdefault(finding.check, finding.message)
     if not asked:
         raise CouldNotFindOut("nothing was asked before: the cells above come first")
     frame = pd.DataFrame(rows, columns=_COLUMNS)
     frame.attrs = {"asked": len(asked), "not_known": not_known, "nearest": _nearest(symptom)}
-    return frame.sort_values(["severity", "place"], kind="stable", ignore_index=True)
+    frame["how_bad"] = [Status(status).severity for status in frame["status"]]
+    frame = frame.sort_values(["severity", "place", "how_bad"], kind="stable", ignore_index=True)
+    return frame.drop(columns="how_bad")
+
+
+def _command(row: Mapping[Hashable, object]) -> str:
+    """Return the command that goes on: the finding's own where that runs the same notebook, for it has parameters."""
+    own = re.search(
+        rf"runbook run {re.escape(str(row['notebook']))} --target \S+(?: -p (?:'[^']*'|\S+))*", str(row["next"])
+    )
+    return own.group().rstrip(",;:.") if own else to_run(str(row["notebook"]))
+
+
+def _told(row: Mapping[Hashable, object]) -> str:
+    named, message = str(row["object"]), str(row["message"])
+    # "Redis: Redis at ... refuses connections" says one thing twice.
+    subject = "" if message.startswith(named) else f"{named}: "
+    return f"{row['means']} ({row['check']}): {subject}{message}"
 
 
 def _nearest(symptom: str) -> str:
@@ -63,13 +81,12 @@ def check(frame: pd.DataFrame, *, causes: float = _MOST) -> list[Finding]:
     """
     not_known = frame.attrs["not_known"]
     findings = []
+    worst = str(frame["severity"].min()) if len(frame) else ""
     if len(frame):
-        worst = str(frame["severity"].min())
         roots = frame[frame["explained_by"] == ""]
         likely = (roots if len(roots) else frame).drop_duplicates("notebook").head(int(causes))
         for number, row in enumerate(likely.to_dict("records")):
-            after = to_run(row["notebook"])
-            told = f"{row['means']}: {row['check']}: {row['object']}: {row['message']}"
+            after, told = _command(row), _told(row)
             if number == 0:
                 level = f"{worst} - {WORDS[worst]} (Response: {RESPONSE[worst]})"
                 status = Status.CRITICAL if worst in ("P0", "P1") else Status.WARNING
@@ -85,7 +102,8 @@ def check(frame: pd.DataFrame, *, causes: float = _MOST) -> list[Finding]:
                             message=f"{row['severity']}: {told}", value=str(row["severity"]), next=after)
                 )  # fmt: skip
     lacking = sorted(_MUST_BE_KNOWN & not_known.keys())
-    if lacking:
+    # Where it is one, nobody has to ask any more.
+    if lacking and worst != "P0":
         why = not_known[lacking[0]]
         message = (
             f"whether it is an outage is not known ({', '.join(lacking)}): {why.removeprefix('could not be asked: ')}"
@@ -96,11 +114,14 @@ def check(frame: pd.DataFrame, *, causes: float = _MOST) -> list[Finding]:
         )  # fmt: skip
     if findings:
         return findings
-    message = f"none of {counted(frame.attrs['asked'], 'sign')} is wrong"
+    known = frame.attrs["asked"] - len(not_known)
+    message = f"none of {counted(known, 'sign')} is wrong"
+    message += f"; not known: {', '.join(sorted(not_known))}" if not_known else ""
     nearest = frame.attrs["nearest"]
     message += f"; by the symptom, look into {nearest}" if nearest else ""
     after = to_run(nearest) if nearest else ""
-    return [Finding(object="severity", status=Status.OK, message=message, value="none", next=after)]
+    status = Status.OK if known else Status.UNKNOWN
+    return [Finding(object="severity", status=status, message=message, value="none", next=after)]
 
 
 severity = Question(

@@ -1,12 +1,12 @@
 """Which backups there are: by the patterns of the profile, on a file system or in an object store."""
 
 import glob
+import heapq
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from runbook.model import CouldNotFindOut
 from runbook.model.text import printable
 from runbook.target import Backups, BackupSet, Target
 
-# More than fourteen years of daily ones.
+# Of more than so many the newest count: half a year of hourly ones.
 MOST = 5000
 _IN_ITS_NAME = re.compile(
     r"(20\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])"
@@ -56,7 +56,7 @@ def backups_of(target: Target) -> Backups:
 def found(of: BackupSet) -> list[Found]:
     """Return the backups of a set, the newest first; raises `CouldNotFindOut` where they cannot be listed."""
     listed = _in_store(of) if of.files.startswith("s3://") else _on_disk(of)
-    return sorted(islice(listed, MOST), key=lambda one: (one.taken, one.path), reverse=True)
+    return heapq.nlargest(MOST, listed, key=lambda one: (one.taken, one.path))
 
 
 def _on_disk(of: BackupSet) -> Iterator[Found]:
@@ -85,7 +85,10 @@ def _of_folder(of: BackupSet, folder: str) -> tuple[int, float]:
     total, newest, manifest = 0, 0.0, 0.0
     for at, _, names in os.walk(folder):
         for name in names:
-            about = Path(at, name).lstat()
+            try:
+                about = Path(at, name).lstat()
+            except FileNotFoundError:
+                continue  # an archive is cleaned while it is looked at
             total += about.st_size
             newest = max(newest, about.st_mtime)
             manifest = about.st_mtime if name == "backup_manifest" and at == folder else manifest
@@ -130,7 +133,11 @@ def _found(of: BackupSet, path: str, written: float, size: int, is_folder: bool)
     taken = moment
     if named is not None:
         parts = [int(part or 0) for part in named.groups()]
-        taken = datetime(*parts, tzinfo=UTC)  # type: ignore[misc,arg-type]
-        if named[4] is None and taken.date() == moment.date():
-            taken = moment  # of the day that its name tells, written then
+        try:
+            taken = datetime(*parts, tzinfo=UTC)  # type: ignore[misc,arg-type]
+        except ValueError:
+            named = None  # as the 30th of February is no day, that is no time
+        else:
+            if named[4] is None and taken.date() == moment.date():
+                taken = moment  # of the day that its name tells, written then
     return Found(of, path, taken, named is not None, moment, size, is_folder)

@@ -18,7 +18,7 @@ from runbook.backups.content import BLOCK, AsFile, Broken, Content, OutOfTime, d
 from runbook.backups.listing import Found
 from runbook.backups.sql_text import SqlText
 from runbook.connections.programs import last_words
-from runbook.connections.server_programs import program
+from runbook.connections.server_programs import major, major_of, program
 from runbook.model import CouldNotFindOut
 from runbook.model.units import as_bytes, counted
 from runbook.target import Backups
@@ -82,7 +82,7 @@ def _dump(reading: Reading, named: Backups, end: float) -> None:
     path = reading.of.path
     if reading.of.is_folder:
         reading.format = FOLDER
-        _by_program(reading, [program(named, "pg_restore"), "-f", "-", path], None, end)
+        _by_program(reading, [program(named, "pg_restore"), "-C", "-f", "-", path], None, end)
     else:
         begins = first_bytes(path)
         if not begins:
@@ -95,7 +95,7 @@ def _dump(reading: Reading, named: Backups, end: float) -> None:
         else:
             if reading.format == TAR:
                 _members(Content(path, end))  # of one that is cut pg_restore waits for more without an end
-            argv: list[str | Path] = [program(named, "pg_restore"), "-f", "-"]
+            argv: list[str | Path] = [program(named, "pg_restore"), "-C", "-f", "-"]
             _by_program(reading, argv, content, end, by_itself=is_plain_file(path))
         reading.sha256, reading.packed = content.sha256, content.packed
     text = reading.text
@@ -105,6 +105,11 @@ def _dump(reading: Reading, named: Backups, end: float) -> None:
         raise Broken(f"it is cut: it ends among the rows of {text.inside}, after {text.rows[text.inside] or 0:,}")
     if not text.complete:
         raise Broken("it is cut: the line that ends a dump is not there")
+    if reading.format == PLAIN and text.connects and reading.of.of.kind == "database":
+        raise CouldNotFindOut(
+            "it makes a database of its own (pg_dump --create, or pg_dumpall) and would go into that, over what is "
+            "there, and not beside it: have it made without --create"
+        )
     if reading.of.of.kind == "roles":
         reading.told = counted(len(text.makes), "role")
         return
@@ -206,7 +211,10 @@ def _base(reading: Reading, named: Backups, end: float) -> None:
     if not (folder / "backup_manifest").exists():
         raise Broken("backup_manifest is not there: the copying did not end, or was made without one")
     verify = program(named, "pg_verifybackup")
-    waldump = verify.with_name("pg_waldump").exists()
+    of, here = _version_of(folder), major(verify)
+    if of > here:
+        raise CouldNotFindOut(f"it is of PostgreSQL {of}, and {verify} of {here}: name the newer ones (binaries)")
+    waldump = verify.with_name("pg_waldump").exists() and of == here  # which reads the WAL of its own version only
     # WAL that is archived elsewhere need not be in the backup itself.
     more = [] if waldump and any((folder / "pg_wal").glob("0*")) else ["-n"]
     status, words = _called([verify, "-e", "-q", *more, folder], end)
@@ -214,6 +222,13 @@ def _base(reading: Reading, named: Backups, end: float) -> None:
         raise Broken(f"pg_verifybackup: {words}")
     reading.told = f"{as_bytes(reading.of.bytes)}, verified by its manifest"
     reading.told += ", without its WAL" if more else ""
+
+
+def _version_of(folder: Path) -> int:
+    try:
+        return major_of((folder / "PG_VERSION").read_text(errors="replace"))
+    except OSError as error:
+        raise Broken(f"PG_VERSION cannot be read: {error.strerror}") from error
 
 
 def _wal(reading: Reading, named: Backups, end: float) -> None:

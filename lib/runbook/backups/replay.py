@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.rows import dict_row
 
 from runbook.backups.listing import backups_of, found
 from runbook.backups.restore import (
@@ -20,6 +21,7 @@ from runbook.backups.restore import (
     drop,
     dropping,
     is_of,
+    locale_of,
     mark,
     marking,
     owner_of,
@@ -42,7 +44,8 @@ _UNPACK = {".gz": "gzip -dc", ".zst": "zstd -dc", ".lz4": "lz4 -dc", ".bz2": "bz
 
 def observe(asking: Asking, until: str = "") -> dict[str, Any]:
     """Return until (UTC, "" for no moment), base (name, path, taken, bytes, version of the newest base backup before it
-    that verifies), wal, newest, gap and suffix (of its archive), the database to be made and whether it is there
+    that verifies), wal, newest, gap and suffix (of its archive), elsewhere (tablespaces, of the base backup or the
+    cluster), the database to be made and whether it is there
     (database, exists, complete), source, owner, encoding, and of the programs here their version.
 
     Raises `DoesNotApply` where no moment is asked for, or the profile names no base backups or no WAL.
@@ -78,7 +81,9 @@ def observe(asking: Asking, until: str = "") -> dict[str, Any]:
         "wal": folder,
         "newest": archived.newest.isoformat() if archived.newest else "",
         "gap": archived.gap,
-        "suffix": _suffix(Path(folder)),
+        "suffix": archived.suffix,
+        "elsewhere": sorted(one.name for one in (path / "pg_tblspc").glob("*"))
+        + list(cluster.rows(read_sql(__package__, "tablespaces"))["name"]),
         "database": database,
         "exists": database in list(about["databases"]),
         "complete": database in set(marked["database"]),
@@ -106,12 +111,6 @@ def _archive(named: Backups) -> tuple[str, Archived]:
     return listed[0].path, segments(Path(listed[0].path))
 
 
-def _suffix(folder: Path) -> str:
-    """Return how the archived segments are packed: the suffix of the last one, "" for not at all."""
-    last = max((path.name for path in folder.iterdir() if len(path.name.split(".")[0]) == 24), default="")
-    return Path(last).suffix
-
-
 def draft(facts: Mapping[str, Any], until: str = "") -> Draft:
     """Write out the new database, the replay and what comes of it; raises `NotPlanned` with what stands against it."""
     if not facts["until"]:
@@ -130,6 +129,11 @@ def draft(facts: Mapping[str, Any], until: str = "") -> Draft:
             f"the base backup is of PostgreSQL {facts['version']}, the programs here of {facts['here']}: only its own "
             "can replay it (binaries in [backups])"
         )
+    if facts["elsewhere"]:
+        against.append(
+            f"there are tablespaces ({', '.join(facts['elsewhere'][:3])}): a replay would write into their folders, "
+            "which may be those of the running cluster: do it by hand, on another machine"
+        )
     if facts["suffix"] not in ("", *_UNPACK):
         against.append(f"the archived WAL is packed as {facts['suffix']}, which nothing here unpacks")
     if not (facts["wal"] + facts["path"]).isprintable() or "%" in facts["wal"]:
@@ -139,7 +143,7 @@ def draft(facts: Mapping[str, Any], until: str = "") -> Draft:
     if against:
         raise NotPlanned("; ".join(against))
     names = ("database", "owner", "path", "wal", "suffix", "until", "source", "conninfo", "bytes")
-    arguments = {name: facts[name] for name in names} | {"encoding": "UTF8", "sha256": ""}
+    arguments = {name: facts[name] for name in names} | {"encoding": "UTF8", "locale": {}, "sha256": ""}
     arguments["backup"] = _backup(facts["base"], facts["until"])
     name = facts["database"]
     reaches = [
@@ -189,7 +193,8 @@ def _replays(asking: Asking, arguments: Mapping[str, Any]) -> str:
 
     def fill(data: Path, owner: Owner) -> Mapping[str, str]:
         programs.required(["mkdir", "-m", "0700", str(data)], owner, programs.LOOK_SECONDS)
-        shutil.copytree(arguments["path"], data, symlinks=True, dirs_exist_ok=True)
+        # A link, as pg_wal may be one, would have the replay write into what it leads to.
+        shutil.copytree(arguments["path"], data, symlinks=False, dirs_exist_ok=True)
         return as_scratch(data, owner, "recovery.signal") | {
             "restore_command": _command(arguments).replace("'", "''"), "recovery_target_time": arguments["until"],
             "recovery_target_action": "promote",
@@ -199,18 +204,19 @@ def _replays(asking: Asking, arguments: Mapping[str, Any]) -> str:
         with scratch_cluster(named, inside, seconds, user=user, fill=fill) as scratch:
             wait_until_replayed(scratch, seconds)
             return _carried_over(asking, arguments, scratch, cluster, seconds)
-    except CouldNotFindOut as why:
-        raise ChangeFailed(f"it was not restored: {why}") from why
+    except (CouldNotFindOut, OSError) as why:
+        raise ChangeFailed(f"it was not restored: {str(why)[:500]}") from why
 
 
 def _carried_over(
     asking: Asking, arguments: Mapping[str, Any], scratch: Scratch, cluster: RestoringDatabase, seconds: float
 ) -> str:
     named, us = backups_of(asking.target), Owner(os.geteuid(), os.getegid())
-    with scratch.connect(arguments["source"]) as connection:
-        row = connection.execute(read_sql(__package__, "owner"), {"database": arguments["source"]}).fetchone()
-    encoding = str(row[1]) if row else "UTF8"
-    cluster.change(creating({**arguments, "encoding": encoding}), seconds=60)
+    with scratch.connect(arguments["source"]) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(read_sql(__package__, "owner"), {"database": arguments["source"]}).fetchone()
+    assert row is not None  # it is the one that is connected to
+    made_as = {"encoding": str(row["encoding"]), "locale": locale_of(row)}
+    cluster.change(creating({**arguments, **made_as}), seconds=60)
     dump = scratch.folder / "dump"
     dump.unlink(missing_ok=True)
     dumping = [

@@ -15,6 +15,7 @@ from runbook.backups.listing import backups_of
 from runbook.backups.packed import at_hand
 from runbook.backups.reading import CUSTOM, FOLDER, PLAIN
 from runbook.backups.sound import newest_sound
+from runbook.backups.sql_text import SqlText
 from runbook.connections import RestoringDatabase, application_database, programs, read_sql
 from runbook.connections.programs import Owner
 from runbook.connections.restoring import restoring_connection, restoring_conninfo, restoring_secrets
@@ -27,6 +28,7 @@ ROOM = 2.5
 # What an empty database takes.
 EMPTY = 8 << 20
 READ_SECONDS = 200.0
+_LOCALE_OPTIONS = {"LOCALE_PROVIDER", "LOCALE", "LC_COLLATE", "LC_CTYPE", "ICU_LOCALE", "BUILTIN_LOCALE"}
 _BUILTIN = {"PUBLIC", "CURRENT_USER", "SESSION_USER", "postgres"}
 
 
@@ -34,8 +36,8 @@ def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
     """Return the newest database dump that verifies (backup, path, sha256, taken, format, server, rows, tables), the
     newer ones that do not (``skipped``), the name of the database to be made and whether it is there (database,
     exists, complete), whether the service's own (``source``) is of it already (in_place), and of the cluster version,
-    lacking (roles that the dump names and that it does not have), owner, encoding, free (bytes of its disk; -1: not to
-    be seen from here), needs.
+    lacking (roles that the dump names and that it does not have), owner, encoding, locale, free (bytes of its disk; -1:
+    not to be seen from here), needs.
 
     Raises `DoesNotApply`, before anything is read, where it is not ``wanted``.
     """
@@ -67,8 +69,7 @@ def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
         "version": int(of_cluster["version_num"]) // 10_000,
         "lacking": sorted(needs - set(of_cluster["roles"])),
         "superuser": bool(of_cluster["is_superuser"]),
-        "owner": owner_of(cluster, source, reading.text.owners),
-        "encoding": reading.text.encoding or "UTF8",
+        **_made_as(cluster, source, reading.text),
         "free": shutil.disk_usage(data).free if data and Path(data).is_dir() else -1,
         "needs": int(reading.text.bytes * ROOM) + EMPTY,
         "conninfo": restoring_conninfo(asking.target, database),
@@ -81,6 +82,27 @@ def owner_of(cluster: RestoringDatabase, source: str, owners: Mapping[str, int])
     if len(there):
         return str(there["owner"].iloc[0])
     return max((name for name in owners if not name.startswith("pg_")), key=lambda name: owners[name], default="")
+
+
+def _made_as(cluster: RestoringDatabase, source: str, text: SqlText) -> dict[str, Any]:
+    """Return whose the new database is to be, in which encoding, and by which locale: that of the dump's own, else of
+    the one that it stands for, else of the cluster (none).
+    """
+    encoding, locale = text.encoding or "UTF8", text.locale
+    there = cluster.rows(read_sql(__package__, "owner"), {"database": source})
+    if not locale and len(there) and there["encoding"].iloc[0] == encoding:
+        locale = locale_of(there.iloc[0].to_dict())
+    return {"owner": owner_of(cluster, source, text.owners), "encoding": encoding, "locale": locale}
+
+
+def locale_of(row: Mapping[Any, Any]) -> dict[str, str]:
+    """Return by which locale a database was made, in CREATE DATABASE's own words, of a row of ``sql/owner.sql``."""
+    of_provider = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}
+    locale = {"LC_COLLATE": str(row["collate"]), "LC_CTYPE": str(row["ctype"])}
+    if row["provider"] in of_provider:
+        provider, name = of_provider[row["provider"]]
+        locale |= {"LOCALE_PROVIDER": provider, name: str(row["locale"])}
+    return locale
 
 
 def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
@@ -115,9 +137,12 @@ def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
     ]
     reaches += [f"{newer} is newer and does not verify: {why}" for newer, why in list(facts["skipped"].items())[:5]]
     reaches.append("where the restore is cut short and gone on with, the new database is dropped and made anew first")
+    if not facts["locale"]:
+        reaches.append("nothing tells by which locale the former was made: it gets that of the cluster")
     reaches += ["whether its disk has room cannot be seen from here"] if facts["free"] < 0 else []
     arguments = {
-        key: facts[key] for key in ("database", "owner", "encoding", "path", "sha256", "format", "conninfo", "backup")
+        key: facts[key]
+        for key in ("database", "owner", "encoding", "locale", "path", "sha256", "format", "conninfo", "backup")
     }
     return Draft(
         summary=f"restore {facts['backup']} ({counted(facts['rows'], 'row')}) into the new database {name}",
@@ -150,11 +175,19 @@ def _mark(arguments: Mapping[str, Any]) -> str:
 
 
 def creating(arguments: Mapping[str, Any]) -> sql.Composed:
-    """Return the statement that makes the new database: of nobody's template, in the encoding of what goes into it."""
-    owner = sql.SQL(" OWNER {}").format(sql.Identifier(arguments["owner"])) if arguments["owner"] else sql.SQL("")
-    return sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}{}").format(
-        sql.Identifier(arguments["database"]), sql.Literal(arguments["encoding"]), owner
-    )
+    """Return the statement that makes the new database: of nobody's template, in the encoding and the locale of what
+    goes into it.
+    """
+    options = [sql.SQL("TEMPLATE template0 ENCODING {}").format(sql.Literal(arguments["encoding"]))]
+    options += [
+        sql.SQL("{} {}").format(sql.SQL(name), sql.Literal(value))
+        for name, value in arguments["locale"].items()
+        if name in _LOCALE_OPTIONS
+    ]
+    if arguments["owner"]:
+        options.append(sql.SQL("OWNER {}").format(sql.Identifier(arguments["owner"])))
+    name = sql.Identifier(arguments["database"])
+    return sql.SQL("CREATE DATABASE {} {}").format(name, sql.SQL(" ").join(options))
 
 
 def dropping(arguments: Mapping[str, Any]) -> sql.Composed:

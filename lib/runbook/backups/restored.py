@@ -66,7 +66,7 @@ def check(frame: pd.DataFrame) -> list[Finding]:
     if attrs["unknown"]:
         message = f"what is to be in it is not known: {attrs['unknown']}"
         return [Finding(object=name, status=Status.UNKNOWN, message=message)]
-    other = frame[frame["in_dump"].notna() & (frame["in_dump"] != frame["restored"].fillna(-1))]
+    other = frame[frame["in_dump"].notna() & (frame["restored"].fillna(-1) < frame["in_dump"])]
     if not other.empty:
         row = other.iloc[0]
         there = "is not there" if pd.isna(row["restored"]) else f"has {row['restored']:,.0f} rows"

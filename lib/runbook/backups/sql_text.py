@@ -8,13 +8,28 @@ _NAME = rb"(" + _PART + rb"(?:\." + _PART + rb")?)"
 _COPY = re.compile(rb"^COPY " + _NAME + rb" \([^\n]*\) FROM stdin;\n", re.MULTILINE)
 _END_OF_COPY = b"\n\\.\n"
 _INSERT = re.compile(rb"^INSERT INTO " + _NAME + rb" (?:\([^\n]*?\) )?VALUES", re.MULTILINE)
-_OWNER = re.compile(rb"^ALTER [^\n]{1,300} OWNER TO ([^;\n]{1,130});", re.MULTILINE)
-_GRANTED = re.compile(rb"^(?:GRANT|REVOKE) [^\n]{1,2000} (?:TO|FROM) ([^;\n]{1,130});", re.MULTILINE)
+_OWNER = re.compile(rb"^ALTER (?!DATABASE )[^\n]{1,300} OWNER TO ([^;\n]{1,130});", re.MULTILINE)
+_GRANTED = re.compile(
+    rb"^(?:GRANT|REVOKE|ALTER DEFAULT PRIVILEGES) (?![^\n]{1,300} ON DATABASE )[^\n]{1,2000} (?:TO|FROM) (" + _PART
+    + rb")(?: WITH [A-Z ,]{1,80})?(?: GRANTED BY [^;\n]{1,130})?;", re.MULTILINE,
+)  # fmt: skip
+_GRANTS = re.compile(
+    rb"^(?:ALTER DEFAULT PRIVILEGES FOR ROLE|SET SESSION AUTHORIZATION) (" + _PART + rb")[ ;]", re.MULTILINE
+)
+_POLICY = re.compile(
+    rb"^CREATE POLICY [^\n]{1,300}? TO (" + _PART + rb"(?:, " + _PART + rb")*)(?: USING | WITH CHECK |;)", re.MULTILINE
+)
 _ROLE = re.compile(rb"^CREATE ROLE ([^;\n ]{1,130});", re.MULTILINE)
 _TABLE = re.compile(rb"^CREATE (?:UNLOGGED )?TABLE " + _NAME + rb" ", re.MULTILINE)
 _FROM = re.compile(rb"^-- Dumped from database version ([^\n]{1,80})", re.MULTILINE)
 _ENCODING = re.compile(rb"^SET client_encoding = '([\w-]{1,40})';", re.MULTILINE)
 _KEY = re.compile(rb"^    ADD CONSTRAINT [^\n]{1,200}? (PRIMARY KEY|FOREIGN KEY|UNIQUE) ", re.MULTILINE)
+_UNPROVED = re.compile(rb"^    ADD CONSTRAINT [^\n]{1,200}? FOREIGN KEY [^\n]{1,2000} NOT VALID;", re.MULTILINE)
+_CONNECT = re.compile(rb"^\\connect ", re.MULTILINE)
+_DATABASE = re.compile(rb"^CREATE DATABASE " + _PART + rb" WITH ([^\n]{1,1000});", re.MULTILINE)
+_LOCALE = re.compile(r"\b((?:ICU_|BUILTIN_)?LOCALE|LOCALE_PROVIDER|LC_COLLATE|LC_CTYPE) = (?:'((?:[^']|'')*)'|(\w+))")
+# No statement that is looked for begins in a line that is longer: of one that is, the beginning is looked at.
+_LONGEST = 1 << 20
 _COMPLETE = re.compile(rb"^-- PostgreSQL database (?:cluster )?dump complete", re.MULTILINE)
 
 
@@ -24,7 +39,9 @@ class SqlText:
     ``rows`` are counted by table as it names them (None: as INSERT, which nobody counts here), ``tables`` are all that
     it makes, ``needs`` the roles that it names, ``owners`` how many things each of them is to own, ``makes`` those that
     it makes. ``server`` is the version that it is from, ``encoding`` that of its text, ``keys`` how many keys of each
-    kind it makes. ``complete`` says that its last line was there.
+    kind it makes, ``unproved`` how many foreign ones without proof (NOT VALID). ``locale`` is how its database was
+    made, by CREATE DATABASE's own words; ``connects`` says that it leaves the database that it is restored into for
+    one of its own. ``complete`` says that its last line was there.
     """
 
     def __init__(self) -> None:
@@ -34,6 +51,9 @@ class SqlText:
         self.owners: dict[str, int] = {}
         self.makes: set[str] = set()
         self.keys: dict[str, int] = {}
+        self.unproved = 0
+        self.locale: dict[str, str] = {}
+        self.connects = False
         self.server = self.encoding = ""
         self.complete = False
         self.bytes = 0
@@ -77,6 +97,9 @@ class SqlText:
             keep = text.rfind(b"\n") + 1
             self._statements(text[:keep])
             self._rest = text[keep:]
+            if len(self._rest) > _LONGEST:
+                self._statements(self._rest)
+                self._rest = b"x"
             return b""
         self._statements(text[: begins.start()])
         self._table = _shown(begins[1])
@@ -92,6 +115,8 @@ class SqlText:
             self.owners[name] = self.owners.get(name, 0) + 1
         self.needs.update(self.owners)
         self.needs.update(_plain(name) for name in _GRANTED.findall(text))
+        self.needs.update(_plain(name) for name in _GRANTS.findall(text))
+        self.needs.update(_plain(name) for names in _POLICY.findall(text) for name in re.findall(_PART, names))
         self.makes.update(_plain(name) for name in _ROLE.findall(text))
         server = _FROM.search(text)
         if server is not None:
@@ -101,6 +126,12 @@ class SqlText:
             self.encoding = _shown(encoding[1])
         for kind in map(_shown, _KEY.findall(text)):
             self.keys[kind] = self.keys.get(kind, 0) + 1
+        self.unproved += len(_UNPROVED.findall(text))
+        self.connects = self.connects or _CONNECT.search(text) is not None
+        database = _DATABASE.search(text)
+        if database is not None:
+            told = _LOCALE.findall(_shown(database[1]))
+            self.locale = {name: word or quoted.replace("''", "'") for name, quoted, word in told}
         self.complete = self.complete or _COMPLETE.search(text) is not None
 
 

@@ -6,11 +6,13 @@ from runbook.certificates.plots import DaysLeft
 from runbook.certificates.reload import reload
 from runbook.certificates.renew import renew
 from runbook.certificates.renewal import renewal
+from runbook.certificates.replace_secret import replace_secret
+from runbook.certificates.secret import secret
 from runbook.certificates.strength import strength
 from runbook.certificates.trust import trust
 
-questions = (expiry, trust, strength, on_disk, renewal)
-changes = (renew, reload)
+questions = (expiry, trust, strength, on_disk, renewal, secret)
+changes = (renew, reload, replace_secret)
 
 __all__ = [
     "DaysLeft",
@@ -21,6 +23,8 @@ __all__ = [
     "reload",
     "renew",
     "renewal",
+    "replace_secret",
+    "secret",
     "strength",
     "trust",
 ]

@@ -60,7 +60,11 @@ def from_file(path: Path) -> list[Certificate]:
 
     Not more than `MOST_IN_A_FILE` are read.
     """
-    data = content(path)
+    return from_bytes(content(path), str(path))
+
+
+def from_bytes(data: bytes, path: str) -> list[Certificate]:
+    """Return the certificates of a file's content; ``path`` is what it is called where it cannot be read."""
     try:
         if b"-----BEGIN" in data:
             found = x509.load_pem_x509_certificates(data)
@@ -76,7 +80,11 @@ def public_key_of(path: Path) -> bytes:
 
     Nothing else of the key leaves this function.
     """
-    data = content(path)
+    return public_key_from(content(path), str(path))
+
+
+def public_key_from(data: bytes, path: str) -> bytes:
+    """Return the public part of a private key that was read from somewhere, as DER; as `public_key_of`."""
     load: Callable[..., Any] = (
         serialization.load_pem_private_key if b"-----BEGIN" in data else serialization.load_der_private_key
     )

@@ -48,6 +48,8 @@ CAPABILITIES = (
     Capability("changes of the database", (), "[postgres] operator_dsn", "operator database"),
     Capability("Redis", ("redis.reachable", "redis.memory", "redis.access"), "[redis] url"),
     Capability("Docker", ("docker.reachable", "docker.containers"), "[containers]"),
+    Capability("Kubernetes", ("kubernetes.reachable", "kubernetes.deployment", "kubernetes.pods", "kubernetes.top"),
+               "[kubernetes]"),
     Capability("Prometheus", ("prometheus.scraping",), "[prometheus] url"),
     Capability("Alertmanager", ("prometheus.silences",), "[alertmanager] url"),
     Capability("the service's log", ("logs.coverage",), "[logs] api"),
@@ -136,7 +138,8 @@ def _lacking(run: "Run", question: Question) -> Iterator[tuple[Status, str]]:
     for finding in shown.findings:
         reached = question.name.rpartition(".")[2] in _REACHED
         if finding.status is Status.UNKNOWN or (reached and finding.status is Status.CRITICAL):
-            yield Status.UNKNOWN, finding.message.removeprefix("could not be asked: ")
+            then = f": {finding.next}" if finding.status is Status.CRITICAL and finding.next else ""
+            yield Status.UNKNOWN, finding.message.removeprefix("could not be asked: ") + then
         elif finding.status is Status.SKIPPED and shown.frame is None:
             yield Status.SKIPPED, finding.message
 

@@ -8,13 +8,16 @@ _NEAREST = 3
 
 
 def show(symptom: str) -> int:
-    """Print the notebooks by section, or those that a symptom or alert leads to; 1 when none does.
+    """Print the notebooks by section, or those that a symptom or alert leads to, the nearest first; 1 when none does.
 
-    Those in which all of its words stand come by section; where there are none, the nearest, the best first.
+    It is those in which all of its words stand; where there are none, the nearest.
     """
     found = [notebook for notebook in all_notebooks() if matches(notebook, symptom)]
-    if not found:
-        found = found_by(symptom)[:_NEAREST]
+    if symptom.strip():
+        near = [notebook.name for notebook in found_by(symptom)]
+        there = [notebook for notebook in found if notebook.name in near]
+        rest = [notebook for notebook in found if notebook.name not in near]
+        found = [*sorted(there, key=lambda one: near.index(one.name)), *rest] or found_by(symptom)[:_NEAREST]
     if not found:
         sys.stderr.write(f"runbook: no notebook is found by {symptom!r}; `runbook list` shows all\n")
         return 1

@@ -51,6 +51,7 @@ def build_parser() -> Parser:
         help="how kernels start: forked from a process with the imports done, or each as a new interpreter",
     )
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else on stdout")
+    run.add_argument("--line", action="store_true", help="print last, as one line of JSON, what a scheduler is to know")
 
     doctor = commands.add_parser("doctor", help="what of a target can be asked and changed, and how to get the rest")
     doctor.add_argument("--target", default="sandbox", metavar="T", help="a profile's name")
@@ -82,7 +83,7 @@ def build_parser() -> Parser:
 
         add_alerts_commands(alerts)
 
-    schedule = commands.add_parser("schedule", help="when notebooks run by themselves: show, cron, systemd, kubernetes")
+    schedule = commands.add_parser("schedule", help="when notebooks run by themselves: show, cron, systemd, …")
     if sys.argv[1:2] == ["schedule"]:
         from runbook.cli.schedule import add_commands as add_schedule_commands
 
@@ -118,6 +119,8 @@ def main() -> NoReturn:
         status = error.exit_status
     except KeyboardInterrupt:
         _complain("interrupted before anything was run")
+        status = EXIT_FAILED
+    except BrokenPipeError:  # whoever read our output has seen enough
         status = EXIT_FAILED
     except OSError as error:
         _complain(str(error.strerror or error))

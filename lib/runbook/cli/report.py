@@ -1,5 +1,7 @@
 """What a person sees of runs: findings as they come, how far each run is, the table of verdicts."""
 
+import os
+import shutil
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -32,6 +34,8 @@ _STYLE = {
     Status.SKIPPED: "dim",
     FAILED: "bold red",
 }
+# A statement with all its values may be longer than a screen; of a longer line both ends are shown.
+_PLAN_LINE = 600
 # With more runs than this, those that are OK are told as one line: what is not well is to be seen.
 ROWS_SHOWN = 40
 
@@ -154,22 +158,29 @@ class Report:
             self._details(record)
 
     def index(self, archive: Path) -> None:
-        """Say where all runs are shown, and all targets where there were several."""
+        """Say where all runs are shown, all targets where there were several, and what to type for `runbook` where that
+        is no command.
+        """
         if self._fleet and (archive / FLEET_FILE).exists():
             self._say(Text(f"all targets: {archive / FLEET_FILE}"))
         self._say(Text(f"all runs: {archive / INDEX_FILE}"))
+        typed = os.environ.get("RUNBOOK_COMMAND")
+        if typed and shutil.which("runbook") is None:
+            self._say(Text(printable(f"for `runbook` type here: {typed}")))
 
     def _details(self, record: RunRecord) -> None:
         ordered = [finding for finding in Findings(record.findings).worst_first() if finding.bad]
         if self._many and (ordered or record.error):
             self._say(Text(f"{record.notebook} on {record.target}"))
-        for finding in ordered:
-            if not finding.explained_by:
-                self._say(self._line(finding))
-                if finding.next:
-                    self._say(Text(printable(f"             next: {finding.next}")))
+        told = [finding for finding in ordered if not finding.explained_by]
+        for place, finding in enumerate(told):
+            self._say(self._line(finding))
+            # What is to be done about several is said once, under the last of them.
+            if finding.next and [one.next for one in told[place + 1 : place + 2]] != [finding.next]:
+                self._say(Text(printable(f"             next: {finding.next}")))
         for cause in dict.fromkeys(finding.explained_by for finding in ordered if finding.explained_by):
-            explained = dict.fromkeys(f.check for f in ordered if f.explained_by == cause)
+            mine = [finding for finding in ordered if finding.explained_by == cause]
+            explained = dict.fromkeys(f.object if f.check == cause else f.check for f in mine)
             self._say(Text(printable(f"  explained by {cause}: {', '.join(explained)}")))
         for plan in record.plans:
             self._plan(plan)
@@ -191,8 +202,11 @@ class Report:
         return f"{notebook} on {target}" if self._fleet else notebook
 
     def _plan(self, plan: PlanRecord) -> None:
-        for line in plan_lines(plan):
-            self._say(Text(f"  {printable(line)}"))
+        for line in map(printable, plan_lines(plan)):
+            told = line
+            if len(line) > _PLAN_LINE:
+                told = f"{shortened(line, _PLAN_LINE)} (whole: runbook plans show {plan.plan.id})"
+            self._say(Text(f"  {told}"))
         if plan.state is PlanState.PLANNED and not plan.told:
             self._say(Text(f"    nothing was changed; {how_to_confirm(plan)}", "bold"))
 

@@ -42,6 +42,21 @@ CHANGE_SECONDS = 600.0
 
 def run(arguments: argparse.Namespace) -> int:
     """Check everything, then run each notebook against each target, and return the exit status of them all."""
+    if arguments.json and arguments.line:
+        raise UsageError("--json is one document and nothing else: it has no last line")
+    try:
+        return _checked(arguments)
+    except RunbookError as error:
+        if not arguments.line:
+            raise
+        from runbook.runner.line import as_line
+
+        _warn(str(error))
+        _last(as_line(error.exit_status, [], {}, str(error)))
+        return error.exit_status
+
+
+def _checked(arguments: argparse.Namespace) -> int:
     _stand_somewhere()
     _check_engine(arguments)
     if arguments.resume:
@@ -188,7 +203,19 @@ def _run(
     if unfinished is not None and not all(e.run_id for e in unfinished.note.entries):
         mended = "when the profile is mended, " if wanted.fleet.broken and stop.reason is None else ""
         _warn(f"{mended}`run --resume` goes on with what was not run")
-    return exit_status(records)
+    status = exit_status(records)
+    if arguments.line:
+        from runbook.runner.line import as_line
+
+        served = {task.target.name: task.target.communication.evidence_url for task in tasks.values()}
+        _last(as_line(status, records, served))
+    return status
+
+
+def _last(line: str) -> None:
+    with suppress(OSError):  # whoever reads has gone; the verdict stands
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
 
 
 def _check_engine(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The commands ``schedule show · cron · systemd · kubernetes``: when notebooks run by themselves, and if they do."""
+"""The commands ``schedule show · cron · systemd · kubernetes · airflow``: when notebooks run, and if they do."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from runbook.schedules.planned import JITTER, MOST_JITTER, Planned, bound, plann
 from runbook.target import Target, load_target
 
 if TYPE_CHECKING:
-    from runbook.schedules.standing import Standing
+    from runbook.schedules.standing import Standing, VersionChange
 
 SCHEMA = 1
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -27,7 +27,10 @@ _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add the commands to the parser of ``schedule``."""
     commands = parser.add_subparsers(dest="schedule", required=True, metavar="WHAT")
-    show = commands.add_parser("show", help="the last success of each, what is overdue, what was not clean for long")
+    show = commands.add_parser(
+        "show",
+        help="the last success of each, what is overdue, what was not clean for long, or since the service changed",
+    )
     show.add_argument("--days", type=_days, default=7.0, metavar="N", help="drifted: not clean for so many days (7)")
     show.add_argument("--json", action="store_true", help="print one JSON document and nothing else on stdout")
     cron = commands.add_parser("cron", help="lines for a crontab")
@@ -35,13 +38,16 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     systemd.add_argument("--user", type=_user, metavar="NAME", help="for the machine's systemd, as this user")
     kubernetes = commands.add_parser("kubernetes", help="CronJobs, and with --output a Dockerfile for their image")
     kubernetes.add_argument("--image", type=_image, default="runbook:latest", metavar="IMAGE", help="(runbook:latest)")
-    kubernetes.add_argument("--timezone", type=_zone, metavar="ZONE", help="of the times (Etc/UTC)")
-    for command in (show, cron, systemd, kubernetes):
+    airflow = commands.add_parser("airflow", help="a file of DAGs for Airflow")
+    for command in (kubernetes, airflow):
+        command.add_argument("--timezone", type=_zone, metavar="ZONE", help="of the times (Etc/UTC)")
+    for command in (show, cron, systemd, kubernetes, airflow):
         command.add_argument("--target", action="append", metavar="T", help="a profile's name; more than once for more")
-    for command in (cron, systemd, kubernetes):
+    for command in (cron, systemd, kubernetes, airflow):
         told = f"begin up to so many minutes later, always as many ({JITTER})"
         command.add_argument("--jitter", type=_jitter, default=JITTER, metavar="M", help=told)
-    cron.add_argument("--output", type=Path, metavar="FILE", help="a file to write; else it is printed")
+    for command in (cron, airflow):
+        command.add_argument("--output", type=Path, metavar="FILE", help="a file to write; else it is printed")
     for command in (systemd, kubernetes):
         command.add_argument("--output", type=Path, metavar="FOLDER", help="where files are written; else printed")
 
@@ -57,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _cron(arguments, targets, planned)
     if arguments.schedule == "systemd":
         return _systemd(arguments, targets, planned)
+    if arguments.schedule == "airflow":
+        return _airflow(arguments, targets, planned)
     return _kubernetes(arguments, targets, planned)
 
 
@@ -66,15 +74,33 @@ def _cron(arguments: argparse.Namespace, targets: list[Target], planned: dict[st
     flock = shutil.which("flock") or "/usr/bin/flock"
     places = {target.name: this_place(target) for target in targets}
     text = crontab((one for of_target in planned.values() for one in of_target), places, arguments.jitter, flock)
-    if arguments.output is None:
+    return _leave_one(text, arguments.output)
+
+
+def _airflow(arguments: argparse.Namespace, targets: list[Target], planned: dict[str, list[Planned]]) -> int:
+    from runbook.schedules.airflow import dags
+
+    text = dags(
+        (one for of_target in planned.values() for one in of_target),
+        {target.name: this_place(target) for target in targets},
+        zone=arguments.timezone or "Etc/UTC",
+        jitter=arguments.jitter,
+        seconds={target.name: bound(target) for target in targets},
+    )
+    return _leave_one(text, arguments.output)
+
+
+def _leave_one(text: str, path: Path | None) -> int:
+    """Print a text, or write it into a file."""
+    if path is None:
         sys.stdout.write(text)
     else:
-        _write({arguments.output: text})
+        _write({path: text})
     return 0
 
 
 def _systemd(arguments: argparse.Namespace, targets: list[Target], planned: dict[str, list[Planned]]) -> int:
-    from runbook.schedules.systemd import units
+    from runbook.schedules.systemd import former, units
 
     files: dict[str, str] = {}
     for target in targets:
@@ -82,6 +108,11 @@ def _systemd(arguments: argparse.Namespace, targets: list[Target], planned: dict
         for one in planned[target.name]:
             if one.when is not None:
                 files |= units(one, place, jitter=arguments.jitter, seconds=seconds, user=arguments.user or "")
+    if arguments.output is not None:
+        for timer in former(arguments.output, planned, [one.name for one in all_notebooks()], files):
+            sys.stderr.write(
+                f"runbook: {timer} is of a run that is not scheduled any more: disable it, and remove it\n"
+            )
     return _leave(files, arguments.output)
 
 
@@ -122,21 +153,21 @@ def _write(files: dict[Path, str]) -> None:
 
 def _show(arguments: argparse.Namespace, planned: list[Planned]) -> int:
     from runbook.evidence.archive import archive_folder
-    from runbook.schedules.standing import DRIFTED, LOOKED_BACK, OVERDUE, read_last, standings
+    from runbook.schedules.standing import DRIFTED, LOOKED_BACK, OVERDUE, read_past, standings
 
     now, back = datetime.now(UTC), max(LOOKED_BACK, 2 * arguments.days)
     targets = dict.fromkeys(one.target for one in planned)
-    last, left_out = read_last(archive_folder(), targets, now, back)
-    told = standings(planned, last, now, arguments.days, back)
+    past = read_past(archive_folder(), targets, now, back)
+    told = standings(planned, past, now, arguments.days, back)
     if arguments.json:
-        document = {"schema": SCHEMA, "left_out": left_out, "schedule": [_as_json(one) for one in told]}
+        document = {"schema": SCHEMA, "left_out": past.left_out, "schedule": [_as_json(one) for one in told]}
         sys.stdout.write(json.dumps(document, indent=1) + "\n")
     else:
         for one in told:
             name = f"{one.planned.notebook} on {one.planned.target}"
             line = f"{one.state:<8} {name:<40} {one.planned.told:<18} {one.message}"
             sys.stdout.write(printable(line) + "\n")
-        for why, count in left_out.items():
+        for why, count in past.left_out.items():
             sys.stdout.write(f"not counted: {count} runs ({why}); runbook evidence verify\n")
     return 1 if any(one.state in (OVERDUE, DRIFTED) for one in told) else 0
 
@@ -154,8 +185,16 @@ def _as_json(one: "Standing") -> dict[str, object]:
         "last_success": last.succeeded.isoformat() if last is not None and last.succeeded else None,
         "last_clean": last.clean.isoformat() if last is not None and last.clean else None,
         "last_status": last.status if last is not None else None,
+        "not_clean_since": _change_as_json(one.not_since),
         "message": one.message,
     }
+
+
+def _change_as_json(change: "VersionChange | None") -> dict[str, str] | None:
+    if change is None:
+        return None
+    seen = {"after": change.after.isoformat(), "seen": change.seen.isoformat()}
+    return {"version": change.now, "version_before": change.before, **seen}
 
 
 def _days(text: str) -> float:

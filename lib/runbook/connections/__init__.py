@@ -5,6 +5,7 @@ from runbook.connections.connection import Connection
 from runbook.connections.containers import ContainersConnection
 from runbook.connections.generator import LoadGenerator
 from runbook.connections.http import EXPOSITION, ApiConnection, Response
+from runbook.connections.kubernetes import KubernetesConnection
 from runbook.connections.llm import LanguageModelConnection
 from runbook.connections.logs import LogsConnection
 from runbook.connections.machine import Machine
@@ -35,6 +36,7 @@ KINDS: dict[str, type[Connection]] = {
         RedisConnection,
         Machine,
         ContainersConnection,
+        KubernetesConnection,
         LogsConnection,
         PrometheusConnection,
         AlertmanagerConnection,
@@ -53,6 +55,7 @@ __all__ = [
     "ClockReading",
     "Connection",
     "ContainersConnection",
+    "KubernetesConnection",
     "LanguageModelConnection",
     "LoadGenerator",
     "LogsConnection",

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from runbook.connections.connection import Connection
-from runbook.connections.elsewhere import CALL_SECONDS, MOST_BYTES, Ended, told
+from runbook.connections.elsewhere import CALL_SECONDS, MOST_BYTES, Ended, told, too_much
 from runbook.connections.images import KEEP, Image, images_and_their_use
 from runbook.model import ChangeFailed, CouldNotFindOut, Unreachable
 from runbook.target import Target
@@ -257,22 +257,22 @@ class Inside:
     def call(self, argv: Sequence[str], seconds: float = CALL_SECONDS) -> Ended:
         """Return how a program ended there; 126 or 127 where the container has none of that name.
 
-        Raises `CouldNotFindOut` where the container does not run, or the program takes longer.
+        Raises `CouldNotFindOut` where the container does not run, or the program takes longer or says more than is
+        taken.
         """
-        out, err, count = b"", b"", 0
+        out, err = b"", b""
         with self._started(argv, seconds) as (engine, identity, blocks):
             end = time.monotonic() + seconds
             for said, complained in blocks:
                 out, err = out + (said or b""), err + (complained or b"")
-                count = len(out) + len(err)
-                if count > MOST_BYTES:
-                    break
+                if len(out) + len(err) > MOST_BYTES:
+                    raise too_much(self.label, argv[0])
                 if time.monotonic() > end:
                     raise CouldNotFindOut(f"{self.label}: {argv[0]} did not end within {seconds:g} s")
             status = engine.exec_inspect(identity).get("ExitCode")
         if status in (126, 127) and not err:
             out, err = b"", out  # the runtime complains where the program would have spoken
-        return Ended(int(status or 0), out, err.decode("utf-8", "replace"), count > MOST_BYTES)
+        return Ended(int(status or 0), out, err.decode("utf-8", "replace"))
 
     def stream(self, argv: Sequence[str], seconds: float) -> Iterator[bytes]:
         """Yield what a program prints there, in blocks; raises `CouldNotFindOut` where it cannot be read to its end."""

@@ -10,6 +10,11 @@ _PAGE = re.compile(
 )
 
 
+def tells_of_damage(words: str) -> bool:
+    """Tell whether an error says that a page is not what was written."""
+    return "invalid page in block" in words
+
+
 def page_of(words: str, path: str) -> int | None:
     """Return which page of the relation in that file an error tells of; None where it tells of another's, or none."""
     found = _PAGE.search(words)

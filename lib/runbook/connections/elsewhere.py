@@ -21,12 +21,11 @@ _NOT_FOUND = (126, 127)
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended: its exit status, what it said on either stream, and whether there was more."""
+    """How a program ended: its exit status, and what it said on either stream."""
 
     status: int
     out: bytes
     err: str
-    cut: bool = False
 
     @property
     def text(self) -> str:
@@ -47,7 +46,9 @@ class Elsewhere(Protocol):
         """Whose disk, memory and clock it is."""
 
     def call(self, argv: Sequence[str], seconds: float = CALL_SECONDS) -> Ended:
-        """Return how a program ended; raises `CouldNotFindOut` where it cannot be called, or takes longer."""
+        """Return how a program ended, with all that it said; raises `CouldNotFindOut` where it cannot be called, takes
+        longer, or says more than `MOST_BYTES`: a part of an answer is none.
+        """
 
     def stream(self, argv: Sequence[str], seconds: float) -> Iterator[bytes]:
         """Yield what a program prints, in blocks; raises `CouldNotFindOut` where it cannot be read to its end."""
@@ -63,17 +64,14 @@ class ThisMachine:
         self.label = label
 
     def call(self, argv: Sequence[str], seconds: float = CALL_SECONDS) -> Ended:
-        """Return how a program ended; 127 where there is none of that name."""
+        """Return how a program ended; 127 where there is none of that name, 126 where it is none."""
         try:
             process = self._started(argv, subprocess.PIPE)
         except FileNotFoundError:
             return Ended(127, b"", f"{argv[0]}: not found")
-        try:
-            out, err = read_process(process, seconds)
-        except TimeoutError as error:
-            raise CouldNotFindOut(f"{self.label}: {argv[0]} did not end within {seconds:g} s") from error
-        cut = len(out) + len(err) > MOST_BYTES
-        return Ended(process.returncode, out, err.decode("utf-8", "replace"), cut)
+        except PermissionError:
+            return Ended(126, b"", f"{argv[0]}: permission denied")
+        return read_whole(process, self.label, argv[0], seconds)
 
     def stream(self, argv: Sequence[str], seconds: float) -> Iterator[bytes]:
         """Yield what a program prints."""
@@ -137,6 +135,22 @@ def read_process(process: "subprocess.Popen[bytes]", seconds: float, most: int =
         end_process(process)
     out, err = (b"".join(blocks) for blocks in held.values())
     return out, err
+
+
+def read_whole(process: "subprocess.Popen[bytes]", label: str, program: str, seconds: float) -> Ended:
+    """Return how a process ended, with all that it said, as `Elsewhere.call` does."""
+    try:
+        out, err = read_process(process, seconds)
+    except TimeoutError as error:
+        raise CouldNotFindOut(f"{label}: {program} did not end within {seconds:g} s") from error
+    if len(out) + len(err) > MOST_BYTES:
+        raise too_much(label, program)
+    return Ended(process.returncode, out, err.decode("utf-8", "replace"))
+
+
+def too_much(label: str, program: str) -> CouldNotFindOut:
+    """Return the error of a program that says more than is taken."""
+    return CouldNotFindOut(f"{label}: {program} says more than {MOST_BYTES >> 20} MiB, and a part of it is no answer")
 
 
 def end_process(process: "subprocess.Popen[bytes]") -> None:

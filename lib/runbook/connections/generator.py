@@ -191,9 +191,11 @@ class LoadGenerator(Connection):
 
     def _account(self, taken: Taken, sent: Sequence[Sent], said: str, code: int | None, bounds: Bounds) -> None:
         totals, connected = _TOTALS.search(said), _CONNECTED.search(said)
-        if code not in (0, None) and not taken.stopped and not sent:
-            words = [line for line in said.splitlines() if line.strip()]
-            raise CouldNotFindOut(f"{PROGRAM} ended with {code}: {words[-1][:200] if words else 'without a word'}")
+        if code not in (0, None) and not taken.stopped:
+            if not sent:
+                words = [line for line in said.splitlines() if line.strip()]
+                raise CouldNotFindOut(f"{PROGRAM} ended with {code}: {words[-1][:200] if words else 'without a word'}")
+            taken.stopped, taken.interrupted = f"{PROGRAM} ended with {code}", True
         taken.refused = max(0, int(totals[3]) - int(totals[4])) if totals else 0
         connecting = float(connected[1]) * _UNITS[connected[2]] if connected else 0.0
         count = taken.step.count

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from runbook.connections.web import BODY_LIMIT, MAX_REDIRECTS, READ_SECONDS, Response, WebConnection, web_client
 from runbook.model import CouldNotFindOut, Unreachable
+from runbook.model.protocol import NO_VERSION
 from runbook.target import Target
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class ApiConnection(WebConnection):
 
 def _version(health: Response) -> str:
     try:
-        return str(health.mapping().get("version", "not told"))
+        version = health.mapping().get("version")
     except CouldNotFindOut:
-        return "not told"
+        version = None
+    return str(version)[:40] if version else NO_VERSION

@@ -73,8 +73,13 @@ class LanguageModelConnection(WebConnection):
 
         It is given less time: that nobody answers a stranger does not make the model a silent one.
         """
-        seconds = min(self.timeout / 2, _STRANGER_SECONDS)
+        seconds = self.stranger_seconds
         return self.get(LISTS[self.kind], seconds, within=seconds, anonymous=True)
+
+    @property
+    def stranger_seconds(self) -> float:
+        """Return how long the request without the key may take."""
+        return min(self.timeout / 2, _STRANGER_SECONDS)
 
     def _resolve(self, url: str) -> None:
         parts, began = urlsplit(url), time.monotonic()

@@ -39,7 +39,10 @@ _REASONS = (
     ),
     ("no-database", r"database \".*\" does not exist"),
     ("shutting-down", r"the database system is shutting down|due to administrator command"),
-    ("starting", r"the database system is (starting up|in recovery|not yet accepting)"),
+    (
+        "starting",
+        r"the database system is (starting up|in recovery|not yet accepting)|is not currently accepting connections",
+    ),
     ("refused", r"[Cc]onnection refused|No such file or directory"),
     ("name", r"failed to resolve host|could not translate host name|Name or service not known"),
     ("timeout", r"timeout expired|timed out|connection timeout"),
@@ -86,7 +89,7 @@ class PostgresConnection(Connection):
                 row_factory=tuple_row,
             )
         except psycopg.OperationalError as error:
-            raise _explain(cls.name, place, parts, error, target.deadlines.connect) from error
+            raise explained(cls.name, place, parts, error, target.deadlines.connect) from error
         connection.read_only = True  # of transactions, and all but a plan's acts are in one
         database = cls(connection, place)
         try:
@@ -338,7 +341,7 @@ def streams_from(target: Target) -> str:
                 raise Unreachable("primary", "other", f"PostgreSQL at {place} does not tell what it is")
             return value.decode()
     except psycopg.OperationalError as error:
-        raise _explain("primary", place, {**parts, "dbname": "replication"}, error, seconds) from error
+        raise explained("primary", place, {**parts, "dbname": "replication"}, error, seconds) from error
 
 
 class ApplicationDatabase(PostgresConnection):
@@ -361,9 +364,10 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _explain(
+def explained(
     name: str, place: str, parts: Mapping[str, Any], error: psycopg.OperationalError, deadline: float
 ) -> Unreachable:
+    """Return why a connection could not be made, by its kind and in words."""
     text = str(error)
     kind = "timeout" if isinstance(error, psycopg.errors.ConnectionTimeout) else "other"
     if kind == "other":

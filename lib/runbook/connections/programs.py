@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from runbook.model import ChangeFailed, CouldNotFindOut
 from runbook.model.staying import MARK
@@ -52,9 +53,11 @@ def call(
     *,
     secrets: Mapping[str, str] | None = None,
     given: str | None = None,
+    read: IO[bytes] | None = None,
     stays: bool = False,
 ) -> "subprocess.CompletedProcess[str]":
-    """Return how a program ended that was called as a user; what it says is read, its input is ``given``.
+    """Return how a program ended that was called as a user; what it says is read, its input is ``given``, or a file
+    that is ``read``.
 
     Its environment is empty but for ``secrets``; root acts as the owner. With ``stays`` what it starts outlives this
     run.
@@ -68,7 +71,7 @@ def call(
     try:
         process = subprocess.Popen(
             list(argv),
-            stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+            stdin=(read or subprocess.DEVNULL) if given is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -4,8 +4,11 @@ from typing import Any
 
 import psycopg
 
-from runbook.model import CouldNotFindOut
+from runbook.connections.postgres import explained
+from runbook.model import Unreachable
 from runbook.target import Target, resolve
+
+_CONNECT_SECONDS = 10
 
 
 def restoring_conninfo(target: Target, database: str) -> str:
@@ -22,16 +25,21 @@ def restoring_secrets(target: Target) -> dict[str, str]:
 
 
 def restoring_connection(target: Target, database: str) -> "psycopg.Connection[tuple[Any, ...]]":
-    """Return a connection to a database of the cluster, in autocommit; raises `CouldNotFindOut`."""
-    secrets = restoring_secrets(target)
+    """Return a connection to a database of the cluster, in autocommit; raises `Unreachable`, of the kind other where
+    that has no everyday reason.
+    """
+    secrets, conninfo = restoring_secrets(target), restoring_conninfo(target, database)
     try:
         return psycopg.connect(
-            restoring_conninfo(target, database),
+            conninfo,
             password=secrets.get("PGPASSWORD"),
             autocommit=True,
-            connect_timeout=10,
+            connect_timeout=_CONNECT_SECONDS,
             client_encoding="UTF8",
             application_name="runbook",
         )
-    except psycopg.Error as error:
-        raise CouldNotFindOut(f"database {database} cannot be reached: {str(error).strip()}") from error
+    except psycopg.OperationalError as error:
+        parts: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(conninfo)
+        place = f"{parts.get('host', 'the local socket')}:{parts.get('port', 5432)}"
+        why = explained("restoring database", place, parts, error, _CONNECT_SECONDS)
+        raise Unreachable(why.dependency, why.kind, f"database {database} cannot be reached: {why.reason}") from error

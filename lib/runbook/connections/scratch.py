@@ -24,6 +24,8 @@ from runbook.target import Backups
 
 PREFIX, USER, DATABASE = "runbook-drill-", "drill", "drill"
 _START_SECONDS, _LOG = 60.0, "server.log"
+# Between a folder's being made and its telling whose it is.
+_MADE_SECONDS = 10.0
 # The path of a socket may have 107 bytes.
 _LONGEST = 107 - len("/.s.PGSQL.5432")
 # Nothing of it is to outlive anything: it need not reach the disk.
@@ -143,7 +145,8 @@ def as_scratch(data: Path, owner: Owner, *signals: str) -> dict[str, str]:
     return {
         "hot_standby": "off", "archive_mode": "off", "ssl": "off", "wal_level": "replica", "port": "5432",
         "hba_file": str(data / "pg_hba.conf"), "ident_file": str(data / "pg_ident.conf"), "data_directory": str(data),
-        "primary_conninfo": "", "primary_slot_name": "",
+        "primary_conninfo": "", "primary_slot_name": "", "external_pid_file": "", "recovery_end_command": "",
+        "archive_cleanup_command": "",
     }  # fmt: skip
 
 
@@ -192,6 +195,8 @@ def forget_left(inside: Path) -> int:
     gone = 0
     for folder in inside.glob(f"{PREFIX}*"):
         try:
+            if time.time() - folder.lstat().st_mtime < _MADE_SECONDS and not (folder / "of").exists():
+                continue  # it is being made just now
             of = json.loads((folder / "of").read_text())
             if psutil.Process(of["pid"]).create_time() == of["began"]:
                 continue

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from runbook.connections.clock import ClockReading, now
-from runbook.connections.elsewhere import CALL_SECONDS, MOST_BYTES, Ended, end_process, read_process, told
+from runbook.connections.elsewhere import CALL_SECONDS, Ended, end_process, read_process, read_whole, told
 from runbook.model import CouldNotFindOut, Unreachable
 from runbook.model.text import printable
 from runbook.target import Ssh
@@ -83,17 +83,13 @@ class SshHost:
             raise
 
     def call(self, argv: Sequence[str], seconds: float = CALL_SECONDS) -> Ended:
-        """Return how a program ended there; raises `CouldNotFindOut` where it takes longer, or the connection ends."""
-        process = self._start(argv, subprocess.PIPE)
-        try:
-            out, err = read_process(process, seconds)
-        except TimeoutError as error:
-            raise CouldNotFindOut(f"{self.label}: {argv[0]} did not end within {seconds:g} s") from error
-        words = err.decode("utf-8", "replace")
-        cut = len(out) + len(err) > MOST_BYTES
-        if process.returncode == _BROKE_OFF and not cut:
-            raise self._broke_off(words)
-        return Ended(process.returncode, out, words, cut)
+        """Return how a program ended there; raises `CouldNotFindOut` where it takes longer, says more than is taken, or
+        the connection ends.
+        """
+        ended = read_whole(self._start(argv, subprocess.PIPE), self.label, argv[0], seconds)
+        if ended.status == _BROKE_OFF:
+            raise self._broke_off(ended.err)
+        return ended
 
     def stream(self, argv: Sequence[str], seconds: float) -> Iterator[bytes]:
         """Yield what a program prints there, in blocks; raises `CouldNotFindOut` where it cannot be read to its end."""
@@ -282,6 +278,7 @@ class SharedHost:
             finally:
                 held.ready.set()
         elif not held.ready.wait(seconds):
+            cls(held).give_back()
             raise Unreachable(NAME, "timeout", f"{ssh.at} does not answer within {seconds:g} s")
         if held.failed is not None:
             if isinstance(held.failed, Unreachable):

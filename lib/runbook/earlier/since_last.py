@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import pandas as pd
 
-from runbook.evidence.archive import NotTrusted, RunPlace, archive_folder, runs
+from runbook.evidence.archive import NotTrusted, RunPlace, archive_folder
 from runbook.evidence.keys import trusted_keys
+from runbook.evidence.records import runs_on
 from runbook.evidence.standing import Stood, stood
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, UsageError
 from runbook.model.units import counted, length
@@ -46,12 +48,12 @@ def last_run(notebook: str, target: str, until: datetime) -> tuple[Stood | None,
     """Return the last run that can be compared with, and those that were met on the way and cannot."""
     archive = archive_folder()
     try:
-        places = [place for place in runs(archive) if place.run_id[21:-7] == notebook and _made(place) <= until]
+        places = (place for place in runs_on(archive, notebook, target) if _made(place) <= until)
     except (NotTrusted, OSError) as strange:
         raise CouldNotFindOut(f"the archive {archive} cannot be read: {strange}") from strange
     refused: list[tuple[str, str, str]] = []
     keys = _keys()
-    for place in list(reversed(places))[:_LOOKED_AT]:
+    for place in islice(places, _LOOKED_AT):
         told = stood(place, archive, keys)
         if told.record is not None and told.record.target != target:
             continue

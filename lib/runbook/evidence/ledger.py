@@ -32,18 +32,19 @@ from runbook.evidence.seal import SEAL_FILE
 from runbook.evidence.statement import digest
 from runbook.evidence.verify import sealed_content
 from runbook.model.layout import ENTRY_NAME, RECORD_FILE, is_baseline_id, make_private
-from runbook.model.protocol import RunRecord
+from runbook.model.protocol import NO_VERSION, RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 FOLDER = "ledger"
-# What a row tells; a run without a finding has one row, without a check.
+# What a row tells; a run without a finding has one row, without a check. The version is what the service told of
+# itself, null where it was not asked or told none.
 COLUMNS = {
     "run_id": "string", "stamp": "string", "began": "int64", "target": "string", "notebook": "string",
     "run_status": "string", "check": "string", "object": "string", "status": "string", "value": "float64",
-    "unit": "string", "acknowledged": "bool_",
+    "unit": "string", "acknowledged": "bool_", "service_version": "string",
 }  # fmt: skip
 _NOTED, _NOTHING = ".noted", [{"stamp": None}]
 # Of more than this nothing is kept for a report that nobody asks for: then each run is verified.
@@ -164,15 +165,17 @@ def _rows(place: RunPlace, archive: Path, keys: Mapping[str, Any], stamp: str) -
         record = msgspec.json.decode(files[RECORD_FILE], type=RunRecord)
     except msgspec.MsgspecError as error:
         raise NotTrusted(f"{place.run_id} was sealed with a record of another shape: {error}") from error
-    yield from _told(place.run_id, stamp, facts.target, record)
+    yield from _told(place.run_id, stamp, facts.target, facts.identity, record)
 
 
-def _told(run_id: str, stamp: str, target: str, record: RunRecord) -> Iterator[dict[str, Any]]:
+def _told(
+    run_id: str, stamp: str, target: str, identity: Mapping[str, Mapping[str, str]], record: RunRecord
+) -> Iterator[dict[str, Any]]:
     at = datetime.strptime(run_id[4:20], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     of_run = {
         "run_id": run_id, "stamp": stamp, "began": int(at.timestamp()), "target": target,
         "notebook": record.notebook, "run_status": record.status, "check": None, "object": None, "status": None,
-        "value": None, "unit": None, "acknowledged": False,
+        "value": None, "unit": None, "acknowledged": False, "service_version": _version(identity),
     }  # fmt: skip
     if not record.findings:
         yield of_run
@@ -185,8 +188,13 @@ def _told(run_id: str, stamp: str, target: str, record: RunRecord) -> Iterator[d
         }  # fmt: skip
 
 
-def note(own: str, folder: Path, record: Mapping[str, Any]) -> None:
-    """Note what a run found that was sealed here just now, by the record that was sealed; never fails that run."""
+def _version(identity: Mapping[str, Mapping[str, str]]) -> str | None:
+    told = identity.get("api", {}).get("version")
+    return told if told != NO_VERSION else None
+
+
+def note(own: str, folder: Path, record: Mapping[str, Any], identity: Mapping[str, Mapping[str, str]]) -> None:
+    """Note what a run found that was sealed here just now, by what was sealed; never fails that run."""
     run_id = str(record["run_id"])
     stamp = _stamp(folder)
     if stamp is None or not _is_run(run_id):
@@ -194,7 +202,7 @@ def note(own: str, folder: Path, record: Mapping[str, Any]) -> None:
     with suppress(OSError, msgspec.MsgspecError):
         kept = state_folder() / FOLDER
         make_private(kept)
-        rows = list(_told(run_id, stamp, str(record["target"]), msgspec.convert(dict(record), RunRecord)))
+        rows = list(_told(run_id, stamp, str(record["target"]), identity, msgspec.convert(dict(record), RunRecord)))
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
         descriptor = os.open(kept / f"{own}{_NOTED}", flags, 0o600)
         try:

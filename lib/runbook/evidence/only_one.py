@@ -25,7 +25,7 @@ def only_one(
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         try:
-            _take(descriptor, seconds)
+            take(descriptor, seconds)
         except BlockingIOError:
             if busy is None:
                 raise
@@ -38,8 +38,8 @@ def only_one(
         os.close(descriptor)
 
 
-def _take(descriptor: int, seconds: float | None) -> None:
-    """Take the lock; raises BlockingIOError where another still holds it after so many seconds."""
+def take(descriptor: int, seconds: float | None) -> None:
+    """Take the lock of an open file; raises BlockingIOError where another still holds it after so many seconds."""
     if seconds is None:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         return

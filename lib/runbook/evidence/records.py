@@ -1,6 +1,7 @@
 """Read what a run's folder says of itself, without verifying it."""
 
 import io
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -39,6 +40,15 @@ def all_kept(archive: Path) -> list[Kept]:
     return [kept(place) for place in reversed(list(runs(archive)))]
 
 
+def runs_on(archive: Path, notebook: str, target: str) -> Iterator[RunPlace]:
+    """Return the runs of a notebook on a target, the newest first, as their records say, and those without a record.
+
+    Each is read when it is reached: most runs of a fleet are those of others. Raises `NotTrusted` as `runs` does.
+    """
+    named = [place for place in runs(archive) if place.run_id[21:-7] == notebook]
+    return (place for place in reversed(named) if _target(place) in (target, None))
+
+
 def frame_of(place: RunPlace, check: str) -> "pd.DataFrame | None":
     """Return the data behind a run's last answer to a question, as they lie there; None where none can be read."""
     import pandas as pd
@@ -49,6 +59,17 @@ def frame_of(place: RunPlace, check: str) -> "pd.DataFrame | None":
     with suppress(OSError, ValueError, KeyError):  # pyarrow's own errors are among them
         return pd.read_parquet(io.BytesIO(files[-1].read_bytes()))
     return None
+
+
+class _Targeted(msgspec.Struct):
+    target: str
+
+
+def _target(place: RunPlace) -> str | None:
+    try:
+        return msgspec.json.decode((place.folder / RECORD_FILE).read_bytes(), type=_Targeted).target
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def _record(path: Path) -> RunRecord | None:

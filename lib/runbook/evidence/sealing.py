@@ -41,7 +41,7 @@ def seal_run(archive: Path, ended: Ended, lane: str = "") -> Head:
     chain = Chain(archive, own, key, lane)
     run_id = str(ended.record["run_id"])
     head = chain.append(run_id, _statement(archive, own, chain.writer, ended, run_id))
-    ledger.note(own, run_folder(archive, run_id), ended.record)
+    ledger.note(own, run_folder(archive, run_id), ended.record, ended.identity)
     return head
 
 

@@ -35,7 +35,7 @@ _SCRAPES = 4
 # So many restarts are looked at closely, sample by sample; of a crash loop the others are known to a step.
 _CLOSELY = 20
 _REFLOG_BYTES = 64 << 10
-_REFLOG = re.compile(r"[0-9a-f]{40,64} ([0-9a-f]{7})[0-9a-f]* .*> (\d{1,12}) [+-]\d{4}\t(.*)")
+_REFLOG = re.compile(r"[0-9a-f]{40,64} ([0-9a-f]{7})[0-9a-f]* .*> (\d{1,10}) [+-]\d{4}\t(.*)")
 _WORDS = 120
 # What to do where one of these is the lead.
 DEPLOYED = f"roll back first, understand later: {to_run('api-down')} has the plan to go back to the image before"

@@ -14,7 +14,7 @@ from runbook.connections import ContainersConnection, Machine
 from runbook.connections.elsewhere import Elsewhere, read_files
 from runbook.connections.exporters import NOTHING_KNOWN, newest
 from runbook.host.seen import Row, by_exporters, from_inside, judged, query
-from runbook.model import Asking, Finding, Question, at_most
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, at_most
 from runbook.procfs.engine import busy_processors, cpu_limit
 from runbook.procfs.machine import load as load_of
 from runbook.procfs.machine import processors
@@ -67,21 +67,23 @@ def _by_exporters(machine: Machine) -> list[Row]:
 def _of_containers(engine: ContainersConnection) -> list[Row]:
     """Return how many processors each container uses: the load inside it is that of the whole machine."""
     _, processors_there = engine.machine()
-    looks = []
-    with ThreadPoolExecutor(len(engine.named)) as pool:  # the engine may take its second for each
-        for wait in (0.0, _CONTAINER_SECONDS):
-            time.sleep(wait)
-            looks.append(list(pool.map(engine.stats, engine.named.values())))
-    rows = []
-    for (part, name), before, after in zip(engine.named.items(), *looks, strict=True):
+
+    def one(part: str, name: str) -> Row:
         row: Row = {"host": f"{part} ({name})", **_EMPTY, "source": f"docker stats --no-stream {name}"}
+        try:
+            before = engine.stats(name)
+            time.sleep(_CONTAINER_SECONDS)
+            after = engine.stats(name)
+            limit = cpu_limit(engine.inspect(name) or {})
+        except CouldNotFindOut as error:
+            return {**row, "problem": str(error)}
         if not (before and after):
-            rows.append({**row, "problem": "it does not run"})
-            continue
-        limit = cpu_limit(engine.inspect(name) or {})
+            return {**row, "problem": "it does not run"}
         cpus = float(processors_there) if math.isnan(limit) else limit
-        rows.append({**row, "cpus": cpus, "busy": busy_processors(before, after), "problem": ""})
-    return rows
+        return {**row, "cpus": cpus, "busy": busy_processors(before, after), "problem": ""}
+
+    with ThreadPoolExecutor(len(engine.named)) as pool:  # the engine may take its second for each
+        return list(pool.map(one, engine.named.keys(), engine.named.values()))
 
 
 def _busy(machine: Machine) -> float:

@@ -51,6 +51,7 @@ LATER = (
     "pandas.core.reshape.reshape",
     "isal.igzip",
     "docker",
+    "kr8s",
 )
 
 

@@ -27,6 +27,8 @@ _MODELS_NAMED = 5
 _QUOTA = ("insufficient_quota", "billing", "quota_exceeded", "exceeded your current quota")
 # What says this in its answers is a part of the practice stack.
 _STAND_IN = b"runbook-sandbox"
+# In place of what the request without the key came to.
+TOO_SLOW = "too slow to be asked"
 
 
 def probe(asking: Asking) -> pd.DataFrame:
@@ -59,7 +61,9 @@ def probe(asking: Asking) -> pd.DataFrame:
     stages = connection.stages if connection is not None else {}
     row |= {f"{stage}_ms": stages.get(stage, float("nan")) for stage in ("name", "connect", "tls")}
     if connection is not None and row["key"] and row["models"] >= 0:
-        row |= _asked_without(connection, row)
+        # What takes longer with the key would not be answered in time without it.
+        slow = row["ms"] >= 1000 * connection.stranger_seconds
+        row |= {"without_key": TOO_SLOW} if slow else _asked_without(connection, row)
     return pd.DataFrame([row], columns=COLUMNS)
 
 
@@ -179,6 +183,9 @@ def _key(row: dict[Any, Any]) -> list[Finding]:
     if row["public"]:
         message = f"{path} is answered without a key as well: that it is answered proves nothing about the key at "
         after = "look in the service's log for a 401 of the model; else make one request that needs the key"
+    elif row["without_key"] == TOO_SLOW:
+        message = f"it is {TOO_SLOW} for {path} without the key, which alone would show that it takes the one at "
+        after = "ask again when it is quicker; a key that is refused shows as a 401 in the service's log"
     else:
         message = f"{path} could not be asked without the key ({row['without_key'] or 'not asked'}), which alone would "
         message += "show that it is for the key that it answers: nothing is proven of the one at "
@@ -277,4 +284,5 @@ reachable = Question(
     needs=(LanguageModelConnection,),
     deadline=30.0,
     next="whoever runs the language model, or its account, is to be asked; until then candidates are not generated",
+    caused_by={"llm.reachable": (TOO_SLOW,)},  # of its key nothing is known, and its slowness says why
 )

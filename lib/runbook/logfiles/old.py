@@ -30,19 +30,21 @@ def old_files(patterns: Iterable[str], days: float) -> list[OldFile]:
     Kept are the newest file of each pattern, what a process has open, a link, and what cannot be looked at.
     """
     now, found, newest = datetime.now(UTC).timestamp(), dict[str, os.stat_result](), set[str]()
+    problems = dict[str, str]()
     for pattern in patterns:
-        own = [file for file in find_files([pattern]) if not file.problem]
-        newest.update(file.path for file in own[-1:])
+        own = find_files([pattern])
+        newest.update([file.path for file in own if not file.problem][-1:])
         for file in own:
             with suppress(OSError):
                 about = Path(file.path).lstat()
                 if now - about.st_mtime > days * 86_400:
                     found[file.path] = about
+                    problems[file.path] = file.problem
     opened = _opened({(about.st_dev, about.st_ino) for about in found.values()})
     return [
         OldFile(
             path, about.st_size, datetime.fromtimestamp(about.st_mtime, UTC),
-            (about.st_dev, about.st_ino, about.st_mtime_ns), _why_kept(path, about, newest, opened),
+            (about.st_dev, about.st_ino, about.st_mtime_ns), problems[path] or _why_kept(path, about, newest, opened),
         )
         for path, about in sorted(found.items(), key=lambda one: one[1].st_mtime)
     ]  # fmt: skip

@@ -8,6 +8,7 @@ from runbook.connections import LogsConnection
 from runbook.logfiles.durations import percentile
 from runbook.logs.window import DEADLINE, Window, one_pass, partly_recorded, require_requests
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, at_most
+from runbook.model.text import to_run
 
 # What the runbook wants to know of, and under which names the service logs it.
 EXPECTED = {"candidate_generation": "candidate_generation", "language model": "llm ", "database": "database"}
@@ -74,5 +75,5 @@ durations = Question(
     source="duration_ms of the entries of the window, by path or operation",
     needs=(LogsConnection,),
     deadline=DEADLINE,
-    next="slow paths: see what they wait for, the database (long transactions) or the language model",
+    next=f"see where the time goes, to the database, the language model or Python: {to_run('api-performance')}",
 )

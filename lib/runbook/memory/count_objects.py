@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from runbook.connections import Machine
-from runbook.memory.service import of_service
+from runbook.connections.service import service_of
 from runbook.model import Act, Asking, Change, ChangeFailed, CouldNotFindOut, Draft, NotPlanned, Step
 from runbook.model.text import printable
 from runbook.model.units import as_bytes, counted
@@ -34,7 +34,8 @@ def observe(asking: Asking, seconds: float) -> dict[str, Any]:
     memory (bytes), others (how many more there are), gdb ("": not installed), lacks (the right that is missing to look
     into it; "" for none).
     """
-    process, *others = of_service(asking)
+    asking.connection(Machine).require_here("a process is looked into")
+    process, *others = sorted(service_of(asking).processes, key=lambda one: -_size(one))
     try:
         with process.oneshot():
             facts = {"pid": process.pid, "started": _started(process.pid), "program": process.exe()}
@@ -42,6 +43,13 @@ def observe(asking: Asking, seconds: float) -> dict[str, Any]:
     except (psutil.Error, OSError) as error:
         raise CouldNotFindOut(f"process {process.pid} cannot be looked at ({type(error).__name__})") from error
     return {**facts, "memory": memory, "others": len(others), "gdb": shutil.which("gdb") or "", "lacks": _lacks(owner)}
+
+
+def _size(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
 
 
 def _started(pid: int) -> int:
@@ -99,17 +107,18 @@ def _counts(asking: Asking, arguments: Mapping[str, Any]) -> str:
     except OSError as error:
         raise ChangeFailed(f"process {pid} has ended") from error
     name = f"/tmp/runbook-objects-{secrets.token_hex(8)}"  # noqa: S108 - made with O_EXCL, under a name nobody can guess
-    _inject(arguments, name)
     # Its file system may be another one than this process'.
     written = Path(f"/proc/{pid}/root{name}")
     try:
+        _inject(arguments, name)
         with written.open("rb") as file:
             text = file.read(_MOST_BYTES)
         return _told(json.loads(text))
     except (OSError, ValueError) as error:
         raise ChangeFailed(f"process {pid} wrote no count to its /tmp ({type(error).__name__})") from error
     finally:
-        written.unlink(missing_ok=True)
+        with suppress(OSError):  # the process may have ended of it
+            written.unlink(missing_ok=True)
 
 
 def _inject(arguments: Mapping[str, Any], name: str) -> None:

@@ -6,7 +6,9 @@ import numpy as np
 
 from runbook.series.slopes import Line, Numbers, line, theil_sen
 
-STEADY, LOAD, LEVELS_OFF, JUMP, UNDECIDED, LEAK = "steady", "load", "levels off", "jump", "undecided", "leak"
+STEADY, LOAD, LEVELS_OFF, JUMP, LATELY, UNDECIDED, LEAK = (
+    "steady", "load", "levels off", "jump", "lately", "undecided", "leak",
+)  # fmt: skip
 # Fewer samples make no line.
 FEWEST = 8
 _MIB = 1 << 20
@@ -18,6 +20,8 @@ _VARIES = 0.25
 _BETTER = 0.6
 # How much of a rise at once may be before and after it.
 _FLAT = 0.3
+# Of its level: what rose by more at the end of the samples is told, although their line is not bent by it.
+_LATELY_SHARE = 0.25
 # A third of the samples tells its own slope from so many on.
 _THIRDS_FROM = 15
 
@@ -46,7 +50,7 @@ def growth(at: Numbers, memory: Numbers, rate: Numbers | None, least_mib: float 
 
     It is a leak where it rises and nothing else explains it: it follows the requests up and down where the *load* makes
     it grow, it rises ever less where something fills up, and what rose once was loaded. Where the requests rise as
-    steadily, the two cannot be told apart yet.
+    steadily, the two cannot be told apart yet; what rose lately, after a time without, is not understood yet.
     """
     told = line(at, memory)
     span = float(at[-1] - at[0])
@@ -54,6 +58,9 @@ def growth(at: Numbers, memory: Numbers, rate: Numbers | None, least_mib: float 
     served = float(np.trapezoid(rate, at)) if rate is not None else 0.0
     each = grown / served if served >= 1 else float("nan")
     if not told.rises or grown < max(least_mib * _MIB, _LEAST_SHARE * float(np.median(memory))):
+        rose, ago = _lately(at, memory, told)
+        if rose >= max(least_mib * _MIB, _LATELY_SHARE * told.level):
+            return Growth(LATELY, told, rose, ago=ago)
         return Growth(STEADY, told, grown, each)
     by_requests = _by_requests(at, memory, rate, told) if rate is not None else ""
     if by_requests == LOAD:
@@ -69,6 +76,13 @@ def growth(at: Numbers, memory: Numbers, rate: Numbers | None, least_mib: float 
         if begins.slope > 0 and (not ends.rises or ends.high < begins.low) and ends.slope < 0.35 * begins.slope:
             return Growth(LEVELS_OFF, told, grown, each)
     return Growth(by_requests or LEAK, told, grown, each)
+
+
+def _lately(at: Numbers, memory: Numbers, told: Line) -> tuple[float, float]:
+    """Return by how much the last samples lie above the line's end, and since how long they do (s)."""
+    rose = float(np.median(memory[-3:])) - told.level
+    low = np.flatnonzero(memory <= told.level + rose / 10)
+    return rose, float(at[-1] - at[low[-1] if len(low) else 0])
 
 
 def _served(at: Numbers, rate: Numbers) -> Numbers:

@@ -1,6 +1,6 @@
 """Has the service's memory grown, and is that a leak, a cache, or more work?"""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from string import Template
 
@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from runbook.connections import PrometheusConnection
-from runbook.memory.growing import FEWEST
 from runbook.memory.verdicts import judged
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, UsageError
 from runbook.model.text import to_run
@@ -29,8 +28,8 @@ def probe(asking: Asking, *, minutes: float = MINUTES) -> pd.DataFrame:
     """Return a row for each process of the service and step of the last ``minutes``: subject (its instance), at (s
     since the first), memory (bytes, resident), rate (requests a second; NaN: not told), limit (NaN), source.
 
-    What came before a restart does not count: a new process begins anew. Raises `CouldNotFindOut` where the service
-    does not tell its memory.
+    What came before a restart does not count: a new process begins anew, and one that is gone does not grow. Raises
+    `CouldNotFindOut` where no process of the service tells its memory now.
     """
     if not 1 <= minutes <= 60 * 24 * 14:
         raise UsageError(f"memory is compared over 1 minute to 14 days, not {minutes:g} minutes")
@@ -45,12 +44,17 @@ def probe(asking: Asking, *, minutes: float = MINUTES) -> pd.DataFrame:
     sizes = connection.range(memory, start, end, step, _QUERY_SECONDS).series
     if not sizes:
         raise CouldNotFindOut(NOT_TOLD)
+    last = max(one.times[-1] for one in sizes)
+    there = [one for one in sizes if one.times[-1] >= end.timestamp() - 2 * step]
+    if not there:
+        told = f"{datetime.fromtimestamp(last, UTC):%H:%M} UTC"
+        raise CouldNotFindOut(f"no process of the service has told its memory since {told}: none runs, or is scraped")
     rates = {
         one.labels.get("instance", ""): (np.array(one.times), np.array(one.values))
         for one in connection.range(requests, start, end, step, _QUERY_SECONDS).series
     }
     parts = []
-    for one in sizes:
+    for one in there:
         at, values = np.array(one.times), np.array(one.values)
         begins = _since_restart(values)
         at, values = at[begins:], values[begins:]
@@ -72,9 +76,12 @@ def probe(asking: Asking, *, minutes: float = MINUTES) -> pd.DataFrame:
 
 
 def _since_restart(values: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> int:
-    """Return from where on it is one process: behind the last fall to less than half of what it was."""
+    """Return from where on it is one process: behind the last fall to less than half of what it was.
+
+    However few samples are left: a leak that ends its process again and again grows by nothing in all.
+    """
     falls = np.flatnonzero(values[1:] < 0.5 * values[:-1])
-    return int(falls[-1]) + 1 if len(falls) and len(values) - falls[-1] - 1 >= FEWEST else 0
+    return int(falls[-1]) + 1 if len(falls) else 0
 
 
 def _query(name: str, job: str, window: str) -> str:

@@ -1,7 +1,8 @@
 """Does memory grow at this moment?"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,9 @@ import pandas as pd
 import psutil
 
 from runbook.connections import ApiConnection, ContainersConnection, Machine
+from runbook.connections.service import listening_at
 from runbook.memory.groups import groups
 from runbook.memory.processes import look
-from runbook.memory.service import listening_on
 from runbook.memory.verdicts import judged
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable, UsageError
 from runbook.model.text import printable
@@ -129,7 +130,7 @@ def _processes(asking: Asking) -> tuple[Look, dict[str, float], str]:
 
 def _here(machine: Machine, url: str | None) -> tuple[Look, dict[str, float], str]:
     share = machine.host.share
-    watched = listening_on(url) or (machine.processes() if share is not None else list(psutil.process_iter()))
+    watched = _service(url) or (machine.processes() if share is not None else list(psutil.process_iter()))
     sized = [(_resident(process), process) for process in watched]
     largest = [process for _, process in sorted(sized, key=lambda one: -one[0])[:_SUBJECTS] if _ > 0]
     names = {process.pid: f"{machine.label} {_name(process)} (pid {process.pid})" for process in largest}
@@ -140,6 +141,13 @@ def _here(machine: Machine, url: str | None) -> tuple[Look, dict[str, float], st
         return {name: size for name, size in sizes.items() if size > 0}
 
     return again, dict.fromkeys(names.values(), total), "grep VmRSS /proc/PID/status"
+
+
+def _service(url: str | None) -> Sequence[psutil.Process]:
+    """Return the processes that listen at an address; none where they are not seen."""
+    with suppress(CouldNotFindOut):
+        return listening_at(url).processes if url else ()
+    return ()
 
 
 def _resident(process: psutil.Process) -> float:

@@ -57,8 +57,23 @@ def _of_containers(asking: Asking, now: datetime, hours: float) -> Iterator[dict
     for one in held:
         if not one.inspected:
             yield {"whose": one.label, "problem": one.problem, "source": ""}
-        else:
-            yield _of_container(one, [event for event in happened if event.get("Action") == "oom"])
+            continue
+        row = _of_container(one, [event for event in happened if event.get("Action") == "oom"])
+        if one.group is not None and one.group.kills is None and not row["kills"]:
+            row["problem"] = _forgotten(connection, now - timedelta(hours=hours))
+            row["kills"] = None if row["problem"] else 0
+        yield row
+
+
+def _forgotten(connection: ContainersConnection, since: datetime) -> str:
+    """Return why the engine, which nothing but its events tells of kills, does not know of all; "" where it does."""
+    try:
+        remembers = connection.remembered_since()
+    except CouldNotFindOut as error:
+        return str(error)
+    if remembers is None or remembers <= since:
+        return ""
+    return f"its control group does not tell, and the engine remembers only what happened since {remembers:%H:%M} UTC"
 
 
 def _of_container(one: Held, events: list[dict[str, Any]]) -> dict[str, Any]:
@@ -66,12 +81,14 @@ def _of_container(one: Held, events: list[dict[str, Any]]) -> dict[str, Any]:
     own = [event for event in events if event["Actor"]["Attributes"].get("name") == one.name]
     moments = [datetime.fromtimestamp(event["timeNano"] / 1e9, UTC) for event in own]
     counted_here = one.group.kills if one.group is not None else None
-    ended = bool(state.get("OOMKilled")) and not state["Running"]
-    if ended:
+    # It stays when the container is started again, and its events are soon forgotten.
+    killed, runs = bool(state.get("OOMKilled")), bool(state["Running"])
+    if killed and (counted_here == 0 or not runs):
         moments.append(_moment(state["FinishedAt"]))
     return {
-        "whose": one.label, "kills": max(len(own), counted_here or 0, int(ended)), "last": max(moments, default=None),
-        "what": "the container" if ended else "a process in it", "runs": bool(state["Running"]),
+        "whose": one.label, "kills": max(len(own), counted_here or 0, int(killed)), "last": max(moments, default=None),
+        "what": " or ".join(["the container"] * killed + ["a process in it"] * runs) or "a process in it",
+        "runs": runs,
         "source": f"docker inspect --format '{{{{.State.OOMKilled}}}}' {one.name}; docker events --filter event=oom",
         "problem": "",
     }  # fmt: skip
@@ -121,7 +138,10 @@ def _watched(machine: Machine, hours: float) -> Iterator[dict[str, Any]]:
 
 def _log(place: Elsewhere, started: datetime) -> tuple[str, datetime | None, str]:
     """Return what the kernel's log tells of the last kill, and when; else why it does not."""
-    ended = place.call(("dmesg",))
+    try:
+        ended = place.call(("dmesg",))
+    except CouldNotFindOut as error:
+        return "", None, f"when and whom is not told: {error}"
     if ended.status != 0:
         reason = f"no program dmesg ({told(ended)})" if ended.lacks_program else told(ended)
         return "", None, f"when and whom is not told: the kernel's log may not be read: {reason}"

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from runbook.memory.growing import FEWEST, JUMP, LEAK, LEVELS_OFF, LOAD, STEADY, UNDECIDED, Growth, growth
+from runbook.memory.growing import FEWEST, JUMP, LATELY, LEAK, LEVELS_OFF, LOAD, STEADY, UNDECIDED, Growth, growth
 from runbook.model import Finding, Status
 from runbook.model.text import to_run
 from runbook.model.units import as_bytes, length
@@ -19,6 +19,7 @@ _AFTER = {
     "last release",
     LOAD: f"more requests need more memory: a larger limit, or more containers: {to_run('horizontal-scaling')}",
     UNDECIDED: "look again when fewer requests come: what does not fall with them is a leak",
+    LATELY: f"see at once whether it goes on: {to_run('high-memory-usage')}",
     LEVELS_OFF: "wait until it is full: it is well while that is below the limit",
 }
 
@@ -27,8 +28,9 @@ def judged(frame: pd.DataFrame, hours: float, least_mib: float) -> list[Finding]
     """Return a finding for each subject of a frame with subject, at (s), memory (bytes), rate (requests a second; NaN:
     not known), limit (bytes; NaN: none), source.
 
-    A leak is a WARNING, and CRITICAL where its limit may be reached within ``hours``. What grows with the load or
-    levels off is told, and a WARNING where the limit may be reached within ``hours`` all the same.
+    A leak is a WARNING, and CRITICAL where its limit may be reached within ``hours``; a quarter more
+    that rose lately is a WARNING. What grows with the load or levels off is told, and a WARNING where the limit may be
+    reached within ``hours`` all the same.
     """
     return [_judge(str(name), rows, hours, least_mib) for name, rows in frame.groupby("subject", sort=False)]
 
@@ -46,7 +48,7 @@ def _judge(subject: str, rows: pd.DataFrame, hours: float, least_mib: float) -> 
     limit = float(rows["limit"].iloc[-1])
     span = float(rows["at"].iloc[-1] - rows["at"].iloc[0])
     message = f"{_what(found)}: {_line(found, span, len(rows))}{_by_request(found, rate)}"
-    status = Status.OK if found.kind not in (LEAK, UNDECIDED) else Status.WARNING
+    status = Status.OK if found.kind not in (LEAK, UNDECIDED, LATELY) else Status.WARNING
     if found.kind != STEADY and not math.isnan(limit):
         likely, earliest = found.seconds_until(limit)
         if likely < _FAR and found.kind in (LEAK, LOAD, UNDECIDED):
@@ -60,6 +62,10 @@ def _judge(subject: str, rows: pd.DataFrame, hours: float, least_mib: float) -> 
 
 
 def _what(found: Growth) -> str:
+    if found.kind == LATELY:
+        now = as_bytes(found.line.level + found.grown)
+        lately = f"it rose by {as_bytes(found.grown)} to {now} within {length(found.ago)}"
+        return f"{lately}, too short to tell why; before that"
     if found.kind == JUMP:
         return f"it rose once, by {as_bytes(found.grown)}, {length(found.ago)} ago"
     return _KINDS[found.kind]

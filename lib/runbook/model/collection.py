@@ -101,12 +101,16 @@ def by_alert(name: str, notebooks: Iterable[Notebook]) -> list[Notebook]:
     return [one for one in notebooks if wanted in {alert.lower() for alert in one.metadata.alerts}]
 
 
+# With or without them the same is said.
+_LEFT_OUT = frozenset(("a", "an", "are", "is", "our", "the"))
+
+
 def found_by(symptom: str) -> list[Notebook]:
     """Return the notebooks that an alert's name or a symptom in words leads to, the nearest first.
 
-    Those that an alert of that name leads to come alone. Else a notebook counts by how many of the words stand in what
-    it says of itself, whole or at the beginning of a word; of as many, by those in its name, then by how
-    few others have them.
+    Those that an alert of that name leads to come alone. Else those come first that name the words as they are said
+    among their symptoms. A notebook counts by how many of the words stand in what it says of itself, whole or at the
+    beginning of a word; of as many, by those in its name, then by how few others have them.
     """
     notebooks = all_notebooks()
     if led := by_alert(symptom, notebooks):
@@ -118,9 +122,19 @@ def found_by(symptom: str) -> list[Notebook]:
     for one in notebooks:
         there = {word for word in wanted if _has(told[one.name], word)}
         named = sum(word in one.name for word in there)
-        scores[one.name] = (len(there), named, sum(1 / rare[word] for word in there))
-    near = [one for one in notebooks if scores[one.name][0]]
+        scores[one.name] = (_names(one, symptom), len(there), named, sum(1 / rare[word] for word in there))
+    near = [one for one in notebooks if scores[one.name][1]]
     return sorted(near, key=lambda one: (*(-part for part in scores[one.name]), one.metadata.severity, one.name))
+
+
+def _names(notebook: Notebook, symptom: str) -> int:
+    """Return 2 where the words are one of its symptoms, 1 where they stand in one as they are said, else 0."""
+    said, told = _plain(symptom), [_plain(one) for one in notebook.metadata.symptoms]
+    return 2 if said in told else int(any(f" {said} " in f" {one} " for one in told)) if said else 0
+
+
+def _plain(words: str) -> str:
+    return " ".join(word for word in _WORD.findall(words.lower()) if word not in _LEFT_OUT)
 
 
 def _said(notebook: Notebook) -> set[str]:

@@ -7,6 +7,9 @@ import msgspec
 
 from runbook.model.status import Status, verdict
 
+# The question that sums up all others: what it found is read first, for it says what to do first.
+SUMS_UP = "assessment.severity"
+
 
 class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Why and until when a target's profile accepts a finding (the end date counts)."""
@@ -74,7 +77,8 @@ class Findings:
     def worst_first(self) -> list[Finding]:
         """Return the findings to read them: what explains others first, then by severity, acknowledged ones last.
 
-        Of as severe ones a cause stands where the first was found that it explains, the others as they were asked.
+        Before all of them comes what sums them up, where it is not well. Of as severe ones a cause stands where the
+        first was found that it explains, the others as they were asked.
         """
         placed = list(enumerate(self))
         first: dict[str, int] = {}
@@ -82,10 +86,10 @@ class Findings:
             if finding.explained_by and finding.status is Status.CRITICAL:
                 first.setdefault(finding.explained_by, place)
 
-        def order(one: tuple[int, Finding]) -> tuple[bool, bool, int, int]:
+        def order(one: tuple[int, Finding]) -> tuple[bool, bool, bool, int, int]:
             place, f = one
             explained, place = f.explained_by != "", min(place, first.get(f.check, place))
-            return f.acknowledged is not None, explained, f.status.severity, place
+            return f.acknowledged is not None, not (f.bad and f.check == SUMS_UP), explained, f.status.severity, place
 
         return [finding for _, finding in sorted(placed, key=order)]
 

@@ -47,6 +47,11 @@ def run_folder(archive: Path, run_id: str) -> Path:
     return archive / "runs" / f"{run_id[4:8]}-{run_id[8:10]}" / run_id
 
 
+def page_of(run_id: str, served: str) -> str:
+    """Return where a run's page is seen, in an archive that is ``served`` under an address."""
+    return f"{served.rstrip('/')}/runs/{run_id[4:8]}-{run_id[8:10]}/{run_id}/{REPORT_FILE}"
+
+
 def make_private(folder: Path) -> None:
     """Make a folder, and those above it that are missing, each for this user alone.
 

@@ -45,13 +45,15 @@ def journal_lines(record: PlanRecord) -> list[str]:
 
 
 def _cut(value: object) -> str:
-    """Return an observed value as it is read; ids are known by their beginning."""
+    """Return an observed value as it is read; ids are known by their beginning, paths by their end."""
     if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(one, dict | list) for one in value)):
         return f"as it was seen ({len(value)})"
     if isinstance(value, list):
         value = ", ".join(map(str, value)) or "nothing"
     text = str(value)
-    return text if len(text) <= 40 else f"{text[:12]}…"
+    if len(text) <= 40:
+        return text
+    return f"…{text[-39:]}" if text.startswith("/") else f"{text[:12]}…"
 
 
 def shown_step(record: PlanRecord, place: int) -> str:

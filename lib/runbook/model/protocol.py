@@ -2,7 +2,7 @@
 
 import math
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -48,6 +48,10 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     told: list[str] = []
 
 
+# What stands in the place of a version that a part of the target did not tell.
+NO_VERSION = "not told"
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One display of a run: the target that it found (``kind`` "opened"), an answer's findings ("answer"), a plan and
     what became of it ("plan"), or all findings again ("summary").
@@ -62,7 +66,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     kind: Literal["opened", "answer", "plan", "summary"]
     run_id: str
     check: str
-    asked_at: datetime
+    asked_at: Annotated[datetime, msgspec.Meta(tz=True)]
     seconds: float
     findings: list[Finding]
     data: DataFile | None = None

@@ -1,11 +1,12 @@
 """Has the service become slower under load since the last archived run?"""
 
+from itertools import islice
 from typing import Any
 
 import pandas as pd
 
-from runbook.evidence.archive import NotTrusted, archive_folder, runs
-from runbook.evidence.records import frame_of, kept
+from runbook.evidence.archive import NotTrusted, archive_folder
+from runbook.evidence.records import frame_of, kept, runs_on
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
 from runbook.performance.driving import require_load
 from runbook.performance.load import NAME as LOAD
@@ -45,10 +46,10 @@ def _kept(load: pd.DataFrame) -> float:
 
 def _last(target: str, notebook: str, path: str) -> tuple[str, pd.DataFrame | None]:
     try:
-        named = [place for place in runs(archive_folder()) if place.run_id[21:-7] == notebook]
+        named = runs_on(archive_folder(), notebook, target)
     except (NotTrusted, OSError) as strange:
         raise CouldNotFindOut(f"the archive cannot be read: {strange}") from strange
-    for place in list(reversed(named))[:_LOOKED_AT]:
+    for place in islice(named, _LOOKED_AT):
         record = kept(place).record
         if record is None or not record.ended or (record.target, record.notebook) != (target, notebook):
             continue
@@ -80,7 +81,7 @@ def check(frame: pd.DataFrame, *, times: float = 2, least_ms: float = 50) -> lis
         Finding(object="latency", status=Status.WARNING if slower else Status.OK, message=message,
                 value=round(row["p50_ms"], 1), threshold=round(times * row["former_p50_ms"], 1), unit="ms")
     ]  # fmt: skip
-    less = attrs["whole"] and attrs["kept"] * times <= attrs["former_kept"]
+    less = attrs["whole"] and attrs["former_kept"] > 0 and attrs["kept"] * times <= attrs["former_kept"]
     message = f"it keeps up to {attrs['kept']:g}/s; it was {attrs['former_kept']:g}/s"
     findings.append(
         Finding(object="rate", status=Status.WARNING if less else Status.OK, message=message, value=attrs["kept"],
@@ -96,5 +97,6 @@ compared = Question(
     check=check,
     source="runbook evidence list; the data of performance.load in the last run of this notebook",
     deadline=20.0,
+    caused_by=dict.fromkeys((LOAD, "performance.time_spent"), ("no load was answered",)),
     next="see what was deployed or changed in between; `runbook evidence diff` compares the two runs whole",
 )

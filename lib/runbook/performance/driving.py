@@ -21,16 +21,17 @@ from runbook.connections import (
 )
 from runbook.connections.arrivals import Arrival, percentile
 from runbook.connections.generator import Bounds, Step, Taken
+from runbook.connections.service import Service, service_of
 from runbook.logfiles.durations import percentile as of_counted
 from runbook.logfiles.entries import as_stamp
 from runbook.logfiles.masking import route
 from runbook.logfiles.tally import Period
 from runbook.model import Asking, CouldNotFindOut, DoesNotApply, NotPlanned, UsageError
-from runbook.performance.process import Service, service_of
 
 SQL = read_sql(__package__, "working_sessions")
 # A load is small: what it asks for is told before, and the target's profile may allow less.
 MOST_SECONDS, MOST_REQUESTS = 90.0, 20_000
+NONE_ANSWERED = "none of the requests was answered, and it has a line for those that were"
 NO_LOAD = "no load was put on it: its profile wants a confirmed plan for that (load.without_plan)"
 _SERIES = (1, 2, 5)
 _LOOK_SECONDS = 0.1
@@ -288,4 +289,5 @@ def _add_servers_view(asking: Asking, frame: pd.DataFrame, path: str, reasons: d
         with suppress(KeyError):
             text = sum(read[period.name].text_lines for period in periods)
             words = "its lines of the text format record no request" if text else "it has no line of these requests"
+            words = words if frame["answered"].sum() else NONE_ANSWERED
             reasons["no_log"] = f"the service's log does not tell: {words}"

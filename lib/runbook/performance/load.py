@@ -125,18 +125,20 @@ def _silent(rows: Sequence[dict[Any, Any]]) -> Finding:
     count, refused = sum(row["requests"] for row in rows), sum(row["unconnected"] for row in rows)
     how = f", {refused} of them found no connection" if refused else ""
     waited = max((row["longest_ms"] for row in rows if row["longest_ms"] == row["longest_ms"]), default=0.0)
-    message = f"nothing answers: none of {counted(count, 'request')} within {waited / 1000:.1f} s{how}"
-    after = f"see why: {to_run('api-down')}"
+    message = f"none of {counted(count, 'request')} was answered within {waited / 1000:.1f} s{how}"
+    after = (
+        f"performance.time_spent tells what keeps it from that; where it answers nothing at all: {to_run('api-down')}"
+    )
     status = Status.UNKNOWN if any(row["interrupted"] for row in rows) else Status.CRITICAL
     return Finding(object="answers", status=status, message=message, value=0, unit="answers", next=after)
 
 
 def _lowest(row: dict[Any, Any], warning_ms: float, critical_ms: float) -> Finding:
-    what = "p99" if row["requests"] >= _FEW else f"the slowest of {row['requests']}"
+    what = "p99" if row["requests"] >= _FEW else f"the slowest of {counted(row['requests'], 'request')}"
     least = "" if row["known"] else " or more: not all were answered"
     message = f"at {row['rate']:g}/s: p50 {row['p50_ms']:,.0f} ms, {what} {row['p99_ms']:,.0f} ms{least}"
     finding = at_most("latency", round(row["p99_ms"], 1), warning_ms, critical_ms, unit="ms", message=message)
-    after = "see below where the time goes (performance.time_spent), then what it names"
+    after = "performance.time_spent tells where the time goes"
     return finding if finding.status is Status.OK else msgspec.structs.replace(finding, next=after)
 
 
@@ -158,7 +160,7 @@ def _knee(rows: Sequence[dict[Any, Any]], keeps: float, keeps_critical: float) -
     limit = keeps if status is not Status.CRITICAL else keeps_critical
     after = f"what is busy is told by performance.time_spent; more of it: {to_run('horizontal-scaling')}"
     if best is None:
-        after = "it is slow without any load: see below where the time goes (performance.time_spent)"
+        after = "it is slow without any load: performance.time_spent tells where the time goes"
     finding = Finding(object="rate", status=status, message=message, value=rate, threshold=limit, unit="requests/s")
     return finding if status is Status.OK else msgspec.structs.replace(finding, next=after)
 
@@ -171,6 +173,7 @@ load = Question(
     source=COMMAND,
     needs=(LoadGenerator, ApiConnection, PostgresConnection),
     deadline=110.0,
-    next="see below where the time goes (performance.time_spent), then what it names",
+    next="performance.time_spent tells where the time goes",
     explained_by={"api.liveness": "the service does not answer"},
+    caused_by={"performance.time_spent": ("at ", "was answered within")},
 )

@@ -1,5 +1,6 @@
 """The latency against the rate, as the clients and as the service see it."""
 
+import math
 from typing import TYPE_CHECKING
 
 from runbook.model import Answer
@@ -58,6 +59,9 @@ class LatencyCurve(Plot):
         axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
         axes.minorticks_off()
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        # Whole powers of ten: between two of them there is no number at the axis.
+        low, high = axes.get_ylim()
+        axes.set_ylim(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)))
         slow = frame.attrs.get("slow_ms")
         if isinstance(slow, float | int) and slow <= 20 * frame["longest_ms"].max():
             axes.axhline(slow, color="#b3261e", linewidth=0.8)

@@ -17,10 +17,10 @@ import pandas as pd
 from runbook.connections import LoadGenerator
 from runbook.connections.generator import Bounds, Step
 from runbook.connections.programs import Owner, call, last_words
+from runbook.connections.service import service_of
 from runbook.model import Asking, ChangeFailed, CouldNotFindOut, Finding, Question, RunbookError, Status
 from runbook.model.text import shortened
 from runbook.performance.driving import needs_plan, url_of
-from runbook.performance.process import service_of
 
 NAME = "performance.profile"
 PROGRAM = "py-spy"

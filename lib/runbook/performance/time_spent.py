@@ -7,7 +7,7 @@ import pandas as pd
 
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
 from runbook.model.text import to_run
-from runbook.performance.driving import require_load
+from runbook.performance.driving import NONE_ANSWERED, require_load
 from runbook.performance.load import NAME as LOAD
 
 NAME = "performance.time_spent"
@@ -20,7 +20,7 @@ _NEXT = {
     DATABASE: f"which statements, and why: {to_run('query-performance')}; what they wait for: "
     f"{to_run('database-issues')}",
     MODEL: f"see whether it is slow or refuses: {to_run('high-error-rate')}",
-    PYTHON: "the profile below (performance.profile) names the function; until it is mended, more processes help: "
+    PYTHON: "performance.profile names the function; until it is mended, more processes help: "
     f"{to_run('horizontal-scaling')}",
     WAITING: "it neither computes nor asks the database or the model: a pause, a lock, another service, or no free "
     f"connection of its pool: {to_run('connection-exhaustion')}",
@@ -126,8 +126,11 @@ def _blamed(frame: pd.DataFrame, *, computes: bool, held: bool) -> str:
     return part
 
 
-def check(frame: pd.DataFrame, *, slow_ms: float = 500, busy: float = 75, pool: float = 90) -> list[Finding]:
-    """Tell each part; where a request takes more than ``slow_ms`` on average, the largest part is a WARNING.
+def check(
+    frame: pd.DataFrame, *, slow_ms: float = 500, too_slow_ms: float = 2000, busy: float = 75, pool: float = 90
+) -> list[Finding]:
+    """Tell each part; where a request takes more than ``slow_ms`` on average, the largest part is a WARNING, and above
+    ``too_slow_ms``, the runbook's own limit, CRITICAL: then it is why the load found what it did.
 
     So is a service whose interpreters are busy for ``busy`` % of the time each (by the processors' time, or by the
     profile, which also sees it where the machine has no processor left), and one that has ``pool`` % of its connections
@@ -155,8 +158,9 @@ def check(frame: pd.DataFrame, *, slow_ms: float = 500, busy: float = 75, pool: 
             f"this is where the time goes: {min(ms, client):,.0f} of {client:,.0f} ms{f'; {reason}' if reason else ''}"
         )
         findings.append(
-            Finding(object=part, status=Status.WARNING, message=message, value=round(ms, 1), threshold=slow_ms,
-                    unit="ms", next=_NEXT[part])
+            Finding(object=part, status=Status.CRITICAL if client > too_slow_ms else Status.WARNING, message=message,
+                    value=round(ms, 1), threshold=too_slow_ms if client > too_slow_ms else slow_ms, unit="ms",
+                    next=_NEXT[part])
         )  # fmt: skip
     if computes:
         message = (
@@ -165,7 +169,7 @@ def check(frame: pd.DataFrame, *, slow_ms: float = 500, busy: float = 75, pool: 
         )
         findings.append(
             Finding(object="interpreter", status=Status.WARNING, message=message, value=round(busiest, 1),
-                    threshold=busy * attrs["processes"], unit="%", next=_NEXT[PYTHON])
+                    threshold=busy * attrs["processes"], unit="%")
         )  # fmt: skip
     if held:
         message = (
@@ -185,5 +189,6 @@ time_spent = Question(
     probe=probe,
     check=check,
     source="pg_stat_activity each 0.1 s; /metrics/prometheus, the log and the processes' time before and after",
-    next="see what the largest part names",
+    caused_by=dict.fromkeys((LOAD, NAME), (NONE_ANSWERED,)),
+    next="performance.profile names the function; until that is mended, more processes help",
 )

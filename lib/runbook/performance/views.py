@@ -3,7 +3,7 @@
 import pandas as pd
 
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
-from runbook.performance.driving import require_load
+from runbook.performance.driving import NONE_ANSWERED, require_load
 
 NAME = "performance.views"
 
@@ -66,5 +66,6 @@ views = Question(
     probe=probe,
     check=check,
     source="duration_ms of the service's log, of the same path in the time of the load",
+    caused_by=dict.fromkeys(("performance.load", "performance.time_spent"), (NONE_ANSWERED,)),
     next="requests wait before the service begins its clock: see its processes, and what stands before it",
 )

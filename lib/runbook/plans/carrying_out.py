@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from runbook.model import CouldNotFindOut, Finding, RunFailed, Status
+from runbook.model import CouldNotFindOut, DoesNotApply, Finding, RunFailed, Status
 from runbook.model.change import Act, Change, ChangeFailed
 from runbook.model.plan import Entry, Helped, Plan, PlanState
 from runbook.model.question import Asking
@@ -65,7 +65,7 @@ def carry_out(token: str, change: Change, hands: Hands) -> CarriedOut:
     if plan.change != change.name:
         raise Refused(f"this token is of plan {plan.id}, which is a {plan.change}, not a {change.name}")
     try:
-        with lock.lock(plan.target if change.of_target else f"{plan.target}-{change.name}", plan.id) as left:
+        with lock.lock(lock.name_of(plan), plan.id) as left:
             # Under the lock once more: another one may have carried it out meanwhile.
             admitted(token, hands.notebook, hands.target)
             return _Work(plan, change, hands).carry_out(left)
@@ -121,6 +121,8 @@ class _Work:
             now = self._hands.observe()
         except CouldNotFindOut as error:
             return f"what the plan was made for could not be looked at again: {error}; nothing was changed"
+        except DoesNotApply as reason:
+            return f"the plan is stale: {reason}; nothing was changed"
         differences = moved(self._plan.observed, now)
         return f"the plan is stale: {'; '.join(differences)}; nothing was changed" if differences else ""
 
@@ -186,19 +188,20 @@ class _Work:
         end = time.monotonic() + self._plan.patience
         while True:
             self._done.after = self._hands.look()
-            differs = self._not_as_expected()
+            differs, unseen = self._not_as_expected()
             # What an inverse brings back may have been bad: it is verified when everything is as it was.
             left = [] if self._plan.undoes else self._left()
-            if not (differs or left) or time.monotonic() > end:
+            if not (differs or unseen or left) or time.monotonic() > end:
                 break
             time.sleep(LOOK_SECONDS)
         self._done.helped = self._compared()
         if self._plan.partial and self._done.helped is not None:
             self._done.told += [f"still not well: {line}" for line in self._done.helped.left]
         self._done.told += [f"not as expected: {difference}" for difference in differs]
+        self._done.told += [f"whether it is as expected could not be looked at: {unseen}"] if unseen else []
         if differs or any(finding.status is not Status.UNKNOWN for finding in left):
             self._end(PlanState.FAILED)
-        elif left:
+        elif left or unseen:
             self._end(PlanState.APPLIED)
         else:
             self._end(PlanState.VERIFIED)
@@ -220,13 +223,16 @@ class _Work:
             return None  # it brings back what was, well or not; or is one step of many, which its facts verify
         return compare(self._done.before, self._done.after, partial=self._plan.partial)
 
-    def _not_as_expected(self) -> list[str]:
+    def _not_as_expected(self) -> tuple[list[str], str]:
+        """Return what is not as expected, and why it could not be looked at ("" where it could)."""
         if not self._plan.expected:
-            return []
+            return [], ""
         try:
-            return moved(self._plan.expected, self._hands.observe())
+            return moved(self._plan.expected, self._hands.observe()), ""
+        except DoesNotApply as reason:
+            return [str(reason)], ""
         except CouldNotFindOut as error:
-            return [str(error)]
+            return [], str(error)
 
     def _end(self, state: PlanState) -> None:
         self._done.state = state

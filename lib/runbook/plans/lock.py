@@ -16,11 +16,15 @@ from pathlib import Path
 
 import msgspec
 
+from runbook.evidence.only_one import take
 from runbook.model import RunFailed
+from runbook.model.plan import Plan
 from runbook.plans.place import stamp, whoami
 
 # The place for locks that all users of a machine share.
 _SHARED = Path("/run/lock")
+# Who looks whether a lock is held has it for a moment as well.
+_LOOKED_AT_SECONDS = 1.0
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,13 +44,18 @@ class Held(Exception):
     """Another change of this target is under way; the text says whose."""
 
 
+def name_of(plan: Plan) -> str:
+    """Return the name of the lock under which a plan is carried out: that of its target, if it changes that."""
+    return plan.target if plan.of_target else f"{plan.target}-{plan.change}"
+
+
 @contextmanager
 def lock(target: str, plan: str) -> Iterator[Holder | None]:
-    """Hold the lock of a target; yields who died holding it, or None. Raises `Held`, or `RunFailed` without a place."""
+    """Hold a lock by its name; yields who died holding it, or None. Raises `Held`, or `RunFailed` without a place."""
     fd = _open(target)
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take(fd, _LOOKED_AT_SECONDS)
         except BlockingIOError:
             raise Held(f"another change of {target} is under way: {_read(fd) or 'its holder is not told'}") from None
         left = _read(fd)

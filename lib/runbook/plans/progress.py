@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from runbook.model.plan import Entry, Plan, PlanState, Step
 from runbook.model.protocol import PlanRecord
-from runbook.plans.lock import holder
+from runbook.plans.lock import holder, name_of
 from runbook.plans.place import journal
 
 CANNOT_BE_TOLD = "it cannot be told from here"
@@ -50,7 +50,7 @@ def record_of(plan: Plan, entries: Sequence[Entry], **more: Any) -> PlanRecord:
 
 def is_going_on(plan: Plan) -> bool:
     """Tell whether a plan is being carried out at this moment on this machine, by another process."""
-    held, live = holder(plan.target)
+    held, live = holder(name_of(plan))
     return live and held is not None and held.plan == plan.id and held.pid != os.getpid()
 
 

@@ -126,7 +126,15 @@ def _judged(row: Mapping[Any, Any], warning_ms: float, critical_ms: float, times
     if finding.status is Status.OK and not math.isnan(before) and value > times * before and value - before > least_ms:
         message = f"{value / before:.1f} times as long as a day before: {message}"
         finding = msgspec.structs.replace(finding, status=Status.WARNING, message=message, threshold=times * before)
-    return finding
+    return finding if finding.status is Status.OK else msgspec.structs.replace(finding, next=_after(path))
+
+
+def _after(path: str) -> str:
+    if path.startswith(_MODELS):
+        return f"see whether the language model is slow: {to_run('high-error-rate')}"
+    if "{" in path:
+        return f"put it under load, with what there is for the braces: {to_run('api-performance', path=path)}"
+    return f"put this path under load and see where its time goes: {to_run('api-performance', path=path)}"
 
 
 endpoint_times = Question(
@@ -137,7 +145,7 @@ endpoint_times = Question(
     source=read_promql("endpoint_time"),
     needs=(PrometheusConnection,),
     deadline=_SECONDS + 5,
-    next=f"put this path under load and see where its time goes: {to_run('api-performance')} -p path=PATH",
+    next=f"put this path under load and see where its time goes: {to_run('api-performance')}",
     explained_by=EXPLAINED_BY,
     caused_by=CAUSED_BY,
 )

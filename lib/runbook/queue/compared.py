@@ -7,7 +7,7 @@ from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status
 from runbook.queue.composition import amount
 from runbook.queue.counts import SQL, count
 from runbook.queue.pages import COMPARED, part_of
-from runbook.queue.told import IN_MEMORY, KEYS, PATH, is_count, statistics, waiting
+from runbook.queue.told import IN_MEMORY, PATH, statistics, told_as, waiting
 
 
 def probe(asking: Asking) -> pd.DataFrame:
@@ -24,7 +24,7 @@ def probe(asking: Asking) -> pd.DataFrame:
     row = {
         "before": waiting(first),
         "after": waiting(last),
-        "told_as": next(key for key in KEYS if is_count(last.get(key))),
+        "told_as": told_as(last),
         "table": float(counts.waiting["items"].sum()),
         "within": float(counts.waiting["within"].sum()),
     }

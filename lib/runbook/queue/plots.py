@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from runbook.model import Answer
@@ -40,9 +41,10 @@ class Flow(Plot):
         axes.bar(
             begins, -finished, width, align="edge", color="#1f5fa8", hatch="//", edgecolor="white", label="finished"
         )
-        axes.step(
-            begins, (arrived - finished).cumsum(), where="mid", color="black", linewidth=1.2, label="change in all"
-        )
+        # What came and went in a twelfth is all there at its end.
+        ends = np.append(begins, begins[-1] + (begins[1] - begins[0]))
+        change = np.append(0, (arrived - finished).cumsum())
+        axes.plot(ends, change, color="black", linewidth=1.2, label="change in all")
         axes.axhline(0, color="#5e5e5e", linewidth=0.8)
         locator = AutoDateLocator()  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(locator)

@@ -48,7 +48,8 @@ def check(frame: pd.DataFrame, *, times: float = 3, few: float = 20, least_secon
     slow = min(count, earlier_count) >= few and median > times * usual and median - usual > least_seconds
     status = Status.WARNING if slow else Status.OK
     if slow:
-        message = f"{median / usual:.1f} times as long as before: {message}"
+        longer = f"{median / usual:.1f} times as long as" if usual else "longer than"  # some record no time at all
+        message = f"{longer} before: {message}"
     return [Finding(object="annotations", status=status, message=message, value=median, unit="s")]
 
 

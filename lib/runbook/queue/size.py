@@ -1,27 +1,25 @@
 """How many items wait for an annotator?"""
 
+from typing import Any
+
 import pandas as pd
 
 from runbook.connections import ApiConnection
-from runbook.model import Asking, CouldNotFindOut, Finding, Question, at_most
+from runbook.model import Asking, Finding, Question, at_most
 from runbook.model.text import to_run
-from runbook.queue.told import KEYS, is_count
+from runbook.queue.told import DONE, PATH, is_count, statistics, told_as, waiting
 
 
 def probe(asking: Asking) -> pd.DataFrame:
-    """Return one row: items, told_as (the key it stood under), pending_critical, pending_high (NaN where not told).
+    """Return one row: items (that wait), told_as (the key it stood under), pending_critical, pending_high (NaN where
+    not told).
 
     Raises `CouldNotFindOut` with the keys that came where neither name of the size is among them: never 0.
     """
-    response = asking.connection(ApiConnection).get("/triage/statistics")
-    if response.status != 200:
-        raise CouldNotFindOut(f"/triage/statistics answered {response.status}")
-    told = response.mapping()
-    key = next((key for key in KEYS if is_count(told.get(key))), None)
-    if key is None:
-        came = ", ".join(sorted(map(str, told))[:12]) or "none"
-        raise CouldNotFindOut(f"/triage/statistics tells neither {' nor '.join(KEYS)}; the keys that came: {came}")
-    row = {"items": told[key], "told_as": key}
+    told = statistics(asking.connection(ApiConnection))
+    row: dict[str, Any] = {"items": waiting(told), "told_as": told_as(told)}
+    if row["items"] != told[row["told_as"]]:
+        row["told_as"] += f" less {DONE}"
     # An empty queue tells fewer keys.
     for name in ("pending_critical", "pending_high"):
         row[name] = told[name] if is_count(told.get(name)) else float("nan")
@@ -49,7 +47,7 @@ size = Question(
     title="How many items wait in the triage queue?",
     probe=probe,
     check=check,
-    source="curl -sS {api}/triage/statistics",
+    source=f"curl -sS {{api}}{PATH}",
     needs=(ApiConnection,),
     next=f"see whether items still come out, who annotates, what is stuck: {to_run('queue-backup')}",
     explained_by={

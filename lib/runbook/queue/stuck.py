@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from runbook.connections import PostgresConnection, read_sql
+from runbook.connections.damage import tells_of_damage
 from runbook.connections.postgres import TOO_LONG
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable, UsageError, at_most
 from runbook.model.text import printable, shortened, to_run
@@ -127,6 +128,8 @@ def check(frame: pd.DataFrame, *, warning: float = 0, critical: float = 10) -> l
     if frame.attrs.get("orphans"):
         message = f"whether what they are about is there is not known: {frame.attrs['orphans']}"
         after = f"the README says which rights that takes; {to_run('database-maintenance')} looks at every key"
+        if tells_of_damage(str(frame.attrs["orphans"])):
+            after = f"a page of the database is damaged, change nothing before: {to_run('data-corruption-recovery')}"
         findings.append(Finding(object=ORPHANED, status=Status.UNKNOWN, message=message, next=after))
     elif not (frame["kind"] == ORPHANED).any():
         looked = "" if share >= 1 else f" on the {100 * share:.2g}% of the pages that were read"

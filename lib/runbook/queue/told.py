@@ -8,6 +8,7 @@ from runbook.model import Asking, CouldNotFindOut, Unreachable
 PATH = "/triage/statistics"
 # The runbook's name for the size, then the one that the service as built uses: all that it ever held.
 KEYS = ("queue_size", "total_items")
+DONE = "completed_items"
 WAITING = ("pending", "in_review")
 UNSURE = "the table holds no waiting item, and whether the service knows of any is not told: {}"
 IN_MEMORY = "the service says {} items, the table none: its queue is in its memory"
@@ -20,20 +21,36 @@ def is_count(value: object) -> bool:
 
 
 def statistics(api: ApiConnection) -> dict[str, Any]:
-    """Return what the service tells of its queue; raises `CouldNotFindOut` where it does not."""
+    """Return what the service tells of its queue.
+
+    Raises `CouldNotFindOut`, with the keys that came, where neither name of its size is among them: never 0.
+    """
     response = api.get(PATH, seconds=SECONDS)
-    told = response.mapping() if response.status == 200 else {}
+    if response.status != 200:
+        raise CouldNotFindOut(f"{PATH} answered {response.status}")
+    told = response.mapping()
     if not any(is_count(told.get(key)) for key in KEYS):
-        raise CouldNotFindOut(f"{PATH} answered {response.status} without a number of items")
+        came = ", ".join(sorted(map(str, told))[:12]) or "none"
+        raise CouldNotFindOut(f"{PATH} tells neither {' nor '.join(KEYS)}; the keys that came: {came}")
     return told
 
 
+def told_as(told: dict[str, Any]) -> str:
+    """Return the name under which the service tells the size of its queue."""
+    return next(key for key in KEYS if is_count(told.get(key)))
+
+
 def waiting(told: dict[str, Any]) -> int:
-    """Return how many items wait, as the service tells: as built only a total is told, and how many are done."""
-    if is_count(told.get(KEYS[0])):
-        return int(told[KEYS[0]])
-    done = told.get("completed_items", 0)
-    return int(told[KEYS[1]]) - (done if is_count(done) else 0)
+    """Return how many items wait, as the service tells: as built only a total is told, and how many are done.
+
+    Raises `CouldNotFindOut` where more are done than there are.
+    """
+    items, done = int(told[told_as(told)]), 0
+    if told_as(told) == KEYS[1] and is_count(told.get(DONE)):
+        done = int(told[DONE])
+    if done > items:
+        raise CouldNotFindOut(f"{PATH} tells {items:,} items ({KEYS[1]}), of which {done:,} are done ({DONE})")
+    return items - done
 
 
 def waiting_elsewhere(asking: Asking) -> int:

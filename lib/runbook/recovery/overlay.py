@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from runbook.connections import read_sql
 from runbook.recovery.pages import Damage, Looked, Part, Table
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
@@ -15,9 +16,9 @@ _Connection = psycopg.Connection[tuple[Any, ...]]
 @dataclass(frozen=True)
 class Saved:
     """What was saved of one table, in rows: in the backup; readable, of these the same as in the backup, changed and
-    added since; left as the backup has them; doubtful (of pages whose checksum fails, and in no backup); refused (by a
-    unique index, or doubtful ones by any rule). ``pages`` and ``lines`` could not be read by any means; ``why`` not all
-    was read, "" where it was.
+    added since; that the backup alone has; doubtful (of pages whose checksum fails, and in no backup); refused of all
+    these (by a unique index, or doubtful ones by any rule). ``pages`` and ``lines`` could not be read by any means;
+    ``why`` not all was read, "" where it was.
     """
 
     table_name: str
@@ -43,9 +44,8 @@ class Overlay:
         self._names = {
             "table": sql.Identifier(theirs.schema, theirs.name),
             "columns": sql.SQL(", ").join(columns),
-            "readable_is_there": self._match("r"),
-            "doubtful_is_there": self._match("d"),
-            **{f"{of}_whole": sql.SQL("ROW({})::text").format(_of(of, own.columns)) for of in "trd"},
+            **{f"{of}_is_there": self._match(of) for of in "rdb"},
+            **{f"{of}_whole": sql.SQL("ROW({})::text").format(_of(of, own.columns)) for of in "trdb"},
         }
 
     def _match(self, of: str) -> sql.Composable:
@@ -68,31 +68,38 @@ class Overlay:
             readable = self._number("SELECT count(*) FROM readable_rows")
             same = self._number(
                 "SELECT count(*) FROM readable_rows AS r WHERE EXISTS "
-                "(SELECT FROM ONLY {table} AS t WHERE {readable_is_there} AND {r_whole} = {t_whole})"
+                "(SELECT FROM ONLY {table} AS t WHERE {r_is_there} AND {r_whole} = {t_whole})"
             )
             changed = self._number(
                 "SELECT count(*) FROM readable_rows AS r WHERE EXISTS "
-                "(SELECT FROM ONLY {table} AS t WHERE {readable_is_there} AND {r_whole} <> {t_whole})"
+                "(SELECT FROM ONLY {table} AS t WHERE {r_is_there} AND {r_whole} <> {t_whole})"
             )
-            # What can be read to its end is the truth: what is not in it was deleted since.
-            self._done("DELETE FROM ONLY {table}" if whole else
-                       "DELETE FROM ONLY {table} AS t USING readable_rows AS r WHERE {readable_is_there}")  # fmt: skip
-            taken = self._done(
-                "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM readable_rows "
-                "ON CONFLICT DO NOTHING"
-            )
-            refused = readable - taken
-            if refused:
-                self._list("refused", "FROM readable_rows AS r WHERE NOT EXISTS (SELECT FROM ONLY {table} AS t WHERE "
-                           "{readable_is_there} AND {r_whole} = {t_whole})", "{r_whole}")  # fmt: skip
-            from_backup = doubtful = 0
+            # What can be read to its end is the truth: what is not in it was deleted since. Else what the backup alone
+            # has comes behind it, or an old row of it would keep a newer one out by a unique value of both.
             if not whole:
-                from_backup = self._list("from backup", "FROM ONLY {table} AS t WHERE NOT EXISTS "
-                                         "(SELECT FROM readable_rows AS r WHERE {readable_is_there})",
-                                         "{t_whole}")  # fmt: skip
+                self._done(
+                    "CREATE TEMPORARY TABLE backup_rows ON COMMIT DROP AS SELECT {columns} FROM ONLY {table} AS t "
+                    "WHERE NOT EXISTS (SELECT FROM readable_rows AS r WHERE {r_is_there})"
+                )
+            self._done("DELETE FROM ONLY {table}")
+            unproved = self._without_unproved()
+            refused = readable - self._take("readable_rows")
+            if refused:
+                self._list_refused("readable_rows", "r")
+            from_backup = doubtful = kept_out = 0
+            if not whole:
+                from_backup = self._number("SELECT count(*) FROM backup_rows")
+                kept_out = from_backup - self._take("backup_rows")
+                if kept_out:
+                    self._list_refused("backup_rows", "b")
+            for made_again in unproved:
+                self._into.execute(made_again)
+            if not whole:
+                self._list("from backup", "FROM ONLY {table} AS t WHERE NOT EXISTS "
+                           "(SELECT FROM readable_rows AS r WHERE {r_is_there})", "{t_whole}")  # fmt: skip
                 refusing += self._stage("doubtful_rows", lenient, again.good)
-                doubtful, more = self._take_doubtful()
-                refused += more
+                taken, more = self._take_doubtful()
+                doubtful, refused = taken + more, refused + kept_out + more
             saved = Saved(
                 table_name=self._own.written, in_backup=in_backup, readable=readable, same=same, changed=changed,
                 added=max(0, readable - same - changed), from_backup=from_backup, doubtful=doubtful, refused=refused,
@@ -105,6 +112,19 @@ class Overlay:
             telling = sql.SQL("INSERT INTO runbook_salvage.tables ({}) VALUES ({})").format(names, values)
             self._into.execute(telling, told)
         return saved
+
+    def _without_unproved(self) -> list[sql.Composed]:
+        """Take away the rules that rows of the table may break since nobody proved them, and return the statements that
+        make them again, as unproved as they were.
+        """
+        table, again = self._names["table"], list[sql.Composed]()
+        asking = read_sql(__package__, "unproved_rules")
+        for name, rule in self._into.execute(asking, {"table": self._own.written}).fetchall():
+            given = {"table": table, "name": sql.Identifier(name)}
+            self._into.execute(sql.SQL("ALTER TABLE {table} DROP CONSTRAINT {name}").format(**given))
+            making = sql.SQL("ALTER TABLE {table} ADD CONSTRAINT {name} {rule}")
+            again.append(making.format(**given, rule=sql.SQL(rule)))  # the server's own words
+        return again
 
     def _stage(self, name: str, damage: Damage, parts: Iterable[Part]) -> list[tuple[Part, str]]:
         """Copy parts of the damaged table into one of this transaction, that has no rules; return what even that does
@@ -137,7 +157,7 @@ class Overlay:
         """Take the doubtful rows that nothing else has, one by one: any of them may break a rule of the table's."""
         taken = refused = 0
         asking = self._formed("SELECT d.ctid::text FROM doubtful_rows AS d WHERE NOT EXISTS "
-                              "(SELECT FROM ONLY {table} AS t WHERE {doubtful_is_there})")  # fmt: skip
+                              "(SELECT FROM ONLY {table} AS t WHERE {d_is_there})")  # fmt: skip
         taking = self._formed("INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} "
                               "FROM doubtful_rows WHERE ctid = %(place)s::tid")  # fmt: skip
         listing = self._formed("INSERT INTO runbook_salvage.rows SELECT %(table)s, %(what)s, {d_whole} "
@@ -153,6 +173,15 @@ class Overlay:
                 refused += 1
             self._into.execute(listing, {"place": place, "what": what, "table": self._own.written})
         return taken, refused
+
+    def _take(self, rows: str) -> int:
+        """Insert staged rows, but for those that a unique index refuses, and return how many were taken."""
+        return self._done("INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} "
+                          "FROM " + rows + " ON CONFLICT DO NOTHING")  # fmt: skip
+
+    def _list_refused(self, rows: str, of: str) -> None:
+        there = "SELECT FROM ONLY {table} AS t WHERE {" + of + "_is_there} AND {" + of + "_whole} = {t_whole}"
+        self._list("refused", f"FROM {rows} AS {of} WHERE NOT EXISTS ({there})", "{" + of + "_whole}")
 
     def _list(self, what: str, rows: str, whole: str) -> int:
         """Write down which rows these are, and return how many."""

@@ -1,7 +1,7 @@
 """Read a table past what is damaged of it: all that can be read, and exactly where nothing can."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -21,7 +21,7 @@ _BLOCKS = 1024
 _ROWS = 2048
 _RESTART_SECONDS = 30.0
 # Corrupted data, an error of the disk or of a missing file, a text that no encoding knows.
-_DAMAGE = ("XX", "58", "22")
+DAMAGE = ("XX", "58", "22")
 
 Place = tuple[int, int]
 
@@ -47,19 +47,27 @@ class Part:
         return Part(self.first, middle), Part(middle, end)
 
     @property
+    def pages(self) -> int:
+        """Return how many whole blocks it is; 0 where it is lines of one."""
+        return self.end[0] - self.first[0] if self.first[1] == self.end[1] == 0 else 0
+
+    @property
     def is_page(self) -> bool:
         """Tell whether it is one whole block."""
-        return self.first[1] == 0 and self.end == (self.first[0] + 1, 0)
+        return self.pages == 1
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a database: its schema and name, how SQL writes both, its blocks, file and columns."""
+    """A table of a database: its schema and name, how SQL writes both, the blocks that its file has and those that it
+    had when PostgreSQL last ``counted`` them (VACUUM, ANALYZE), its file and columns.
+    """
 
     schema: str
     name: str
     written: str
     blocks: int
+    counted: int
     bytes: int
     path: str
     columns: tuple[str, ...]
@@ -70,13 +78,20 @@ class Table:
     def of(cls, row: Mapping[str, Any]) -> Self:
         """Return the table of a row of ``sql/tables.sql``."""
         lists = {name: tuple(row[name]) for name in ("columns", "typed", "key")}
-        return cls(row["schema"], row["name"], row["written"], int(row["blocks"]), int(row["bytes"]), row["path"],
-                   **lists)  # fmt: skip
+        return cls(row["schema"], row["name"], row["written"], int(row["blocks"]), int(row["counted"]),
+                   int(row["bytes"]), row["path"], **lists)  # fmt: skip
 
     @property
     def whole(self) -> Part:
-        """Return all of it."""
-        return Part((0, 0), (self.blocks, 0))
+        """Return all of it, and what is lost behind its file's end; of one without a block the first: where its file
+        is gone, only reading it tells.
+        """
+        return Part((0, 0), (max(self.blocks, self.counted, 1), 0))
+
+    @property
+    def ends(self) -> int:
+        """Return the block that nothing can be read from."""
+        return self.blocks if self.blocks or self.counted else 1
 
 
 @dataclass
@@ -90,12 +105,12 @@ class Looked:
     @property
     def pages(self) -> int:
         """Return how many whole pages cannot be read."""
-        return sum(part.is_page for part, _ in self.bad)
+        return sum(part.pages for part, _ in self.bad)
 
     @property
     def lines(self) -> int:
         """Return how many single rows cannot be read, of pages whose others can."""
-        return len(self.bad) - self.pages
+        return sum(not part.pages for part, _ in self.bad)
 
     def add(self, part: Part, rows: int) -> None:
         """Take a part that could be read; what follows at once on the one before is one with it."""
@@ -133,12 +148,13 @@ class Damage:
     ) -> None:
         self._close()
 
-    def look(self, table: Table, parts: Iterable[Part], seconds: float) -> Looked:
+    def look(self, table: Table, parts: Sequence[Part], seconds: float) -> Looked:
         """Read parts of a table, halving where that fails, down to the page or row; raises `CouldNotFindOut` where
         that takes longer than ``seconds``.
         """
-        end, looked = time.monotonic() + seconds, Looked()
-        todo = list(reversed([piece for part in parts for piece in _pieces(part)]))
+        end, looked, ends = time.monotonic() + seconds, Looked(), (table.ends, 0)
+        within = [Part(part.first, min(part.end, ends)) for part in parts if part.first < ends]
+        todo = list(reversed([piece for part in within for piece in _pieces(part)]))
         while todo:
             if time.monotonic() > end:
                 raise CouldNotFindOut(f"there was no time left to read {table.written} ({seconds:.0f} s)")
@@ -151,6 +167,10 @@ class Damage:
                     looked.bad.append((part, str(why)))
                 else:
                     todo += reversed(halves)
+        for part in parts:
+            if part.end > ends:  # no scan goes there, and none misses it
+                lost = f"its file ends before block {table.ends}, and it had {table.counted:,} when they were counted"
+                looked.bad.append((Part(max(part.first, ends), part.end), lost))
         return looked
 
     def _rows(self, table: Table, part: Part, end: float) -> int:
@@ -168,11 +188,14 @@ class Damage:
         self, error: psycopg.Error, connection: "psycopg.Connection[tuple[Any, ...]]", table: Table, part: Part
     ) -> Exception:
         words = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if (error.sqlstate or "").startswith("57P"):  # somebody ended the session or the server, which harms no page
+            self._close()
+            return CouldNotFindOut(f"PostgreSQL: {words}")
         if connection.closed:
             self._close()
             # Each further try would end all sessions of the cluster once more: the page is given up as a whole.
             return Damaged(f"the server's process ended while it read this: {words}", part.first[0])
-        if not (error.sqlstate or "").startswith(_DAMAGE):
+        if not (error.sqlstate or "").startswith(DAMAGE):
             return CouldNotFindOut(f"PostgreSQL: {words}")
         return Damaged(words, page_of(words, table.path))
 

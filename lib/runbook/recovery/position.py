@@ -1,22 +1,48 @@
 """Where does the recovery stand: is the service stopped, is its database there, is one restored, one kept?"""
 
+import httpx
 import pandas as pd
 
 from runbook.connections import ApiConnection, RestoringDatabase
+from runbook.connections.http import Response
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable
 from runbook.model.units import as_bytes
 from runbook.recovery.cluster import Database, standing
 
+# What a proxy answers while nothing behind it does; the service itself answers /health with JSON, whatever it says.
+_OF_A_PROXY = (502, 503, 504)
 _COLUMNS = ["what", "name", "there", "bytes", "sessions", "backup", "told"]
 
 
 def answers(asking: Asking) -> str:
     """Return why the service does not answer, "" where it does: whatever it says, it runs and may write."""
+    return _heard(asking)[0]
+
+
+def may_write(asking: Asking) -> bool:
+    """Tell whether the service is not known to be stopped: it answers, or takes the request and keeps silent."""
+    why, silent = _heard(asking)
+    return not why or silent
+
+
+def _heard(asking: Asking) -> tuple[str, bool]:
+    """Return why the service does not answer, "" where it does, and whether something took the request all the same."""
     try:
-        asking.connection(ApiConnection).get("/health")
-    except (Unreachable, CouldNotFindOut) as why:
-        return str(why)
-    return ""
+        told = asking.connection(ApiConnection).get("/health")
+    except Unreachable as why:
+        return str(why), why.kind == "timeout" and not isinstance(why.__cause__, httpx.ConnectTimeout)
+    except CouldNotFindOut as why:
+        return str(why), False
+    if told.status in _OF_A_PROXY and not _is_json(told):
+        return f"what stands before it answers {told.status}", told.status == 504
+    return "", False
+
+
+def _is_json(told: Response) -> bool:
+    try:
+        return bool(told.mapping())
+    except CouldNotFindOut:
+        return False
 
 
 def probe(asking: Asking) -> pd.DataFrame:

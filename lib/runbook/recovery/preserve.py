@@ -1,13 +1,18 @@
 """Preserve what is there before anything is changed: copies of the folders that the profile names."""
 
+import os
 import shlex
 import shutil
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runbook.model import Act, Asking, Change, ChangeFailed, DoesNotApply, Draft, NotPlanned, Step
+from runbook.connections import programs
+from runbook.connections.programs import Owner
+from runbook.model import Act, Asking, Change, ChangeFailed, CouldNotFindOut, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.units import as_bytes, counted
 from runbook.recovery.cluster import NOT_ASKED
 
@@ -40,8 +45,9 @@ def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
 def _size(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            total += path.stat().st_size
+        with suppress(FileNotFoundError):  # Redis writes files that it takes away again
+            about = path.lstat()
+            total += about.st_size if stat.S_ISREG(about.st_mode) else 0
     return total
 
 
@@ -63,7 +69,7 @@ def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
     steps = []
     for path, _ in todo:
         aim = f"{facts['into']}/{_name(Path(path))}"
-        shown = f"cp -a {shlex.quote(path)} {shlex.quote(aim)}/copy"
+        shown = shlex.join(_argv(path, aim))
         steps.append(Step(act="copy", shown=shown, arguments={"path": path, "aim": aim}))
     reaches = [f"{as_bytes(needed)} of {as_bytes(facts['free'])} are taken from the disk of {facts['into']}"]
     reaches += [f"{path} is not there, and is not copied" for path in facts["absent"]]
@@ -77,23 +83,25 @@ def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
     )
 
 
+def _argv(path: str, aim: str) -> list[str]:
+    """Return what copies a folder with its owners, which Redis goes by, to a place that is not there yet."""
+    return ["cp", "-a", "--", f"{path}/.", f"{aim}/copy"]
+
+
 def _copies(asking: Asking, arguments: Mapping[str, Any]) -> str:
     """Copy a folder whole; one that was cut short is begun anew, a whole one is never overwritten."""
-    path, aim = Path(arguments["path"]), Path(arguments["aim"])
+    path, aim, named = Path(arguments["path"]), Path(arguments["aim"]), asking.target.recovery
     if (aim / _DONE).exists():
         return "it was there already"
     try:
         shutil.rmtree(aim, ignore_errors=True)
         aim.mkdir(mode=0o700, parents=True)
-        shutil.copytree(path, aim / "copy", symlinks=True, ignore=_sockets)
+        us = Owner(os.geteuid(), os.getegid())
+        programs.required(_argv(str(path), str(aim)), us, named.seconds if named else 120.0)
         (aim / _DONE).touch()
-    except (OSError, shutil.Error) as error:
+    except (OSError, ChangeFailed, CouldNotFindOut) as error:
         raise ChangeFailed(f"{path} could not be copied whole: {str(error)[:300]}") from error
     return f"{as_bytes(_size(aim))} in {aim}"
-
-
-def _sockets(folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if not (Path(folder, name).is_file() or Path(folder, name).is_dir())]
 
 
 def _is_copied(asking: Asking, arguments: Mapping[str, Any], begun: datetime) -> bool | None:

@@ -2,19 +2,20 @@
 
 import time
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import psycopg
 
 from runbook.connections import RestoringDatabase, application_database, read_sql
 from runbook.connections.restoring import restoring_connection
-from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, first_of
+from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable, first_of
 from runbook.model.units import as_bytes, counted
 from runbook.recovery.pages import Damage, Table
 from runbook.target import Target
 
 DEADLINE = 240.0
-_SHARE = 0.85
+_SHARE, _SETTLE_SECONDS = 0.85, 0.2
 _COLUMNS = ["table", "bytes", "blocks", "rows", "pages", "lines", "where", "why", "unknown"]
 _NO_CATALOG = (
     "its catalog cannot be read, without which no row can be told from another: keep the physical copy, and restore "
@@ -26,11 +27,19 @@ def tables_of(target: Target, database: str) -> list[Table]:
     """Return the tables of a database of the cluster, the smallest first; raises `CouldNotFindOut`."""
     with restoring_connection(target, database) as connection:
         try:
-            cursor = connection.execute(read_sql(__package__, "tables"))
+            tables = _tables(connection)
+            if any(table.counted > table.blocks for table in tables):
+                time.sleep(_SETTLE_SECONDS)  # a vacuum cuts a file, and only then writes down how long it is
+                tables = _tables(connection)
         except psycopg.Error as error:
             raise CouldNotFindOut(f"{database}: {str(error).strip().splitlines()[0]}") from error
-        names = [column.name for column in cursor.description or ()]
-        return [Table.of(dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
+        return tables
+
+
+def _tables(connection: "psycopg.Connection[tuple[Any, ...]]") -> list[Table]:
+    cursor = connection.execute(read_sql(__package__, "tables"))
+    names = [column.name for column in cursor.description or ()]
+    return [Table.of(dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
 
 
 def probe(asking: Asking) -> pd.DataFrame:
@@ -47,6 +56,10 @@ def probe(asking: Asking) -> pd.DataFrame:
     rows, catalog = list[tuple[object, ...]](), ""
     try:
         tables = tables_of(asking.target, database)
+    except Unreachable as reason:
+        if reason.kind != "other":  # full, closed, not there: that says nothing of its pages
+            raise CouldNotFindOut(str(reason)) from reason
+        tables, catalog = [], str(reason)
     except CouldNotFindOut as reason:
         tables, catalog = [], str(reason)
     with Damage(partial(restoring_connection, asking.target, database)) as damage:
@@ -59,7 +72,7 @@ def probe(asking: Asking) -> pd.DataFrame:
             where, why = "", ""
             if looked.bad:
                 part, why = looked.bad[0]
-                where = f"block {part.first[0]}" if part.is_page else "ctid ({},{})".format(*part.first)
+                where = f"block {part.first[0]}" if part.pages else "ctid ({},{})".format(*part.first)
             rows.append(
                 (table.written, table.bytes, table.blocks, looked.rows, looked.pages, looked.lines, where, why, "")
             )

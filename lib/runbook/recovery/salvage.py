@@ -2,6 +2,7 @@
 
 import shutil
 import tarfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -21,8 +22,8 @@ from runbook.model.units import as_bytes, counted
 from runbook.recovery.cluster import NOT_ASKED, standing
 from runbook.recovery.copy_cluster import DONE, NAME
 from runbook.recovery.overlay import Overlay, Saved
-from runbook.recovery.pages import Damage, Looked, Table
-from runbook.recovery.position import answers
+from runbook.recovery.pages import DAMAGE, Damage, Looked, Table
+from runbook.recovery.position import may_write
 from runbook.recovery.readable import tables_of
 from runbook.recovery.written_down import saved_tables
 
@@ -30,15 +31,17 @@ from runbook.recovery.written_down import saved_tables
 _ROOM = 2.0
 # A table may need hours: a plan's step is bounded by what the profile gives a restore.
 _FINISH_SECONDS = 600.0
+_COPY_HOURS = 48.0
+_Connection = psycopg.Connection[tuple[Any, ...]]
 _TARS = {"base.tar", "pg_wal.tar"}
 
 
 def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
-    """Return database (the service's own), restored (the one that is saved into), backup, answers (whether the service
-    still does), tables (name and bytes of each, the smallest first), absent and other (tables that the backup does not
+    """Return database (the service's own), restored (the one that is saved into), backup, writes (whether the service
+    still may), tables (name and bytes of each, the smallest first), absent and other (tables that the backup does not
     have, or with other columns), newer (those that only the backup has), keyless (without a primary key), saved and
-    finished (what was done already), copy (the newest physical copy, "" for none), free (bytes of the cluster's disk,
-    -1: not to be seen from here).
+    finished (what was done already), copy (the newest physical copy of two days, "" for none), free (bytes of
+    the cluster's disk, -1: not to be seen from here).
     """
     if not wanted:
         raise DoesNotApply(NOT_ASKED)
@@ -57,7 +60,7 @@ def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
         "database": found.name,
         "restored": restored.name,
         "backup": restored.backup,
-        "answers": not answers(asking),
+        "writes": may_write(asking),
         "tables": [[table.written, table.bytes] for table in own.values()],
         "absent": sorted(own.keys() - theirs.keys()),
         "newer": sorted(theirs.keys() - own.keys()),
@@ -72,18 +75,27 @@ def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
 
 def _newest_copy(asking: Asking) -> str:
     named = asking.target.recovery
-    whole = sorted(named.preserve.glob(f"*/{NAME}/{DONE}")) if named is not None and named.preserve else []
-    return str(whole[-1].parent / "copy") if whole else ""
+    if named is None or named.preserve is None:
+        return ""
+    # One of an earlier damage holds other rows, and its pages are those of other tables.
+    since = time.time() - _COPY_HOURS * 3600
+    whole = [done for done in named.preserve.glob(f"*/{NAME}/{DONE}") if done.stat().st_mtime > since]
+    return str(max(whole).parent / "copy") if whole else ""
 
 
 def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
-    """Write out a step for each table; raises `NotPlanned` while the service answers, or where the two do not fit."""
+    """Write out a step for each table; raises `NotPlanned` while the service may write, or where the two do not fit."""
     if facts["finished"]:
         raise DoesNotApply(f"what can be read was saved into {facts['restored']} already")
-    if facts["answers"]:
-        raise NotPlanned("the service still answers: stop it first, or what it writes meanwhile is not saved")
+    if facts["writes"]:
+        raise NotPlanned(
+            "the service still answers, or keeps a request waiting: stop it first, or what it writes meanwhile is not "
+            "saved"
+        )
     if not facts["copy"]:
-        raise NotPlanned("there is no physical copy yet, which doubtful rows are read from: copy first")
+        raise NotPlanned(
+            "there is no physical copy of the last two days, which doubtful rows are read from: copy first"
+        )
     for names, why in (
         (facts["absent"], "are not in the backup"),
         (facts["other"], "have other columns in the backup"),
@@ -117,8 +129,8 @@ def draft(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
         "a table that can be read to its end replaces what the backup had of it: that is gone there",
         "of a damaged table every row that can be read goes before the backup's; what cannot be read stays as the "
         "backup has it, and with it come back rows that were deleted since",
-        "rows of pages whose checksum fails are read from the physical copy, in a scratch cluster, and taken only "
-        "where the backup has none: each may be wrong, and is listed in runbook_salvage.rows",
+        f"rows of pages whose checksum fails are read from the physical copy ({facts['copy']}), in a scratch cluster, "
+        "and taken only where the backup has none: each may be wrong, and is listed in runbook_salvage.rows",
         f"up to {as_bytes(needed)} are written"
         + ("" if facts["free"] >= 0 else "; whether there is room is not known"),
     ]
@@ -232,15 +244,34 @@ def _finishes(asking: Asking, arguments: Mapping[str, Any]) -> str:
     ):
         try:
             sequences = own.execute(read_sql(__package__, "sequences")).fetchall()
-            for schema, name, value in sequences:
-                setting = sql.SQL("SELECT setval(to_regclass({}), {}) WHERE to_regclass({}) IS NOT NULL")
-                place = sql.Literal(sql.Identifier(schema, name).as_string())
-                into.execute(setting.format(place, sql.Literal(value), place))
+            damaged = [one for one in sequences if not _set(one, own, into)]
             into.execute("VACUUM ANALYZE")
             into.execute("INSERT INTO runbook_salvage.finished VALUES (now())")
         except psycopg.Error as error:
             raise ChangeFailed(f"PostgreSQL refused: {_first_line(error)}") from error
-    return counted(len(sequences), "sequence")
+    names = ", ".join(f"{one[0]}.{one[1]}" for one in damaged)
+    told = f"; not to be read, and set by its column or as the backup has it: {names}" if damaged else ""
+    return counted(len(sequences), "sequence") + told
+
+
+def _set(one: tuple[Any, ...], own: _Connection, into: _Connection) -> bool:
+    """Have a sequence go on where it stood; where that cannot be read, behind the highest value in its column."""
+    schema, name, oid, *column = one
+    place = sql.Literal(sql.Identifier(schema, name).as_string())
+    value: sql.Composable
+    setting, read = sql.SQL("SELECT setval(to_regclass({}), {}) WHERE to_regclass({}) IS NOT NULL"), True
+    try:
+        row = own.execute("SELECT pg_sequence_last_value(%s)", (oid,)).fetchone()
+        value = sql.Literal(row[0] if row else None)
+    except (psycopg.InternalError, psycopg.errors.SystemError) as error:
+        if not (error.sqlstate or "").startswith(DAMAGE):
+            raise
+        read, value = False, sql.SQL("NULL")
+        if column[2] is not None:
+            highest = sql.SQL("(SELECT greatest(max({}), pg_sequence_last_value(to_regclass({}))) FROM {})")
+            value = highest.format(sql.Identifier(column[2]), place, sql.Identifier(*column[:2]))
+    into.execute(setting.format(place, value, place))  # of none it stays as it is
+    return read
 
 
 def _first_line(error: psycopg.Error) -> str:
@@ -266,7 +297,7 @@ salvage = Change(
     },
     needs=(RestoringDatabase, ApiConnection),
     acts_on=(RestoringDatabase,),
-    watched=("database", "restored", "backup", "absent", "other", "answers", "copy"),
+    watched=("database", "restored", "backup", "absent", "other", "writes", "copy"),
     patience=5.0,
     deadline=30.0,
     partial=True,

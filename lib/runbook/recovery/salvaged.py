@@ -69,6 +69,7 @@ def check(frame: pd.DataFrame, *, lacking: float = 0) -> list[Finding]:
             "backup, and "
             f"{row['doubtful']:,} of damaged pages are in no backup and doubtful"
         )
+        message += f"; {row['refused']:,} of all these were left out (refused)" if row["refused"] else ""
         message += f"; {' and '.join(lost)} gave nothing: what came onto them since the backup is lost" if lost else ""
         then = (
             "read SELECT * FROM runbook_salvage.rows: which came from the backup, and which are doubtful; ask who knows"

@@ -10,7 +10,7 @@ from runbook.connections import ApiConnection, ContainersConnection, programs
 from runbook.connections.programs import Owner
 from runbook.model import Act, Asking, Change, CouldNotFindOut, DoesNotApply, Draft, NotPlanned, Step, Unreachable
 from runbook.recovery.cluster import NOT_ASKED, standing
-from runbook.recovery.position import answers
+from runbook.recovery.position import answers, may_write
 from runbook.target import Target
 
 _STOP_SECONDS, _ENGINE_SECONDS = 30, 30
@@ -18,11 +18,14 @@ _NO_WAY = "the profile names neither a container api nor the commands stop and s
 
 
 def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
-    """Return whether the service answers, its container (id, running, policy; "" for none), and the commands."""
+    """Return whether the service answers and why not, whether it may write, its container (id, running, policy; "" for
+    none), and the commands.
+    """
     if not wanted:
         raise DoesNotApply(NOT_ASKED)
     why = answers(asking)
-    facts: dict[str, Any] = {"answers": not why, "why": why, "container": "", "id": "", "running": False, "policy": ""}
+    facts: dict[str, Any] = {"answers": not why, "why": why, "writes": may_write(asking)}
+    facts |= {"container": "", "id": "", "running": False, "policy": ""}
     name = _container(asking.target)
     if name:
         told = asking.connection(ContainersConnection).inspect(name)
@@ -44,7 +47,7 @@ def _container(target: Target) -> str:
 
 def draft_stop(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
     """Write out how the service is stopped, so that nothing writes any more, and does not start by itself again."""
-    if not facts["answers"] and not facts["running"]:
+    if not facts["writes"] and not facts["running"]:
         raise DoesNotApply(f"it does not answer already: {facts['why']}")
     reaches = ("nobody is served from now until it is started again", "what it holds only in its memory is lost")
     if facts["container"]:
@@ -63,7 +66,7 @@ def draft_stop(facts: Mapping[str, Any], wanted: bool = True) -> Draft:
                 Step(act="start", shown=f"docker start {short}", arguments=who),
             ),
         )
-    return _by_command(facts, "stop", reaches, {"answers": False}, inverse="start")
+    return _by_command(facts, "stop", reaches, {"writes": False}, inverse="start")
 
 
 def observe_start(asking: Asking, wanted: bool = True) -> dict[str, Any]:

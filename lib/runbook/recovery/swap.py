@@ -16,15 +16,18 @@ from runbook.connections.restoring import restoring_connection
 from runbook.model import Act, Asking, Change, ChangeFailed, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.units import as_bytes
 from runbook.recovery.cluster import NOT_ASKED, standing
-from runbook.recovery.position import answers
+from runbook.recovery.position import may_write
 from runbook.recovery.written_down import is_salvaged
 
+_WRITES = (
+    "the service still answers, or keeps a request waiting: stop it first, or it writes into the one that is put aside"
+)
 _SECONDS, _PAUSE, _TRIES = 30.0, 0.1, 4
 
 
 def observe(asking: Asking, wanted: bool = True, salvage: bool = False) -> dict[str, Any]:
     """Return database (the service's own name), there, restored (the one to come into its place), backup, sessions (in
-    the two), aside (the name that the former gets), answers (whether the service still does), in_place (the backup that
+    the two), aside (the name that the former gets), writes (whether the service still may), in_place (the backup that
     the service's database is of), salvaged (whether what could be read of a damaged one was saved into it).
     """
     if not wanted:
@@ -40,17 +43,17 @@ def observe(asking: Asking, wanted: bool = True, salvage: bool = False) -> dict[
         "salvaged": is_salvaged(asking.target, restored.name) if restored else False,
         "sessions": (found.own.sessions if found.own else 0) + (restored.sessions if restored else 0),
         "aside": f"{found.name}_before_{datetime.now(UTC):%Y%m%d_%H%M%S}"[:63],
-        "answers": not answers(asking),
+        "writes": may_write(asking),
     }
 
 
 def draft(facts: Mapping[str, Any], wanted: bool = True, salvage: bool = False) -> Draft:
-    """Write out the renames; raises `NotPlanned` while the service answers: it would write into the wrong one."""
+    """Write out the renames; raises `NotPlanned` while the service may write: it would write into the wrong one."""
     if not facts["restored"]:
         told = f"; the service's database is of {facts['in_place']} already" if facts["in_place"] else ""
         raise DoesNotApply(f"no restored database waits{told}")
-    if facts["answers"]:
-        raise NotPlanned("the service still answers: stop it first, or it writes into the one that is put aside")
+    if facts["writes"]:
+        raise NotPlanned(_WRITES)
     if salvage and not facts["salvaged"]:
         raise NotPlanned(
             "what can be read of the damaged database is not saved yet (recovery.salvage): it would be lost"
@@ -150,7 +153,7 @@ swap = Change(
     acts={"swap": Act(_swaps, _is_swapped)},
     needs=(RestoringDatabase, ApiConnection),
     acts_on=(RestoringDatabase,),
-    watched=("database", "there", "restored", "backup", "answers", "salvaged"),
+    watched=("database", "there", "restored", "backup", "writes", "salvaged"),
     restored=("in_place",),
     patience=5.0,
     deadline=20.0,
@@ -223,7 +226,7 @@ def observe_back(asking: Asking, back: str = "") -> dict[str, Any]:
         "found": one is not None,
         "kept": [kept.name for kept in found.kept],
         "aside": f"{found.name}_before_{datetime.now(UTC):%Y%m%d_%H%M%S}"[:63],
-        "answers": not answers(asking),
+        "writes": may_write(asking),
         "backup": "",
     }
 
@@ -233,10 +236,12 @@ def draft_back(facts: Mapping[str, Any], back: str = "") -> Draft:
     if not facts["found"]:
         names = ", ".join(facts["kept"]) or "none"
         raise NotPlanned(f"there is no former database {back[:80]}; there are: {names}")
-    if facts["answers"]:
-        raise NotPlanned("the service still answers: stop it first, or it writes into the one that is put aside")
+    if facts["writes"]:
+        raise NotPlanned(_WRITES)
     arguments = {name: facts[name] for name in ("database", "restored", "aside", "there", "backup")}
     other = {**arguments, "restored": facts["aside"], "aside": back}
+    if not facts["there"]:  # nothing was put aside: it only gets the name again that it had
+        other = {**arguments, "restored": facts["database"], "database": back, "aside": ""}
     return Draft(
         summary=f"bring {back} back as {facts['database']}",
         steps=(Step(act="swap", shown=_renaming(arguments), arguments=arguments),),
@@ -256,7 +261,7 @@ bring_back = Change(
     acts={"swap": Act(_swaps, _is_swapped)},
     needs=(RestoringDatabase, ApiConnection),
     acts_on=(RestoringDatabase,),
-    watched=("database", "there", "restored", "found", "answers"),
+    watched=("database", "there", "restored", "found", "writes"),
     restored=("found",),
     patience=5.0,
     deadline=20.0,

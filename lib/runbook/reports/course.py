@@ -53,7 +53,11 @@ def days_of(frame: pd.DataFrame, figure: str) -> "pd.Series[float]":
         share = 100 * failed.sum() / requests.sum().where(lambda count: count > 0)
         return share[requests.count() >= WHOLE_DAY].dropna().clip(upper=100)
     days = _by_day(hours_of(frame, figure))
-    return days.median()[days.count() >= WHOLE_DAY]
+    told = days.count()
+    if figure == P95.name:  # an hour without a request has no response time, and none is missing
+        asked = _by_day(hours_of(frame, REQUESTS.name)).count()
+        told = told.combine(asked.reindex(told.index, fill_value=0), max)
+    return days.median()[told >= WHOLE_DAY]
 
 
 def _by_day(hours: "pd.Series[float]") -> "pd.api.typing.SeriesGroupBy[float, pd.Timestamp]":

@@ -16,7 +16,7 @@ import pandas as pd
 from runbook.connections import PrometheusConnection
 from runbook.model import Asking, CouldNotFindOut, Finding, Question, Status, Unreachable, at_least, first_of
 from runbook.model.text import to_run
-from runbook.model.units import quantity
+from runbook.model.units import counted, quantity
 from runbook.reports.archived import month_of, read_duckdb
 from runbook.reports.course import DEADLINE, EXPLAINED_BY
 from runbook.reports.month import DAY, Figure, month
@@ -49,6 +49,7 @@ FAR_DAYS = 3650.0
 _TABLES_SOONER = f"have {to_run('database-maintenance')} run on a schedule: {LEAST_DAYS} days are a trend"
 _SOONER = f"have it scraped ({to_run('key-metrics')} says what is not), or the morning health check run each day"
 _SILENT = "see why Prometheus does not answer; the morning health check, run each day, would tell most of it as well"
+_FURTHER = "name the hosts that count as the job (jobs in [prometheus]), a target for each group of them"
 # What is bought, in words, where the limit is doubled.
 BIGGER = {
     DISK.name: "a disk twice as large", MEMORY.name: "twice the memory", CONNECTIONS.name: "twice max_connections",
@@ -95,6 +96,7 @@ def probe(asking: Asking, *, days: float = 60.0) -> pd.DataFrame:
         "source": measured.attrs.get("source", "") or DAILY,
         "days": float(days),
         "prometheus": reason,
+        "left_out": measured.attrs.get("left_out", {}),
     }
     return frame
 
@@ -111,7 +113,9 @@ def _measured(asking: Asking, days: float) -> tuple[pd.DataFrame, str]:
     keys = zip(frame["resource"], frame["object"], strict=True)
     frame["limit"] = [float(last.get(key, math.nan)) for key in keys]
     frame["source"] = PROMETHEUS
-    frame.attrs = {"source": f"{used.attrs['source']}\n{limits.attrs['source']}"}
+    frame.attrs = {
+        "source": f"{used.attrs['source']}\n{limits.attrs['source']}", "left_out": used.attrs["left_out"],
+    }  # fmt: skip
     return frame, ""
 
 
@@ -178,6 +182,9 @@ def check(
     if lacking:
         message = f"{', '.join(lacking)}: Prometheus does not tell, and no archived run either: {silent}"
         findings.append(Finding(object="Prometheus", status=Status.UNKNOWN, message=message, next=_SILENT))
+    for resource, more in frame.attrs.get("left_out", {}).items():
+        message = f"{counted(more, 'more one is', 'more are')} not looked at"
+        findings.append(Finding(object=f"further {resource}", status=Status.UNKNOWN, message=message, next=_FURTHER))
     for resource in [*(one.name for one in MEASURED), TABLES]:
         several = judged.get(resource, [])
         findings += first_of(sorted(several, key=lambda one: one.status.severity), resource, 6)

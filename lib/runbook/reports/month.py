@@ -24,7 +24,8 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # Prometheus keeps 15 days where nobody sets another retention; no report looks back farther than this.
 MOST_DAYS = 92.0
 _SECONDS = 15.0
-_OBJECTS = 20
+# Of more disks than these no plot is read, and each takes a tenth of a second to be judged.
+_OBJECTS = 60
 _kept: "WeakKeyDictionary[PrometheusConnection, dict[Any, pd.DataFrame]]" = WeakKeyDictionary()
 _DURATION = re.compile(r"\d+[smhd]")
 
@@ -64,7 +65,8 @@ def month(asking: Asking, figures: Sequence[Figure], days: float, step: timedelt
 
     Steps are whole hours or days (UTC); the last is the one that has ended. What was not a number (there was nothing
     to divide) is left out. Attrs: ``source`` (the queries), ``since`` (the oldest sample, ISO, "" without one),
-    ``days`` (asked for), ``end``. Raises `Unreachable` where Prometheus does not answer.
+    ``days`` (asked for), ``end``, ``left_out`` (how many series of a figure are more than are looked at). Raises
+    `Unreachable` where Prometheus does not answer.
     """
     if not 1 <= days <= MOST_DAYS:
         raise CouldNotFindOut(f"a report is of 1 to {MOST_DAYS:g} days, not of {days:g}")
@@ -89,7 +91,7 @@ def _asked(
     start, end = span
     days = (end - start) / DAY
     window = "1h" if step == HOUR else "1d"
-    parts, told = [], []
+    parts, told, left_out = [], [], dict[str, int]()
     for figure in figures:
         query = expression(figure.query, target, window)
         told.append(f"{read_promql(figure.query).splitlines()[0]}\n{query}")
@@ -100,6 +102,8 @@ def _asked(
         except CouldNotFindOut as reason:
             parts.append(_nothing(figure, str(reason)))
             continue
+        more = max(0, len(result.series) - _OBJECTS) + result.left_out
+        left_out |= {figure.name: more} if more else {}
         parts += _rows(figure, result, step) or [_nothing(figure, f"Prometheus has no sample of it in {days:g} days")]
     frame = pd.concat(parts, ignore_index=True)
     since = frame["time"].min()
@@ -108,6 +112,7 @@ def _asked(
         "since": "" if pd.isna(since) else since.isoformat(),
         "days": float(days),
         "end": end.isoformat(),
+        "left_out": left_out,
     }
     return frame
 

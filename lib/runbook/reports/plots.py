@@ -117,8 +117,9 @@ class Growth(Plot):
 
     def __init__(self, growth: Answer, least_days: int = 14) -> None:
         frame = growth.frame
-        self._shown = [] if frame is None else [one for one in trends(frame, least_days) if one[2] is not None][:_MOST]
-        self._few = 0 if frame is None else sum(found is None for _, _, found in trends(frame, least_days))
+        every = [] if frame is None else list(trends(frame, least_days))
+        self._shown = [one for one in every if one[2] is not None][:_MOST]
+        self._few = sum(found is None for _, _, found in every)
 
     def text(self) -> str:
         """Return which resources the plot shows."""

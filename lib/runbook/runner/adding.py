@@ -8,15 +8,35 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from runbook.evidence.statement import digest
 from runbook.model import Findings, UsageError
-from runbook.model.layout import new_run_id
+from runbook.model.layout import BASELINE_NAME, ENTRY_NAME, is_run_id, new_run_id
 from runbook.model.protocol import FINDINGS_MIME, Message, PlanRecord, ProtocolError, RunRecord, decode
 from runbook.redaction import Redactor, redact_notebook
 from runbook.runner.folder import RunFolder
 from runbook.runner.leaving import leave
 from runbook.runner.run import operator, take_plans, utc
 from runbook.target import Target
+
+
+class _Metadata(msgspec.Struct):
+    tags: list[str] = []
+
+
+class _Output(msgspec.Struct):
+    data: dict[str, Any] = {}
+
+
+class _Cell(msgspec.Struct):
+    """What is read of a cell, whoever has written the file."""
+
+    cell_type: str
+    source: str | list[str]
+    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
+    outputs: list[_Output] = []
+    execution_count: int | None = None
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
@@ -29,6 +49,10 @@ def read_notebook(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is no notebook: it is no JSON") from error
     if not isinstance(document, dict) or not isinstance(document.get("cells"), list):
         raise UsageError(f"{path} is no notebook: it has no list of cells")
+    try:
+        msgspec.convert(document["cells"], list[_Cell])
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path} is no notebook: {error}, counted from `$`, its list of cells") from error
     return document
 
 
@@ -66,7 +90,7 @@ def add_notebook(
     """
     redactor = Redactor(target.secret_values(), allow=target.redaction.allow)
     now = datetime.now(UTC)
-    messages = list(_messages(document))
+    messages = _messages(document)
     findings = Findings()
     plans: dict[str, PlanRecord] = {}
     not_planned: dict[str, str] = {}
@@ -77,8 +101,7 @@ def add_notebook(
             take_plans(message, findings, plans, not_planned)
         elif message.kind == "summary":
             findings = Findings(message.findings)
-    # As the notebook calls itself, whatever its file was named; one in which nothing was run has told nothing.
-    name = messages[-1].run_id[21:-7] if messages else path.stem
+    name = _name(path, messages)
     folder = RunFolder(archive, new_run_id(name, now), redactor)
     verdict = findings.verdict
     record = RunRecord(
@@ -94,7 +117,7 @@ def add_notebook(
         plans=list(plans.values()),
         not_planned=not_planned,
         started=utc(messages[0].asked_at) if messages else "",
-        ended=utc(max(message.asked_at for message in messages)) if messages else "",
+        ended=utc(messages[-1].asked_at) if messages else "",
         operator=operator(),
         mode="interactive",
         incident=incident,
@@ -116,16 +139,33 @@ def add_notebook(
     return record
 
 
-def _messages(document: dict[str, Any]) -> Iterator[Message]:
-    """Yield what the library told in a notebook's outputs, in the order in which the cells stand."""
+def _name(path: Path, messages: list[Message]) -> str:
+    """Return how a notebook calls itself, whatever its file was named; one in which nothing was run has told nothing.
+
+    Raises `UsageError` for the name of what else lies among the runs.
+    """
+    own = [message.run_id for message in messages if is_run_id(message.run_id)]
+    name = own[-1][21:-7] if own else path.stem
+    if name in (ENTRY_NAME, BASELINE_NAME):
+        raise UsageError(f"{path}: {name} is no name of a notebook: so the archive calls something else")
+    return name
+
+
+def _messages(document: dict[str, Any]) -> list[Message]:
+    """Return what the library told in a notebook's outputs, in the order in which it was asked, wherever that stands.
+
+    What was asked after the summary has not changed what that shows.
+    """
+    found = []
     for cell in document["cells"]:
         for output in cell.get("outputs", []):
             told = output.get("data", {}).get(FINDINGS_MIME)
             if told is not None:
                 try:
-                    yield decode(told)
+                    found.append(decode(told))
                 except ProtocolError as error:
                     raise UsageError(f"an output of the notebook cannot be read: {error}") from error
+    return sorted(found, key=lambda message: message.asked_at)
 
 
 def remarks(document: dict[str, Any], messages: list[Message], redactor: Redactor) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from runbook.evidence.verdicts import RECORDS_READ, Earlier, Line, last_before, tells
 from runbook.model import ChangeFailed, CouldNotFindOut, Findings, RunbookError, Status
 from runbook.model.deadline import DeadlinePassed, Pending
-from runbook.model.layout import REPORT_FILE
+from runbook.model.layout import page_of
 from runbook.model.protocol import RunRecord
 from runbook.model.text import printable
 from runbook.redaction import Redactor
@@ -137,13 +137,9 @@ def _change(earlier: Earlier, record: RunRecord, served: str | None, redactor: R
         "ended": record.ended,
         "run_id": record.run_id,
         "incident": record.incident or None,
-        "evidence": _page(served, record.run_id) if served else None,
+        "evidence": page_of(record.run_id, served) if served else None,
     }
     return Change(rank, _short(redactor.data(told)))
-
-
-def _page(served: str, run_id: str) -> str:
-    return f"{served.rstrip('/')}/runs/{run_id[4:8]}-{run_id[8:10]}/{run_id}/{REPORT_FILE}"
 
 
 def _short(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import ast
 import difflib
 import io
+import math
 import tokenize
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -89,7 +90,10 @@ def _typed(notebook: Notebook, parameter: Parameter, text: str) -> Any:
     try:
         if parameter.kind is bool:
             return _BOOLEANS[text.lower()]
-        return parameter.kind(text)
+        value = parameter.kind(text)
+        if parameter.kind is float and math.isnan(value):
+            raise ValueError  # what is compared with it is never too much, and never too little
+        return value
     except (ValueError, KeyError):
         kind = {bool: "true or false", int: "a whole number", float: "a number"}[parameter.kind]
         raise UsageError(f"notebook {notebook.name}: parameter {parameter.name} takes {kind}, not {text!r}") from None

@@ -165,7 +165,7 @@ class _Run:
         ended_for, given_up = None, 0.0
         while thread.is_alive():
             thread.join(0.05)
-            if ended_for is None:
+            if ended_for is None and thread.is_alive():  # what has ended meanwhile needs no end
                 ended_for = self._stop.reason or self._late(deadline)
             if ended_for is None:
                 continue
@@ -206,7 +206,8 @@ class _Run:
         output = evidence_output.open(self.run_id, self._folder, self._redactor)
         try:
             papermill.execute_notebook(
-                str(self._notebook.path),
+                # Of a path papermill would fill in what stands in braces, with parameters.
+                str(self._notebook.path).replace("{", "{{").replace("}", "}}"),
                 output,
                 parameters,
                 engine_name=engine.NAME,

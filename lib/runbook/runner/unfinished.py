@@ -64,16 +64,24 @@ class Unfinished:
 
     @classmethod
     def resume(cls, archive: Path) -> "Unfinished":
-        """Return the note of the batch that was cut short last; raises `UsageError` where there is none."""
+        """Return the note of the batch that was cut short last, whatever goes on beside it; raises `UsageError` where
+        there is none.
+        """
+        none = "no batch was cut short: there is nothing to go on with; name the notebooks to run"
         for path in _newest_first():
             note = _read(path)
             if note is None or note.archive != str(archive):
                 continue
             lock = _locked(path.with_suffix(".lock"), wait=False)
             if lock is None:
-                raise UsageError(f"the batch begun at {note.began} still goes on; wait for it, or end it first")
-            return cls(path, note, lock)
-        raise UsageError("no batch was cut short: there is nothing to go on with; name the notebooks to run")
+                none = f"the batch begun at {note.began} still goes on; wait for it, or end it first"
+                continue
+            note = _read(path)  # by now it may have come to its end
+            if note is not None:
+                return cls(path, note, lock)
+            path.with_suffix(".lock").unlink(missing_ok=True)
+            os.close(lock)
+        raise UsageError(none)
 
     def done(self, place: int, run_id: str) -> None:
         """Note that a run has ended; raises OSError where it cannot be written."""

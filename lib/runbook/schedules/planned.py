@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ JITTER = 15
 MOST_JITTER = 120
 # How long a run may take to begin and to end, beside its own deadline.
 AROUND = 120
+# What names units, locks, tasks and jobs alike: a label of Kubernetes takes no more.
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 _FOLDERS = ("RUNBOOK_TARGETS", "RUNBOOK_EVIDENCE", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
 
 
@@ -41,10 +44,7 @@ class Planned:
         on the next day, which would be another one of the week.
         """
         assert self.when is not None
-        begins = self.when.hour * 60 + self.when.minute
-        room = min(jitter, 24 * 60 - 1 - begins)
-        drawn = int.from_bytes(hashlib.sha256(f"{self.target}\0{self.notebook}".encode()).digest()[:8], "big")
-        return divmod(begins + drawn % (room + 1), 60)
+        return begins(self.when, f"{self.target}\0{self.notebook}", jitter)
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,28 @@ class Place:
     locks: Path
     secrets: tuple[str, ...] = ()
 
+    @property
+    def runner(self) -> list[str]:
+        """Return the runner's command, by its words."""
+        return [self.python, "-P", "-m", "runbook"]
+
     def argv(self, planned: Planned) -> list[str]:
         """Return the command of a run, by its words."""
-        return [self.python, "-P", "-m", "runbook", "run", planned.notebook, "--target", planned.target]
+        return [*self.runner, "run", planned.notebook, "--target", planned.target]
+
+
+def begins(when: When, by: str, jitter: int) -> tuple[int, int]:
+    """Return hour and minute of a moment, on its day later by up to ``jitter`` minutes: as many as ``by`` draws."""
+    earliest = when.hour * 60 + when.minute
+    room = min(jitter, 24 * 60 - 1 - earliest)
+    drawn = int.from_bytes(hashlib.sha256(by.encode()).digest()[:8], "big")
+    return divmod(earliest + drawn % (room + 1), 60)
 
 
 def planned_for(target: Target, notebooks: Iterable[Notebook]) -> list[Planned]:
     """Return each notebook that runs by itself on a target, or would without its profile, in the collection's order.
 
-    Raises `UsageError` as `check_scheduled` does.
+    Raises `UsageError` as `check_scheduled` does, and for a name that a scheduler's file would read otherwise.
     """
     check_scheduled(target)
     found = []
@@ -74,6 +87,10 @@ def planned_for(target: Target, notebooks: Iterable[Notebook]) -> list[Planned]:
         metadata = notebook.metadata
         text = target.schedule.get(notebook.name, metadata.schedule)
         if text is not None:
+            if not _NAME.fullmatch(notebook.name):
+                raise UsageError(
+                    f"notebook {notebook.name!r}: to be scheduled, let its name be of letters, digits, - and _"
+                )
             by_profile = notebook.name in target.schedule
             when = read_when(text)
             found.append(

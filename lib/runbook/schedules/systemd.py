@@ -1,5 +1,8 @@
 """The schedule as timer and service units of systemd."""
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
 from runbook.schedules.planned import Place, Planned
 from runbook.target import When
 
@@ -11,7 +14,7 @@ def units(planned: Planned, place: Place, *, jitter: int, seconds: int, user: st
     ``seconds`` is after how long a run is ended.
     """
     assert planned.when is not None
-    name = f"runbook-{planned.target}-{planned.notebook}"
+    name = _name(planned.target, planned.notebook)
     about = _plain(f"{planned.notebook} on {planned.target}: {planned.title}")
     environment = [f"Environment={_quoted(f'{key}={value}')}" for key, value in place.environment.items()]
     service = [
@@ -47,6 +50,16 @@ def units(planned: Planned, place: Place, *, jitter: int, seconds: int, user: st
     return {f"{name}.service": "\n".join(service) + "\n", f"{name}.timer": "\n".join(timer) + "\n"}
 
 
+def former(folder: Path, targets: Iterable[str], notebooks: Iterable[str], files: Mapping[str, str]) -> list[Path]:
+    """Return the timers in a folder that were written once for these notebooks and are not among the files any more."""
+    names = [f"{_name(target, notebook)}.timer" for target in targets for notebook in notebooks]
+    return [folder / name for name in names if name not in files and (folder / name).exists()]
+
+
+def _name(target: str, notebook: str) -> str:
+    return f"runbook-{target}-{notebook}"
+
+
 def calendar(when: When) -> str:
     """Return a moment that comes back as systemd writes it."""
     clock = f"{when.hour:02}:{when.minute:02}:00"
@@ -56,7 +69,11 @@ def calendar(when: When) -> str:
 
 
 def _command(argv: list[str]) -> str:
-    """Return a command as systemd reads it: in all words but the program, $ would be a variable."""
+    """Return a command as systemd reads it: in all words but the program, $ would be a variable; and in the program it
+    takes neither quotes nor a backslash.
+    """
+    if set(argv[0]) & set("'\"\\"):
+        argv = ["/usr/bin/env", *argv]
     program, *rest = map(_quoted, argv)
     return " ".join([program, *(word.replace("$", "$$") for word in rest)])
 

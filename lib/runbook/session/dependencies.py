@@ -76,11 +76,11 @@ class Dependencies:
         opened = [(kind.name, held.identity, None) for kind, held in self._open.items()]
         return opened + [(kind.name, {}, error) for kind, error in self._dead.items()]
 
-    def give_up(self, kinds: Iterable[type], seconds: float) -> None:
-        """Remember that these kept a question waiting beyond its deadline, and wake the threads that still wait."""
+    def give_up(self, kinds: Iterable[type], seconds: float, check: str) -> None:
+        """Remember that these kept a question (``check``) waiting beyond its deadline, and wake who still waits."""
         for kind in [kind for kind in kinds if kind in self._open]:
             held = self._open.pop(kind)
-            reason = f"{kind.name} kept silent: no answer within {seconds:g} s; not asked again in this run"
+            reason = f"{kind.name} kept silent: no answer within {seconds:g} s to {check}; not asked again in this run"
             self._dead[kind] = Unreachable(kind.name, "timeout", reason)
             held.abort()
 

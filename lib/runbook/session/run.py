@@ -2,7 +2,9 @@
 
 import atexit
 import inspect
+import math
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -84,6 +86,7 @@ class Run:
         self.findings = Findings()
         self._redactor = Redactor(target.secret_values(), allow=target.redaction.allow)
         self._questions: dict[str, Question] = {}
+        self._arguments: dict[str, dict[str, Any]] = {}
         self._not_asked: set[str] = set()
         self._dependencies = Dependencies(target, f"runbook {notebook}"[:63])
         kinds = [KINDS[name] for name in needs]
@@ -100,12 +103,7 @@ class Run:
         ``arguments`` are thresholds of the question's check, or what its probe takes. Whatever keeps the question from
         being answered becomes an UNKNOWN finding with the reason.
         """
-        thresholds = self._thresholds(question, arguments)
-        probed = {name: value for name, value in arguments.items() if name not in thresholds}
-        unknown = sorted(set(probed) - set(inspect.signature(question.probe).parameters))
-        if unknown:
-            there = ", ".join(question.thresholds) or "none"
-            raise UsageError(f"{question.name} takes no {', '.join(unknown)}; its thresholds: {there}")
+        thresholds, probed = self._parted(question, arguments)
         asked_at, began = datetime.now(UTC), time.monotonic()
         frame, findings = self._found(question, thresholds, probed)
         seconds = time.monotonic() - began
@@ -134,8 +132,19 @@ class Run:
         return self._planner.propose(planning, confirm)
 
     def apply(self, plan: ShownPlan, confirm: str) -> ShownPlan:
-        """Carry out a plan and return what came of it, shown; without its token nothing is done."""
-        return self._planner.apply(plan, confirm)
+        """Carry out a plan and return what came of it, shown; without its token nothing is done.
+
+        What was explained by what the plan was to mend is looked at anew: it may have been mended with it.
+        """
+        before = self.explained()
+        shown = self._planner.apply(plan, confirm)
+        if shown.carried_out:
+            mended = {check.question for check in shown.plans[0].plan.checks}
+            names = dict.fromkeys(f.check for f in before if f.explained_by in mended and f.check not in mended)
+            self._look(
+                [Asked(self._questions[name], self._arguments[name]) for name in names if name in self._questions]
+            )
+        return shown
 
     def _found(
         self, question: Question, thresholds: dict[str, Any], probed: dict[str, Any]
@@ -152,6 +161,7 @@ class Run:
         (self._not_asked.add if frame is None else self._not_asked.discard)(question.name)
         findings = [self._complete(finding, question) for finding in found or []]
         self._questions[question.name] = question
+        self._arguments[question.name] = {**thresholds, **probed}
         self.findings.replace(question.name, findings)
         return frame, findings
 
@@ -160,8 +170,7 @@ class Run:
         self._dependencies.renew({kind for check in checks for kind in check.question.needs})
         found = []
         for check in checks:
-            thresholds = self._thresholds(check.question, check.arguments)
-            probed = {name: value for name, value in check.arguments.items() if name not in thresholds}
+            thresholds, probed = self._parted(check.question, check.arguments)
             found += self._found(check.question, thresholds, probed)[1]
         return found
 
@@ -222,7 +231,7 @@ class Run:
             if not again or not question.needs:
                 return None, [_unknown(question, f"no answer within {limit:g} s")]
             # Asked once more, the dependency is known to be silent: a question on that very fact judges it.
-            self._dependencies.give_up(question.needs, limit)
+            self._dependencies.give_up(question.needs, limit, question.name)
             return self._probe(question, arguments, again=False)
         except RunbookError:
             raise
@@ -252,6 +261,18 @@ class Run:
         except Exception as mistake:  # noqa: BLE001 - as for the probe
             return None, [_unknown(question, _mistake(mistake))]
 
+    def _parted(self, question: Question, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what the check takes, the profile's thresholds included, and what the probe takes; some is for both.
+
+        Raises `UsageError` for what neither takes.
+        """
+        thresholds, probe = self._thresholds(question, arguments), inspect.signature(question.probe).parameters
+        unknown = sorted(set(arguments) - set(thresholds) - set(probe))
+        if unknown:
+            there = ", ".join(question.thresholds) or "none"
+            raise UsageError(f"{question.name} takes no {', '.join(unknown)}; its thresholds: {there}")
+        return thresholds, {name: value for name, value in {**arguments, **thresholds}.items() if name in probe}
+
     def _thresholds(self, question: Question, arguments: Mapping[str, Any]) -> dict[str, Any]:
         known = question.thresholds
         from_profile = self.target.thresholds.get(question.name, {})
@@ -262,6 +283,9 @@ class Run:
                 f"profile {self.target.name}: {question.name} has no threshold {', '.join(unknown)}; it has {there}"
             )
         given = {name: value for name, value in arguments.items() if name in known}
+        senseless = [name for name, value in given.items() if isinstance(value, float) and math.isnan(value)]
+        if senseless:
+            raise UsageError(f"{question.name}: {', '.join(senseless)} is no number: it would never be passed")
         return {**known, **from_profile, **given}
 
     def _complete(self, finding: Finding, question: Question) -> Finding:
@@ -279,9 +303,14 @@ class Run:
             threshold=self._shown(finding.threshold) if isinstance(finding.threshold, str) else finding.threshold,
             unit=self._shown(finding.unit),
             source=self._redactor.text(fill(finding.source or question.source, self.target)),
-            next=self._shown(fill(finding.next or after, self.target, (TARGET,))),
+            next=self._shown(self._from_here(fill(finding.next or after, self.target, (TARGET,)))),
             acknowledged=self.target.acknowledgement(question.name, finding.object, today) if bad else None,
         )
+
+    def _from_here(self, text: str) -> str:
+        """Return a next step, that leads to this very notebook, without the command that runs it once more."""
+        command = f"runbook run {self.notebook} --target {self.target.name}"
+        return re.sub(rf"{re.escape(command)}(?![^\s,;:.])(?! -p)", "in this notebook", text)
 
     def _shown(self, text: str) -> str:
         # Scrubbed first: a secret could hold a sign that is not shown.

@@ -41,6 +41,11 @@ class ShownPlan:
     to_copy: str = ""
     confirmed: bool = False
 
+    @property
+    def carried_out(self) -> bool:
+        """Tell whether anything of it may have happened just now."""
+        return self.applied and bool(self.plans) and self.plans[0].state is not PlanState.PLANNED
+
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         told = [printable(line) for line in self._lines()]
         message = Message(

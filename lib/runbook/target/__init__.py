@@ -4,6 +4,7 @@ from runbook.target.backups import Backups, BackupSet
 from runbook.target.certificates import Certbot, Certificates, Endpoint, Reload, split_place
 from runbook.target.find import find_profile, load_target, profile_folders, read_profile, target_names
 from runbook.target.groups import Named, expand
+from runbook.target.kubernetes import Kubernetes, TlsSecret
 from runbook.target.notifications import Notifications, Webhook
 from runbook.target.profile import (
     Alertmanager,
@@ -42,6 +43,7 @@ __all__ = [
     "Endpoint",
     "Host",
     "Jobs",
+    "Kubernetes",
     "Load",
     "Logs",
     "Named",
@@ -56,6 +58,7 @@ __all__ = [
     "Share",
     "Ssh",
     "Target",
+    "TlsSecret",
     "Webhook",
     "When",
     "expand",

@@ -25,8 +25,9 @@ def _require_pattern(value: str) -> str:
 class BackupSet(_Strict):
     """One thing that is backed up again and again, a file or folder for each time.
 
-    ``kind``: database (pg_dump of any format, also .gz), roles (pg_dumpall --globals-only), base (folders of
-    pg_basebackup), wal (the folder of the WAL archive), redis (RDB files), data (tar files of the service's folder).
+    ``kind``: database (pg_dump of any format, also .gz; a plain one without --create), roles (pg_dumpall
+    --globals-only), base (folders of pg_basebackup), wal (the folder of the WAL archive), redis (RDB files), data (tar
+    files of the service's folder).
     ``files`` is a pattern, with * and ?. One is made each ``every_hours``, and kept for ``keep_days``.
     """
 

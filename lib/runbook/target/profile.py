@@ -18,6 +18,7 @@ from runbook.model import Acknowledgement, CouldNotFindOut
 from runbook.target.addresses import Dsn, Folder, HttpUrl, RedisUrl
 from runbook.target.backups import Backups
 from runbook.target.certificates import Certificates
+from runbook.target.kubernetes import Kubernetes
 from runbook.target.notifications import Notifications, Webhook
 from runbook.target.recovery import Recovery
 from runbook.target.schedule import Schedule
@@ -491,6 +492,7 @@ class Target(_Strict):
     host: Host = Host()
     containers: Containers | None = None
     compose: Compose | None = None
+    kubernetes: Kubernetes | None = None
     alertmanager: Alertmanager | None = None
     prometheus: Prometheus | None = None
     llm: LanguageModel | None = None

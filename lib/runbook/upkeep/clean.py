@@ -37,12 +37,16 @@ MOST = 40
 
 def observe(asking: Asking, keep: int = KEEP, days: float = DAYS) -> dict[str, Any]:
     """Return what may go: images (id, names, bytes), files (path, identity, bytes), tables (oid, schema, name, dead),
-    and ``not_seen`` (why a kind could not be looked at, by kind).
+    ``not_seen`` (why a kind could not be looked at, by kind), and ``more`` (how many more there are of a kind than a
+    plan takes, by kind).
     """
-    facts: dict[str, Any] = {"images": [], "files": [], "tables": [], "not_seen": {}}
+    facts: dict[str, Any] = {"images": [], "files": [], "tables": [], "not_seen": {}, "more": {}}
     for kind, look in (("images", _images), ("files", _files), ("tables", _tables)):
         try:
-            facts[kind] = look(asking, keep, days)
+            all_ = look(asking, keep, days)
+            facts[kind] = all_[:MOST]
+            if len(all_) > MOST:
+                facts["more"][kind] = len(all_) - MOST
         except (Unreachable, CouldNotFindOut) as why:
             facts["not_seen"][kind] = str(why)
     return facts
@@ -50,12 +54,12 @@ def observe(asking: Asking, keep: int = KEEP, days: float = DAYS) -> dict[str, A
 
 def _images(asking: Asking, keep: int, days: float) -> list[dict[str, Any]]:
     unused = [one for one in asking.connection(ContainersConnection).images_and_their_use(keep) if not one.kept]
-    return [{"id": one.id, "names": list(one.names), "bytes": one.bytes} for one in unused[:MOST]]
+    return [{"id": one.id, "names": list(one.names), "bytes": one.bytes} for one in unused]
 
 
 def _files(asking: Asking, keep: int, days: float) -> list[dict[str, Any]]:
     gone = [one for one in files_of(asking, days) if not one.kept]
-    return [{"path": one.path, "identity": list(one.identity), "bytes": one.bytes} for one in gone[:MOST]]
+    return [{"path": one.path, "identity": list(one.identity), "bytes": one.bytes} for one in gone]
 
 
 def _tables(asking: Asking, keep: int, days: float) -> list[dict[str, Any]]:
@@ -65,7 +69,7 @@ def _tables(asking: Asking, keep: int, days: float) -> list[dict[str, Any]]:
     late: Any = due(tables(asking))
     return [
         {"oid": int(row["oid"]), "schema": row["schema"], "name": row["name"], "dead": int(row["dead"])}
-        for row in late.head(MOST).to_dict("records")
+        for row in late.to_dict("records")
     ]
 
 
@@ -91,11 +95,12 @@ def draft(facts: Mapping[str, Any], keep: int = KEEP, days: float = DAYS) -> Dra
     }
     reaches = [reach for reach, of in told.items() if of]
     reaches += [f"{kind} could not be looked at, and none is touched: {why}" for kind, why in facts["not_seen"].items()]
+    reaches += [f"{more} more {kind} are left for the next plan" for kind, more in facts["more"].items()]
     return Draft(
         summary=", ".join(filter(None, parts)),
         steps=tuple(steps),
         blast_radius=tuple(reaches),
-        expected={"images": [], "files": []},
+        expected={kind: [] for kind in ("images", "files") if kind not in facts["more"]},
         irreversible="an image can be pulled or built again; what is deleted of the logs is gone",
     )
 
@@ -127,11 +132,18 @@ def _statement(arguments: Mapping[str, Any]) -> sql.Composed:
 
 
 def _removes(asking: Asking, arguments: Mapping[str, Any]) -> str:
-    """Remove one image; the engine refuses where a container was made from it meanwhile: nothing is forced."""
-    with asking.connection(ContainersConnection).changing(_SECONDS) as engine:
+    """Remove one image; the engine refuses where a container was made from it meanwhile: nothing is forced. A name that
+    has gone to another image is that one's.
+    """
+    containers, moved = asking.connection(ContainersConnection), []
+    with containers.changing(_SECONDS) as engine:
         for name in arguments["names"] or [arguments["id"]]:
-            engine.remove_image(name, force=False, noprune=True)
-    return ""
+            now = containers.image(name)
+            if now is None or now[0]["Id"] != arguments["id"]:
+                moved.append(name)
+            else:
+                engine.remove_image(name, force=False, noprune=True)
+    return f"kept: {', '.join(moved)}, which it is not called any more" if moved else ""
 
 
 def _is_removed(asking: Asking, arguments: Mapping[str, Any], begun: datetime) -> bool | None:

@@ -4,6 +4,7 @@ SELECT CASE contype WHEN 'p' THEN 'PRIMARY KEY' WHEN 'f' THEN 'FOREIGN KEY' ELSE
        count(*) FILTER (WHERE convalidated) AS valid
 FROM pg_constraint
 WHERE contype IN ('p', 'f', 'u')
-  AND conparentid = 0
+  -- Of a partition's own keys a dump makes the primary and unique ones, and not the foreign ones.
+  AND (conparentid = 0 OR contype <> 'f')
   AND connamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
 GROUP BY 1

@@ -2,6 +2,7 @@
 SELECT schema.nspname::text AS schema, t.relname::text AS name,
        format('%I.%I', schema.nspname, t.relname) AS written,
        pg_relation_size(t.oid, 'main') / current_setting('block_size')::bigint AS blocks,
+       greatest(t.relpages, 0)::bigint AS counted,
        pg_total_relation_size(t.oid) AS bytes,
        pg_relation_filepath(t.oid)::text AS path,
        ARRAY(SELECT attname::text FROM pg_attribute

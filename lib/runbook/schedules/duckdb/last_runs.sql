@@ -1,9 +1,10 @@
--- When did each notebook last run on a target, last come to a verdict, and last find everything well?
+-- When did each notebook last run on each of these targets, last come to a verdict, and last find everything well?
 SELECT
+  target,
   notebook,
   max(began) FILTER (run_status <> 'FAILED') AS succeeded,
   max(began) FILTER (run_status = 'OK') AS clean,
   arg_max(run_status, began) AS status
 FROM found
-WHERE target = $target
-GROUP BY notebook
+WHERE list_contains($targets, target)
+GROUP BY target, notebook
