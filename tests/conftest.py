@@ -114,6 +114,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[_own] = own
     for name in ("targets", "evidence", "home"):
         (own / name).mkdir()
+    os.environ.pop("RUNBOOK_COMMAND", None)  # by which of its names the suite was called says nothing to its tests
     os.environ["RUNBOOK_TARGETS"] = str(own / "targets")
     os.environ["RUNBOOK_EVIDENCE"] = str(own / "evidence")
     os.environ["XDG_CONFIG_HOME"] = str(own / "home")
