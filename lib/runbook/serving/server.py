@@ -152,13 +152,18 @@ def listen(address: str, port: int) -> socket.socket:
     return made
 
 
+def _no_words() -> str:
+    """Answer for a key that wants words: it is refused then, where OpenSSL would ask for them on the terminal."""
+    return ""
+
+
 def tls_of(certificate: Path, key: Path) -> ssl.SSLContext:
     """Return how this proves who it is; raises `UsageError` where the files cannot be used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         # An encrypted key would be asked for at the terminal.
-        context.load_cert_chain(certificate, key, password=lambda: "")
+        context.load_cert_chain(certificate, key, _no_words)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or getattr(error, "reason", None) or "they do not fit"
         raise UsageError(f"certificate {certificate} and key {key} cannot be used: {why}") from error
