@@ -181,7 +181,7 @@ _FAULTS = [
     ("redis-down", "P0", "api-down"), ("slots-full", "P0", "connection-exhaustion"), ("api-down", "P0", "api-down"),
     ("postgres-hangs", "P0", "database-issues"), ("postgres-down", "P0", "database-issues"),
 ]  # fmt: skip
-_QUICK = {"postgres-down", "lock-convoy", "queue-stuck"}
+_QUICK = {"postgres-down", "queue-stuck"}
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,7 @@ def kill_worker(cluster: Any, kernel: int) -> None:
 # --- as they should go
 
 
+@pytest.mark.slow
 def test_workers_chain_their_runs_and_one_archive_holds_them_all_call_after_call(
     grounds: Grounds, cluster: Any, begin: Callable[..., Any], verify: Callable[[], str],
     archive: Path,
@@ -229,6 +230,7 @@ def test_a_run_that_ends_its_worker_is_given_up_and_the_others_run(
 # --- a call that is stopped
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_the_runs_on_the_workers_and_brings_their_evidence_back(
     grounds: Grounds, cluster: Any, begin: Callable[..., Any], verify: Callable[[], str]
 ) -> None:

@@ -230,6 +230,7 @@ def test_no_payload_in_a_record_runs_on_that_page(tmp_path: Path) -> None:
     assert not ran(dom) and bird.asked == [] and "<script" not in dom
 
 
+@pytest.mark.slow
 def test_of_many_runs_those_that_are_ok_are_one_line(
     profile: Callable[..., str], collection: Callable[..., str], runbook: Call, archive: Path
 ) -> None:
