@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from carrying import carried_out, opening
 from cluster import Cluster
 
 from runbook import api, backups, postgres, recovery
+from runbook.connections.restoring import name_beside, names_beside
 from runbook.model import ChangeFailed, Status
 from runbook.model.plan import PlanState
 from runbook.plans.place import journal
 from runbook.plans.progress import record_of
 from runbook.plans.token import token_of
+from runbook.recovery.cluster import Database, Standing
 from runbook.runner.run import as_it_stands
 from runbook_sandbox import backups as made_backups
 from runbook_sandbox import faults, postgres_server, processes, stack
@@ -182,6 +185,17 @@ def test_the_swap_waits_for_the_service_to_be_stopped_keeps_the_former_and_is_un
     assert dropped.state is PlanState.VERIFIED, dropped.told
     assert former not in str(stands(opened()))
     assert carried_out(opened(), recovery.start_service, [api.readiness], wanted=True).state is PlanState.VERIFIED
+
+
+def test_what_is_put_aside_gets_a_name_that_nobody_has_and_keeps_its_time_however_long_the_database_s_own_is() -> None:
+    long = "shrimp_annotation_of_the_north_sea_expedition_2026_with_é"
+    for name in ("shrimp", long):
+        now = datetime.now(UTC)
+        taken = [name_beside(name, "before", now + timedelta(seconds=more)) for more in range(3)]
+        kept = tuple(Database(one, 0, 0, True, "") for one in taken)
+        aside = Standing(name, None, (), kept).aside
+        assert aside not in taken and aside.startswith(names_beside(name, "before")) and len(aside.encode()) <= 63
+        assert datetime.strptime(aside[-15:], "%Y%m%d_%H%M%S").replace(tzinfo=UTC) > now
 
 
 def test_a_migration_is_done_to_the_restored_database_and_one_that_fails_leaves_the_service_s_own_alone(

@@ -30,7 +30,7 @@ from runbook.backups.sound import newest_sound
 from runbook.backups.wal_archive import Archived, segments
 from runbook.connections import RestoringDatabase, application_database, programs, read_sql
 from runbook.connections.programs import Owner
-from runbook.connections.restoring import restoring_conninfo, restoring_secrets
+from runbook.connections.restoring import name_beside, restoring_conninfo, restoring_secrets
 from runbook.connections.scratch import Scratch, as_scratch, require_room, scratch_cluster, wait_until_replayed
 from runbook.connections.server_programs import major, program
 from runbook.model import Act, Asking, Change, ChangeFailed, CouldNotFindOut, DoesNotApply, Draft, NotPlanned, Step
@@ -67,7 +67,7 @@ def observe(asking: Asking, until: str = "") -> dict[str, Any]:
     cluster = asking.connection(RestoringDatabase)
     about = cluster.rows(read_sql(__package__, "cluster")).iloc[0]
     marked = cluster.rows(read_sql(__package__, "restored"))
-    database = f"{source}_restored_{moment:%Y%m%d_%H%M%S}"[:63]
+    database = name_beside(source, "restored", moment)
     path = Path(reading.of.path)
     return {
         "until": moment.isoformat(),

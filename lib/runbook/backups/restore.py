@@ -18,7 +18,7 @@ from runbook.backups.sound import newest_sound
 from runbook.backups.sql_text import SqlText
 from runbook.connections import RestoringDatabase, application_database, programs, read_sql
 from runbook.connections.programs import Owner
-from runbook.connections.restoring import restoring_connection, restoring_conninfo, restoring_secrets
+from runbook.connections.restoring import name_beside, restoring_connection, restoring_conninfo, restoring_secrets
 from runbook.connections.server_programs import major_of, program
 from runbook.model import Act, Asking, Change, ChangeFailed, DoesNotApply, Draft, NotPlanned, Step
 from runbook.model.units import as_bytes, counted
@@ -47,7 +47,7 @@ def observe(asking: Asking, wanted: bool = True) -> dict[str, Any]:
     cluster = asking.connection(RestoringDatabase)
     reading, broken = newest_sound(asking, "database", READ_SECONDS)
     of_cluster = cluster.rows(read_sql(__package__, "cluster")).iloc[0]
-    database = f"{source}_restored_{reading.of.taken:%Y%m%d_%H%M}"[:63]
+    database = name_beside(source, "restored", reading.of.taken, "%Y%m%d_%H%M")
     marked = cluster.rows(read_sql(__package__, "restored"))
     needs = {name for name in reading.text.needs - _BUILTIN if not name.startswith("pg_")}
     data = of_cluster["data"]

@@ -1,5 +1,6 @@
 """Into any database of the target's cluster, as the role that makes and restores databases."""
 
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -9,6 +10,21 @@ from runbook.model import Unreachable
 from runbook.target import Target, resolve
 
 _CONNECT_SECONDS = 10
+# The bytes that PostgreSQL keeps of a name, and those of the time in it.
+_NAME, _TIME = 63, len("20260131_235959")
+
+
+def names_beside(database: str, word: str) -> str:
+    """Return what the names of databases begin with that lie beside another: its own, cut where the time that follows
+    would not fit any more, and what they are (``restored``, ``before``).
+    """
+    end = f"_{word}_"
+    return database.encode()[: _NAME - _TIME - len(end)].decode(errors="ignore") + end
+
+
+def name_beside(database: str, word: str, moment: datetime, form: str = "%Y%m%d_%H%M%S") -> str:
+    """Return the name of one that lies beside another database, since this moment."""
+    return f"{names_beside(database, word)}{moment:{form}}"
 
 
 def restoring_conninfo(target: Target, database: str) -> str:

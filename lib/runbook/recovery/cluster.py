@@ -2,8 +2,10 @@
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from runbook.connections import RestoringDatabase, application_database, read_sql
+from runbook.connections.restoring import name_beside, names_beside
 from runbook.model import Asking
 
 NOT_ASKED = "no recovery is asked for: run this again with recover = True (-p recover=true)"
@@ -33,6 +35,15 @@ class Standing:
     kept: tuple[Database, ...]
     others: tuple[str, ...] = ()
 
+    @property
+    def aside(self) -> str:
+        """Return the name for what is put aside now: with the time, or the next second whose name nobody has."""
+        taken = {one.name for one in self.kept}
+        moment = datetime.now(UTC)
+        while (name := name_beside(self.name, "before", moment)) in taken:
+            moment += timedelta(seconds=1)
+        return name
+
 
 def standing(asking: Asking) -> Standing:
     """Return which of the recovery's databases are there."""
@@ -43,8 +54,8 @@ def standing(asking: Asking) -> Standing:
         for row in rows.to_dict("records")
     ]
     own = next((one for one in found if one.name == name), None)
-    restored = [one for one in found if one.backup and one.name.startswith(f"{name}_restored_")]
-    kept = [one for one in found if one.name.startswith(f"{name}_before_")]
+    restored = [one for one in found if one.backup and one.name.startswith(names_beside(name, "restored"))]
+    kept = [one for one in found if one.name.startswith(names_beside(name, "before"))]
     known = {one.name for one in (*restored, *kept)} | {name, "postgres"}
     others = tuple(one.name for one in found if one.name not in known)
     return Standing(name, own, tuple(reversed(restored)), tuple(reversed(kept)), others)

@@ -5,7 +5,7 @@ or drop it.
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -42,7 +42,7 @@ def observe(asking: Asking, wanted: bool = True, salvage: bool = False) -> dict[
         "in_place": found.own.backup if found.own else "",
         "salvaged": is_salvaged(asking.target, restored.name) if restored else False,
         "sessions": (found.own.sessions if found.own else 0) + (restored.sessions if restored else 0),
-        "aside": f"{found.name}_before_{datetime.now(UTC):%Y%m%d_%H%M%S}"[:63],
+        "aside": found.aside,
         "writes": may_write(asking),
     }
 
@@ -225,7 +225,7 @@ def observe_back(asking: Asking, back: str = "") -> dict[str, Any]:
         "restored": back,
         "found": one is not None,
         "kept": [kept.name for kept in found.kept],
-        "aside": f"{found.name}_before_{datetime.now(UTC):%Y%m%d_%H%M%S}"[:63],
+        "aside": found.aside,
         "writes": may_write(asking),
         "backup": "",
     }
