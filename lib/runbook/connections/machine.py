@@ -17,6 +17,7 @@ from runbook.connections.elsewhere import Elsewhere, ThisMachine
 from runbook.connections.prometheus import PrometheusConnection
 from runbook.connections.ssh import SharedHost, SshHost
 from runbook.model import CouldNotFindOut, Unreachable
+from runbook.procfs.spent import processor_seconds
 from runbook.target import Host, Jobs, Target
 
 
@@ -129,14 +130,7 @@ class Machine(Connection):
 
     def cpu_seconds(self) -> dict[int, float]:
         """Return how many seconds of a processor each process of the share has used, by pid."""
-        spent = {}
-        for process in self.processes():
-            try:
-                times = process.cpu_times()
-            except psutil.Error:
-                continue
-            spent[process.pid] = times.user + times.system
-        return spent
+        return processor_seconds(self.processes())
 
     def close(self) -> None:
         """Give back what leads to it."""

@@ -11,6 +11,7 @@ import psutil
 
 from runbook.connections.containers import ContainersConnection
 from runbook.model import Asking, CouldNotFindOut
+from runbook.procfs.spent import processor_seconds
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,7 @@ class Service:
 
     def processor_seconds(self) -> dict[int, float]:
         """Return how many seconds of a processor each of them has used; those that are gone are left out."""
-        used = {}
-        for process in self.processes:
-            try:
-                times = process.cpu_times()
-            except psutil.Error:
-                continue
-            used[process.pid] = times.user + times.system
-        return used
+        return processor_seconds(self.processes)
 
 
 def service_of(asking: Asking) -> Service:
