@@ -286,9 +286,14 @@ def down(place: Place) -> None:
     target = Path(state["target"]) if "target" in state else None
     if target is not None and target_file.is_ours(target, place):
         target.unlink(missing_ok=True)
-    shutil.rmtree(place.folder, ignore_errors=True)
-    if place.folder.exists():
-        raise SandboxError(f"{place.folder} could not be removed whole; what is left belongs to another user")
+    for _ in range(5):
+        shutil.rmtree(place.folder, ignore_errors=True)
+        if not place.folder.exists():
+            return
+        # What a launcher was starting when it was killed may write once more.
+        processes.end(processes.find(place))
+        time.sleep(0.1)
+    raise SandboxError(f"{place.folder} could not be removed whole; what is left belongs to another user")
 
 
 def status(place: Place) -> dict[str, Any]:
